@@ -1,0 +1,3 @@
+//! The `hpasim` command: parse arguments, call the library, turn its answer into an exit code.
+
+fn main() {}
