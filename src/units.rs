@@ -182,7 +182,11 @@ impl std::iter::Sum for SimDuration {
 
 impl fmt::Debug for SimTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::NEVER { f.write_str("never") } else { write!(f, "t={}", SecondsOf(self.0)) }
+        if *self == Self::NEVER {
+            f.write_str("never")
+        } else {
+            write!(f, "t={}", SecondsOf(self.0))
+        }
     }
 }
 impl fmt::Debug for SimDuration {
