@@ -1,3 +1,5 @@
 //! The one integration-test binary: a module per theme.
 
 #![allow(missing_docs, reason = "tests")]
+
+mod architecture;
