@@ -96,11 +96,10 @@ mod tests {
 
     #[test]
     fn undefined_values_are_left_out() {
-        assert_eq!(Interval::of(&[f64::NAN, 2.0, 2.0], 0.95), Interval {
-            mean: 2.0,
-            low: 2.0,
-            high: 2.0
-        });
+        assert_eq!(
+            Interval::of(&[f64::NAN, 2.0, 2.0], 0.95),
+            Interval { mean: 2.0, low: 2.0, high: 2.0 }
+        );
         let one = Interval::of(&[7.0], 0.95);
         assert!(one.mean == 7.0 && one.low.is_nan() && one.low_or_mean() == 7.0);
         assert!(Interval::of(&[], 0.95).mean.is_nan());

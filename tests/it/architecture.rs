@@ -117,7 +117,8 @@ fn modules_name_only_what_the_table_allows() {
 
 #[test]
 fn the_scan_sees_brace_groups() {
-    let text = "use crate::{hpa::{A, B}, sim::C, units};\nlet x = crate::engine::Y; // crate::cli::Z";
+    let text =
+        "use crate::{hpa::{A, B}, sim::C, units};\nlet x = crate::engine::Y; // crate::cli::Z";
     let named: Vec<String> = named_modules(text).into_iter().collect();
     assert_eq!(named, ["engine", "hpa", "sim", "units"]);
 }
