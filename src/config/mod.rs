@@ -10,7 +10,11 @@
 
 mod code;
 mod diagnostic;
+mod duration;
 mod experiment;
+mod reader;
+mod registry;
+mod tree;
 
 pub use diagnostic::{
     Code, Diagnostic, Diagnostics, Label, Severity, Source, SourceId, Sources, Span,
