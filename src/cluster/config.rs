@@ -1,0 +1,332 @@
+//! Parameters of the cluster: node pools, autoscaler, pod start, probe, termination.
+//!
+//! Values with their sources are in [`super::presets`]; this file only says what each one means.
+
+use crate::rng::Dist;
+use crate::units::SimDuration;
+
+/// Everything the cluster needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterConfig {
+    /// Node pools in order of preference: a scale-up goes to the first pool that is neither backed
+    /// off nor full.
+    pub pools: Vec<NodePool>,
+    /// GPUs one pod asks for.
+    pub gpus_per_replica: u32,
+    /// How the scheduler chooses among nodes with room.
+    pub packing: Packing,
+    /// The cluster autoscaler.
+    pub autoscaler: AutoscalerConfig,
+    /// From a bound pod to a listening server.
+    pub startup: StartupConfig,
+    /// From a listening server to traffic.
+    pub probe: ProbeConfig,
+    /// From the deletion of a pod to a free GPU.
+    pub termination: TerminationConfig,
+}
+
+/// One group of equal nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodePool {
+    /// Name, for reports.
+    pub name: String,
+    /// Machine type, for reports and prices, as `g2-standard-24`.
+    pub machine_type: String,
+    /// GPUs on one node.
+    pub gpus_per_node: u32,
+    /// Pods that fit on one node (GPUs, CPU and memory all counted).
+    pub replicas_per_node: u32,
+    /// The autoscaler never goes below; this many nodes exist at the start.
+    pub min_nodes: u32,
+    /// The autoscaler never goes above.
+    pub max_nodes: u32,
+    /// From the request of a node to its GPUs being allocatable.
+    pub provisioning: Dist,
+    /// Requests that the cloud cannot serve.
+    pub stock_out: StockOut,
+    /// From the removal decision until the VM is gone; it is billed until then.
+    pub delete: Dist,
+}
+
+/// Failing node requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StockOut {
+    /// Chance that one requested node cannot be had, 0..=1.
+    pub probability: f64,
+    /// From the request until the failure is reported.
+    pub report_delay: Dist,
+}
+
+/// The scheduler's scoring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Least allocated node first (the default scheduler).
+    Spread,
+    /// Most allocated node first (GKE's optimize-utilization profile).
+    Pack,
+}
+
+/// Rules of the cluster autoscaler.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AutoscalerConfig {
+    /// Period of its loop.
+    pub scan_interval: SimDuration,
+    /// The oldest GPU pod that no node is coming for must be this old before nodes are requested.
+    pub gpu_pod_min_age: SimDuration,
+    /// First backoff of a pool after a failed scale-up.
+    pub backoff_initial: SimDuration,
+    /// Longest backoff.
+    pub backoff_max: SimDuration,
+    /// A backoff that ended this long ago is forgotten.
+    pub backoff_reset: SimDuration,
+    /// A node not ready after this long is given up.
+    pub max_node_provision: SimDuration,
+    /// An idle node is removed after this long.
+    pub scale_down_unneeded: SimDuration,
+    /// No node is removed this long after any scale-up.
+    pub scale_down_after_add: SimDuration,
+    /// Most nodes being deleted at one time.
+    pub max_parallel_deletes: u32,
+}
+
+/// From a bound pod to a listening server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartupConfig {
+    /// Attach and mount of the model's volume.
+    pub attach: Dist,
+    /// Pull of the container image, once per node.
+    pub image: ImagePull,
+    /// Creation of the container once the image is there.
+    pub container_start: Dist,
+    /// Weights from storage to GPU.
+    pub load: ModelLoad,
+    /// Engine initialisation after the weights, up to the listening HTTP server.
+    pub init: Dist,
+}
+
+/// How the image comes to a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ImagePull {
+    /// Size over rate.
+    Rate {
+        /// Unpacked size \[bytes\].
+        unpacked_bytes: u64,
+        /// Unpacked bytes written per second, not 0.
+        bytes_per_s: u64,
+    },
+    /// A given time: streaming, secondary boot disk, or a measured pull.
+    Time(Dist),
+}
+
+/// How the weights come to a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelLoad {
+    /// Read from storage with processor sharing of the volume.
+    Storage(StorageLoad),
+    /// A given time, shared with nobody (snapshot restore, measured load).
+    Time(Dist),
+}
+
+/// Weights read from a volume or bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorageLoad {
+    /// Bytes of weights one pod reads.
+    pub bytes: u64,
+    /// Rate of one pod alone.
+    pub pod_rate: Rate,
+    /// Rate of the whole volume \[bytes/s\], divided among the readers of the moment; `None` = not
+    /// shared.
+    pub volume_bytes_per_s: Option<u64>,
+    /// Rate of a pod whose node has the weights in its page cache \[bytes/s\]; `None` = each pod
+    /// reads from storage (memory too small, or a cache per pod).
+    pub page_cache_bytes_per_s: Option<u64>,
+}
+
+/// A lognormal rate \[bytes/s\] through its median and 5th percentile (the slow end).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Median, not 0.
+    pub median: u64,
+    /// Rate that 95 % of the draws exceed: not 0, at most the median; equal = constant.
+    pub p05: u64,
+}
+
+impl Rate {
+    /// Always `bytes_per_s`.
+    pub const fn constant(bytes_per_s: u64) -> Self {
+        Self { median: bytes_per_s, p05: bytes_per_s }
+    }
+}
+
+/// One kubelet probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// `initialDelaySeconds`, from the start of the container.
+    pub initial_delay: SimDuration,
+    /// `periodSeconds`, not 0.
+    pub period: SimDuration,
+    /// `failureThreshold`.
+    pub failure_threshold: u32,
+}
+
+/// From a listening server to traffic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeConfig {
+    /// The startup probe: readiness is not probed before it has passed once.
+    pub startup: Option<Probe>,
+    /// The readiness probe.
+    pub readiness: Probe,
+    /// From Ready until the gateway routes to the pod.
+    pub endpoint_delay: Dist,
+}
+
+/// From the deletion of a pod to a free GPU.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TerminationConfig {
+    /// `terminationGracePeriodSeconds`, from the deletion, preStop included.
+    pub grace: SimDuration,
+    /// Sleep of the preStop hook; 0 = none.
+    pub pre_stop: SimDuration,
+    /// What the server does on SIGTERM.
+    pub shutdown: ShutdownMode,
+    /// From the deletion until the gateway stops routing to the pod.
+    pub endpoint_removal: Dist,
+}
+
+/// What vLLM does on SIGTERM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownMode {
+    /// All requests are aborted at once (`--shutdown-timeout 0`, the default from 0.18).
+    Abort,
+    /// New requests are refused, accepted ones go on for at most `timeout`
+    /// ([`SimDuration::MAX`]: as long as the grace period allows, as servers before 0.18 do).
+    Drain {
+        /// `--shutdown-timeout`.
+        timeout: SimDuration,
+    },
+}
+
+/// A value the cluster cannot work with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}`: {message}")]
+pub struct InvalidConfig {
+    /// Path of the field below [`ClusterConfig`], as `pools[0].max_nodes`.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl ClusterConfig {
+    /// All errors, in field order; empty = [`super::Cluster::new`] accepts it.
+    pub fn validate(&self) -> Vec<InvalidConfig> {
+        let mut errors = Vec::new();
+        let mut require = |ok: bool, field: &str, message: &str| {
+            if !ok {
+                errors.push(InvalidConfig { field: field.to_owned(), message: message.to_owned() });
+            }
+        };
+        require(!self.pools.is_empty(), "pools", "at least one node pool is needed");
+        require(self.gpus_per_replica > 0, "gpus_per_replica", "must be at least 1");
+        for (i, pool) in self.pools.iter().enumerate() {
+            let at = |name: &str| format!("pools[{i}].{name}");
+            let asked = u64::from(pool.replicas_per_node) * u64::from(self.gpus_per_replica);
+            require(pool.replicas_per_node > 0, &at("replicas_per_node"), "must be at least 1");
+            require(
+                asked <= u64::from(pool.gpus_per_node),
+                &at("replicas_per_node"),
+                "the pods ask for more GPUs than the node has",
+            );
+            require(
+                pool.min_nodes <= pool.max_nodes,
+                &at("min_nodes"),
+                "must not exceed `max_nodes`",
+            );
+            require(
+                (0.0..=1.0).contains(&pool.stock_out.probability),
+                &at("stock_out.probability"),
+                "must be between 0 and 1",
+            );
+            require(dist_ok(&pool.provisioning), &at("provisioning"), DIST_RULE);
+            require(
+                dist_ok(&pool.stock_out.report_delay),
+                &at("stock_out.report_delay"),
+                DIST_RULE,
+            );
+            require(dist_ok(&pool.delete), &at("delete"), DIST_RULE);
+        }
+        let scan = self.autoscaler.scan_interval;
+        require(scan > SimDuration::ZERO, "autoscaler.scan_interval", "must be above 0");
+        require(
+            self.autoscaler.backoff_initial <= self.autoscaler.backoff_max,
+            "autoscaler.backoff_initial",
+            "must not exceed `backoff_max`",
+        );
+        require(
+            self.autoscaler.max_parallel_deletes > 0,
+            "autoscaler.max_parallel_deletes",
+            "must be at least 1",
+        );
+        let startup = &self.startup;
+        require(dist_ok(&startup.attach), "startup.attach", DIST_RULE);
+        match &startup.image {
+            ImagePull::Rate { bytes_per_s, .. } => {
+                require(*bytes_per_s > 0, "startup.image.bytes_per_s", "must be above 0");
+            }
+            ImagePull::Time(dist) => require(dist_ok(dist), "startup.image", DIST_RULE),
+        }
+        require(dist_ok(&startup.container_start), "startup.container_start", DIST_RULE);
+        match &startup.load {
+            ModelLoad::Storage(load) => {
+                let rate = load.pod_rate;
+                require(rate.median > 0, "startup.load.pod_rate.median", "must be above 0");
+                require(
+                    rate.p05 > 0 && rate.p05 <= rate.median,
+                    "startup.load.pod_rate.p05",
+                    "must be above 0 and at most the median",
+                );
+                require(
+                    load.volume_bytes_per_s.is_none_or(|r| r > 0),
+                    "startup.load.volume_bytes_per_s",
+                    "must be above 0; leave it out if the volume is not shared",
+                );
+                require(
+                    load.page_cache_bytes_per_s.is_none_or(|r| r > 0),
+                    "startup.load.page_cache_bytes_per_s",
+                    "must be above 0; leave it out for no page cache",
+                );
+            }
+            ModelLoad::Time(dist) => require(dist_ok(dist), "startup.load", DIST_RULE),
+        }
+        require(dist_ok(&startup.init), "startup.init", DIST_RULE);
+        let probe = &self.probe;
+        require(
+            probe.readiness.period > SimDuration::ZERO,
+            "probe.readiness.period",
+            "must be above 0",
+        );
+        require(
+            probe.startup.is_none_or(|p| p.period > SimDuration::ZERO),
+            "probe.startup.period",
+            "must be above 0",
+        );
+        require(dist_ok(&probe.endpoint_delay), "probe.endpoint_delay", DIST_RULE);
+        require(
+            dist_ok(&self.termination.endpoint_removal),
+            "termination.endpoint_removal",
+            DIST_RULE,
+        );
+        errors
+    }
+}
+
+const DIST_RULE: &str =
+    "a lognormal needs a median above 0 and a p95 not below it, a list at least one value";
+
+/// Whether a distribution can be drawn from.
+fn dist_ok(dist: &Dist) -> bool {
+    match dist {
+        Dist::Constant(_) => true,
+        Dist::LogNormal { median, p95 } => *median > SimDuration::ZERO && p95 >= median,
+        Dist::Empirical(values) => !values.is_empty(),
+    }
+}

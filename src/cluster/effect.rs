@@ -1,0 +1,270 @@
+//! What goes into the cluster (events) and what comes out of it (effects).
+
+use crate::units::{NodeId, PodId, SimTime};
+
+/// Work the cluster asked to be reminded of through [`Effect::At`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterEvent {
+    /// The end of the present timed stage of a pod; stale unless `generation` is the pod's.
+    Pod {
+        /// Which pod.
+        pod: PodId,
+        /// The pod's generation when it asked.
+        generation: u32,
+    },
+    /// The gateway's view of a pod changes (a second timer, which runs beside the stages).
+    Endpoint {
+        /// Which pod.
+        pod: PodId,
+        /// The pod's endpoint generation when it asked.
+        generation: u32,
+    },
+    /// The end of the present timed stage of a node.
+    Node {
+        /// Which node.
+        node: NodeId,
+        /// The node's generation when it asked.
+        generation: u32,
+    },
+    /// The image is on the node.
+    Image {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A model load is done; stale unless `generation` is the volume's.
+    Load {
+        /// The volume's generation when it asked.
+        generation: u64,
+    },
+    /// One loop of the cluster autoscaler.
+    Scan,
+}
+
+/// Order of cluster events within one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventRank {
+    /// Ends of stages: before arrivals, scrapes and syncs.
+    StageEnd,
+    /// The autoscaler decides last: after scrapes and the HPA's sync.
+    Scan,
+}
+
+impl ClusterEvent {
+    /// Its place within one instant.
+    pub const fn rank(self) -> EventRank {
+        match self {
+            Self::Pod { .. }
+            | Self::Endpoint { .. }
+            | Self::Node { .. }
+            | Self::Image { .. }
+            | Self::Load { .. } => EventRank::StageEnd,
+            Self::Scan => EventRank::Scan,
+        }
+    }
+}
+
+/// Where a pod stands, finer than Kubernetes' phase. Stages only move along the arrows of
+/// [`PodStage::may_become`] (law L8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PodStage {
+    /// Created, no node has room.
+    Pending,
+    /// Bound to a node; the volume is attached and mounted.
+    Attaching,
+    /// Waiting for the image on the node.
+    Pulling,
+    /// The container is being created.
+    Creating,
+    /// The container runs; weights are read.
+    Loading,
+    /// Weights are in place; profiling, CUDA graphs, server start.
+    Initializing,
+    /// HTTP is up (scrapes work); the readiness probe has not passed.
+    NotReady,
+    /// Ready; the gateway does not know yet.
+    Ready,
+    /// The gateway routes to it.
+    InService,
+    /// Deleted; the container still runs (endpoint removal, preStop, drain).
+    Terminating,
+    /// The object is gone and its GPUs are free.
+    Gone,
+}
+
+impl PodStage {
+    /// All stages in their order.
+    pub const ALL: [Self; 11] = [
+        Self::Pending,
+        Self::Attaching,
+        Self::Pulling,
+        Self::Creating,
+        Self::Loading,
+        Self::Initializing,
+        Self::NotReady,
+        Self::Ready,
+        Self::InService,
+        Self::Terminating,
+        Self::Gone,
+    ];
+
+    /// Name in `pods.csv`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Attaching => "Attaching",
+            Self::Pulling => "Pulling",
+            Self::Creating => "Creating",
+            Self::Loading => "Loading",
+            Self::Initializing => "Initializing",
+            Self::NotReady => "NotReady",
+            Self::Ready => "Ready",
+            Self::InService => "InService",
+            Self::Terminating => "Terminating",
+            Self::Gone => "Gone",
+        }
+    }
+
+    /// Whether the container has not started, which is Kubernetes' phase `Pending`.
+    pub const fn is_kube_pending(self) -> bool {
+        matches!(self, Self::Pending | Self::Attaching | Self::Pulling | Self::Creating)
+    }
+
+    /// Whether law L8 allows `self` to be followed by `next`.
+    pub fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Pending => matches!(next, Self::Attaching | Self::Gone),
+            Self::Attaching => matches!(next, Self::Pulling | Self::Gone),
+            Self::Pulling => matches!(next, Self::Creating | Self::Gone),
+            Self::Creating => matches!(next, Self::Loading | Self::Gone),
+            Self::Loading => matches!(next, Self::Initializing | Self::Terminating),
+            Self::Initializing => matches!(next, Self::NotReady | Self::Terminating),
+            Self::NotReady => matches!(next, Self::Ready | Self::Terminating),
+            Self::Ready => matches!(next, Self::InService | Self::Terminating),
+            Self::InService => matches!(next, Self::Terminating),
+            Self::Terminating => matches!(next, Self::Gone),
+            Self::Gone => false,
+        }
+    }
+}
+
+/// Where a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeStage {
+    /// Asked of the cloud; billed from here unless it fails by stock-out.
+    Requested,
+    /// Its GPUs are allocatable.
+    Ready,
+    /// The autoscaler is removing it; no pod is placed on it, it is still billed.
+    Deleting,
+    /// Given up before it was ready: stock-out or provisioning timeout.
+    Failed,
+    /// The VM is gone.
+    Deleted,
+}
+
+impl NodeStage {
+    /// Name in `nodes.csv`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "Requested",
+            Self::Ready => "Ready",
+            Self::Deleting => "Deleting",
+            Self::Failed => "Failed",
+            Self::Deleted => "Deleted",
+        }
+    }
+
+    /// Whether law L8 allows `self` to be followed by `next`.
+    pub fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Requested => matches!(next, Self::Ready | Self::Failed),
+            Self::Ready => matches!(next, Self::Deleting),
+            Self::Deleting => matches!(next, Self::Deleted),
+            Self::Failed | Self::Deleted => false,
+        }
+    }
+}
+
+/// What the autoscaler did, in the words of its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoscalerEvent {
+    /// `TriggeredScaleUp`: nodes requested of a pool.
+    TriggeredScaleUp {
+        /// Index into [`super::ClusterConfig::pools`].
+        pool: usize,
+        /// Nodes requested.
+        nodes: u32,
+    },
+    /// `NotTriggerScaleUp`: pods wait, every pool is full or backed off. Told once per episode.
+    NotTriggerScaleUp {
+        /// Pods without a node to come.
+        pods: u32,
+    },
+    /// `FailedScaleUp`: the cloud had no such machine.
+    StockOut {
+        /// Index into [`super::ClusterConfig::pools`].
+        pool: usize,
+        /// The pool is left alone until then.
+        backoff_until: SimTime,
+    },
+    /// `ScaleUpTimedOut`: a node did not become ready in time.
+    TimedOut {
+        /// Index into [`super::ClusterConfig::pools`].
+        pool: usize,
+        /// The pool is left alone until then.
+        backoff_until: SimTime,
+    },
+    /// `ScaleDown`: an idle node is being removed.
+    ScaleDown {
+        /// Which node.
+        node: NodeId,
+    },
+}
+
+/// What the cluster tells its caller, in order. All effects but [`Effect::At`] happen at the
+/// `now` of the call that returned them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Hand this event back at this time.
+    At(SimTime, ClusterEvent),
+    /// A pod entered a stage.
+    Pod {
+        /// Which pod.
+        pod: PodId,
+        /// The stage it entered.
+        stage: PodStage,
+        /// Where it is bound, once it is.
+        node: Option<NodeId>,
+    },
+    /// A node entered a stage.
+    Node {
+        /// Which node.
+        node: NodeId,
+        /// Index into [`super::ClusterConfig::pools`].
+        pool: usize,
+        /// The stage it entered.
+        stage: NodeStage,
+    },
+    /// The pod's HTTP server listens: the engine exists and can be scraped.
+    ServerUp(PodId),
+    /// The gateway may route to the pod.
+    InService(PodId),
+    /// The gateway stops routing to the pod. May come after the server refuses requests
+    /// ([`Effect::Drain`], [`Effect::Abort`]): requests routed in between are refused.
+    OutOfService(PodId),
+    /// SIGTERM: the server refuses new requests and finishes what it has; call
+    /// [`super::Cluster::engine_empty`] when it has nothing left. At `until` an
+    /// [`Effect::Abort`] follows if that did not happen.
+    Drain {
+        /// Which pod.
+        pod: PodId,
+        /// The end of its patience.
+        until: SimTime,
+    },
+    /// The server ends now: every request it has is lost.
+    Abort(PodId),
+    /// The pod is gone; its id is never used again.
+    Gone(PodId),
+    /// Something worth a line in the event log.
+    Autoscaler(AutoscalerEvent),
+}
