@@ -1,1 +1,19 @@
-//! To be written by its owner.
+//! Many cases, several replications of each, in parallel; then what they say together.
+//!
+//! A *unit* is one (case, replication). Units are independent and single-threaded, every unit fills its own
+//! slot of the result, and all sums run in plan order, so the result is the same for any number of jobs.
+//! Replication `r` of every case has the same seed: all cases meet the same arrivals and the same start-up
+//! delays (common random numbers), and differences between cases are taken pair by pair.
+//!
+//! Nothing here reads a clock or a file. Progress, cancellation and the log of finished units belong to the
+//! caller, who implements [`Progress`].
+
+mod execute;
+mod objective;
+mod plan;
+mod result;
+
+pub use execute::{Outcome, Progress, Silent, Unit, execute};
+pub use objective::{Objective, Savings, pareto_front, recommend, savings};
+pub use plan::{Case, Plan, Shard};
+pub use result::{CaseResult, SweepResult};

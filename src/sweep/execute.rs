@@ -1,0 +1,170 @@
+//! Runs independent units on several threads and puts every answer into its own slot.
+
+use crate::sim::Measures;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+/// One (case, replication).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Unit {
+    /// Index into the plan's cases.
+    pub case: usize,
+    /// Replication, from 0.
+    pub replication: u32,
+}
+
+/// What became of a unit.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outcome {
+    /// It ran to its end.
+    Done(Measures),
+    /// A law was broken inside it: a bug of the simulator, with the panic's message. Other units are not
+    /// affected.
+    Failed(String),
+}
+
+/// Told about units as they finish, always from the thread that called the sweep; asked whether to go on from
+/// the working threads.
+pub trait Progress {
+    /// A unit finished; calls come in the order of finishing, which depends on the machine. Returning an
+    /// error stops the sweep as a cancellation does (the log of finished units cannot be written).
+    fn finished(&mut self, unit: Unit, outcome: &Outcome) -> Result<(), String>;
+}
+
+/// No progress.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn finished(&mut self, _: Unit, _: &Outcome) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Runs `work` for every unit on `jobs` threads, starting them in the given order, and returns the outcomes in
+/// that order. `None` marks units that were not begun because `cancelled` said so or `progress` failed.
+///
+/// A panic inside `work` is caught and becomes that unit's [`Outcome::Failed`]. The answer does not depend
+/// on `jobs`, provided `work` is a function of its argument.
+///
+/// # Errors
+/// The message of `progress`, after the units in flight have ended.
+pub fn execute(
+    units: &[Unit],
+    jobs: usize,
+    cancelled: &(dyn Fn() -> bool + Sync),
+    progress: &mut dyn Progress,
+    work: &(dyn Fn(Unit) -> Measures + Sync),
+) -> Result<Vec<Option<Outcome>>, String> {
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; units.len()];
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let mut trouble = None;
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.clamp(1, units.len().max(1)) {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while !cancelled() {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(&unit) = units.get(index) else { return };
+                    let outcome = catch_unwind(AssertUnwindSafe(|| work(unit)))
+                        .map_or_else(|panic| Outcome::Failed(message_of(&*panic)), Outcome::Done);
+                    if sender.send((index, outcome)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (index, outcome) in receiver {
+            if trouble.is_none()
+                && let Err(message) = progress.finished(units[index], &outcome)
+            {
+                trouble = Some(message);
+                next.store(units.len(), Ordering::Relaxed);
+            }
+            outcomes[index] = Some(outcome);
+        }
+    });
+    trouble.map_or(Ok(outcomes), Err)
+}
+
+/// The text of a panic.
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "unknown panic".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::plan::{Shard, tests::plan};
+    use std::sync::atomic::AtomicBool;
+
+    fn cost(cost_usd: f64) -> Measures {
+        Measures { cost_usd, ..Measures::default() }
+    }
+
+    fn number(unit: Unit) -> f64 {
+        unit.case as f64 * 10.0 + f64::from(unit.replication)
+    }
+
+    #[test]
+    fn outcomes_are_in_order_for_any_number_of_jobs() {
+        let units = plan(9, 3).units(Shard::WHOLE, |_| 1.0);
+        let run = |jobs| {
+            execute(&units, jobs, &|| false, &mut Silent, &|unit| cost(number(unit))).unwrap()
+        };
+        let one = run(1);
+        assert_eq!(one, run(4));
+        assert_eq!(one, run(100));
+        for (unit, outcome) in units.iter().zip(&one) {
+            assert_eq!(*outcome, Some(Outcome::Done(cost(number(*unit)))));
+        }
+    }
+
+    #[test]
+    fn a_panic_is_the_failure_of_its_unit_only() {
+        let units = plan(4, 1).units(Shard::WHOLE, |_| 1.0);
+        let outcomes = execute(&units, 2, &|| false, &mut Silent, &|unit| {
+            assert!(unit.case != 2, "law L1: case {} lost a request", unit.case);
+            cost(0.0)
+        })
+        .unwrap();
+        let failed: Vec<bool> =
+            outcomes.iter().map(|o| matches!(o, Some(Outcome::Failed(_)))).collect();
+        assert_eq!(failed, [false, false, true, false]);
+        assert_eq!(outcomes[2], Some(Outcome::Failed("law L1: case 2 lost a request".to_owned())));
+    }
+
+    #[test]
+    fn cancelled_units_are_not_begun() {
+        let units = plan(50, 1).units(Shard::WHOLE, |_| 1.0);
+        let stop = AtomicBool::new(false);
+        let outcomes = execute(&units, 1, &|| stop.load(Ordering::SeqCst), &mut Silent, &|unit| {
+            stop.store(unit.case == 4, Ordering::SeqCst);
+            cost(1.0)
+        })
+        .unwrap();
+        assert_eq!(outcomes.iter().filter(|o| o.is_some()).count(), 5);
+    }
+
+    #[test]
+    fn a_failing_log_stops_the_sweep() {
+        struct Full(u32);
+        impl Progress for Full {
+            fn finished(&mut self, _: Unit, _: &Outcome) -> Result<(), String> {
+                self.0 += 1;
+                if self.0 < 3 { Ok(()) } else { Err("no space left on device".to_owned()) }
+            }
+        }
+        let units = plan(1000, 1).units(Shard::WHOLE, |_| 1.0);
+        let mut progress = Full(0);
+        let answer = execute(&units, 2, &|| false, &mut progress, &|_| cost(1.0));
+        assert_eq!(answer, Err("no space left on device".to_owned()));
+        assert_eq!(progress.0, 3);
+    }
+}
