@@ -1,3 +1,7 @@
-//! The `hpasim` command: parse arguments, call the library, turn its answer into an exit code.
+//! The `hpasim` command: hands the arguments to the library and turns its answer into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hpasim::cli::main(std::env::args_os())
+}

@@ -1,0 +1,136 @@
+//! Reading inputs and writing results: whole files or none.
+
+use crate::export::File;
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// The bytes of `path`, or of standard input for `-`. Gzip is the reader's business.
+pub(crate) fn read_input(path: &Path) -> io::Result<Vec<u8>> {
+    if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    fs::read(path)
+}
+
+/// Text to standard output. A broken pipe is an error of that kind, which ends the command quietly.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Bytes to `path`, or to standard output for `-`. The file is written under a temporary name and renamed,
+/// so that no reader ever sees half of it.
+pub(crate) fn write_output(path: &Path, bytes: &[u8]) -> Result<()> {
+    if path.as_os_str() == "-" {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        return Ok(out.flush()?);
+    }
+    let mut staged = Staged::default();
+    staged.add(path, bytes)?;
+    staged.commit()
+}
+
+/// Writes all files below `directory`, creating folders as needed. Nothing is renamed into place before every
+/// file is completely written, so an error (a full disk) leaves the files of an earlier run as they were.
+pub(crate) fn write_files(directory: &Path, files: &[File]) -> Result<()> {
+    let mut staged = Staged::default();
+    for file in files {
+        staged.add(&directory.join(&file.path), &file.bytes)?;
+    }
+    staged.commit()
+}
+
+/// Files that are written under temporary names and not yet renamed; removed when dropped.
+#[derive(Default)]
+struct Staged(Vec<(PathBuf, PathBuf)>);
+
+impl Staged {
+    fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let name =
+            path.file_name().with_context(|| format!("`{}` names no file", path.display()))?;
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create `{}`", folder.display()))?;
+        let mut temporary = std::ffi::OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}.tmp", std::process::id()));
+        let temporary = folder.join(temporary);
+        self.0.push((temporary.clone(), path.to_owned()));
+        fs::write(&temporary, bytes).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    fn commit(mut self) -> Result<()> {
+        for (temporary, path) in self.0.drain(..) {
+            fs::rename(&temporary, &path)
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        for (temporary, _) in &self.0 {
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory below the build's own, removed when dropped.
+    struct Scratch(PathBuf);
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("hpasim-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn files_appear_with_their_folders() {
+        let scratch = Scratch::new("write");
+        let files = [File::new("cases.csv", "a\n"), File::new("recommended/hpa.yaml", "b\n")];
+        write_files(&scratch.0, &files).unwrap();
+        assert_eq!(fs::read(scratch.0.join("recommended/hpa.yaml")).unwrap(), b"b\n");
+        assert_eq!(names(&scratch.0), ["cases.csv", "recommended"]);
+    }
+
+    #[test]
+    fn an_error_leaves_the_earlier_files_alone() {
+        let scratch = Scratch::new("error");
+        fs::write(scratch.0.join("cases.csv"), "earlier").unwrap();
+        fs::write(scratch.0.join("recommended"), "a file where a folder is needed").unwrap();
+        let files = [File::new("cases.csv", "new"), File::new("recommended/hpa.yaml", "new")];
+        assert!(write_files(&scratch.0, &files).is_err());
+        assert_eq!(fs::read(scratch.0.join("cases.csv")).unwrap(), b"earlier");
+        assert_eq!(names(&scratch.0), ["cases.csv", "recommended"]);
+    }
+}
