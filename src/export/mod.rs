@@ -1,8 +1,13 @@
 //! Results as files: CSV, JSON and Kubernetes manifests. Bytes out; writing them is the caller's business.
 
 mod number;
+mod sweep;
+mod table;
+mod units;
 
 pub use number::{number, seconds};
+pub use sweep::{cases_csv, runs_csv};
+pub use units::{read_units, unit_key, unit_line};
 
 /// A file to write.
 #[derive(Clone, PartialEq, Eq, Debug)]
