@@ -40,6 +40,11 @@ pub struct Gateway {
 }
 
 impl Policy {
+    /// Whether the policy looks at the replicas' load at all; if not, the views need no refresh.
+    pub const fn reads_load(self) -> bool {
+        !matches!(self, Self::Random | Self::RoundRobin)
+    }
+
     /// Whether the policy reads `waiting`, `running` and `kv_usage`.
     pub const fn needs_gauges(self) -> bool {
         false

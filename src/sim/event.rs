@@ -3,7 +3,7 @@
 //! The order of events is (time, rank, sequence) and is defined here and nowhere else. Ties are real: on
 //! integer time a 300 s window and a 15 s period always meet.
 
-use crate::cluster::ClusterEvent;
+use crate::cluster::{ClusterEvent, EventRank};
 use crate::units::PodId;
 
 /// Position of an event among those of the same instant; lower goes first.
@@ -12,10 +12,8 @@ use crate::units::PodId;
 pub enum Rank {
     /// An engine finished something somebody waits for: what ends at an instant has ended for all that follows.
     ReplicaWake,
-    /// A pod's phase ends, so that requests of this instant already meet the new endpoint set.
-    PodPhase,
-    /// A node's phase ends; pods are bound by the scheduler in the same instant.
-    NodePhase,
+    /// A pod's or node's stage ends, so that requests of this instant already meet the new endpoint set.
+    ClusterStage,
     /// Statistics start: the first counted arrival may fall on this very instant.
     Warmup,
     /// Requests come in after everything that ended and before anybody looks.
@@ -62,9 +60,10 @@ impl Event {
     pub fn rank(&self) -> Rank {
         match self {
             Self::ReplicaWake(_) => Rank::ReplicaWake,
-            Self::Cluster(event) if event.is_scan() => Rank::NodeScan,
-            Self::Cluster(event) if event.is_node() => Rank::NodePhase,
-            Self::Cluster(_) => Rank::PodPhase,
+            Self::Cluster(event) => match event.rank() {
+                EventRank::StageEnd => Rank::ClusterStage,
+                EventRank::Scan => Rank::NodeScan,
+            },
             Self::Warmup => Rank::Warmup,
             Self::Scrape(_) => Rank::Scrape,
             Self::Sample => Rank::Sample,

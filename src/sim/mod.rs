@@ -1,5 +1,20 @@
 //! Composition: the only module that knows all parts and moves more than one of them per event.
+//!
+//! [`run`] takes a [`Scenario`], a seed and arrivals, and returns a [`RunRecord`]. Events are ordered by
+//! (time, rank, sequence), see [`event`]. Arrivals come from a cursor, engine steps stay inside the replicas.
 
+mod autoscaling;
+mod collector;
+pub mod event;
 mod measures;
+pub mod queue;
+mod record;
+mod run;
+mod scenario;
 
 pub use measures::Measures;
+pub use record::{
+    Accounting, NodeRow, PodRow, RecordLevel, RequestRow, RunRecord, Series, TimelineRow,
+};
+pub use run::{run, run_workload};
+pub use scenario::{Autoscaler, FeedShape, HpaSetup, MetricFeed, Scenario, Signal, Slo};

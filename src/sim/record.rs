@@ -1,0 +1,186 @@
+//! What a run leaves behind.
+
+use super::measures::Measures;
+use crate::cluster::{NodeStage, PodStage};
+use crate::engine::{FinishReason, RequestRecord};
+use crate::hpa::Decision;
+use crate::units::{NodeId, PodId, SimTime};
+
+/// How much a run records beside its measures.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum RecordLevel {
+    /// Measures only: what a sweep needs.
+    Measures,
+    /// Timeline, decisions, pods and nodes too.
+    Timeline,
+    /// And every request.
+    Requests,
+}
+
+/// The result of one run.
+#[derive(Clone, Debug, Default)]
+pub struct RunRecord {
+    /// One number per result column.
+    pub measures: Measures,
+    /// Where every request went, warm-up included (law L1).
+    pub accounting: Accounting,
+    /// Rows of `timeline.csv`, in time order.
+    pub timeline: Vec<TimelineRow>,
+    /// Rows of `decisions.csv`, in time order.
+    pub decisions: Vec<Decision>,
+    /// Rows of `pods.csv`, in time order.
+    pub pods: Vec<PodRow>,
+    /// Rows of `nodes.csv`, in time order.
+    pub nodes: Vec<NodeRow>,
+    /// Rows of `requests.csv`, by request id.
+    pub requests: Vec<RequestRow>,
+}
+
+impl RunRecord {
+    /// The rows of one series, in time order.
+    pub fn series(&self, series: Series) -> impl Iterator<Item = &TimelineRow> {
+        self.timeline.iter().filter(move |row| row.series == series)
+    }
+}
+
+/// Every request is in exactly one of these at the end (law L1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Accounting {
+    /// Requests that arrived.
+    pub arrived: u64,
+    /// Got all their tokens.
+    pub completed: u64,
+    /// Refused: no endpoint was in service, or the chosen server no longer took requests.
+    pub refused: u64,
+    /// Rejected by the engine (longer than `max_model_len`).
+    pub rejected: u64,
+    /// Cut off by a terminating replica.
+    pub killed: u64,
+    /// Given up by the client.
+    pub cancelled: u64,
+    /// Still in a replica at the end.
+    pub unfinished: u64,
+}
+
+impl Accounting {
+    /// Sum over all ends.
+    pub fn accounted(&self) -> u64 {
+        self.completed
+            + self.refused
+            + self.rejected
+            + self.killed
+            + self.cancelled
+            + self.unfinished
+    }
+}
+
+/// One row of a timeline.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TimelineRow {
+    /// When.
+    pub at: SimTime,
+    /// Which series.
+    pub series: Series,
+    /// Its value.
+    pub value: f64,
+}
+
+/// Series of a timeline.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Series {
+    /// Requests that arrived since the row before, per second.
+    RequestRate,
+    /// Pods that exist and are not terminating.
+    ReplicasCurrent,
+    /// `status.desiredReplicas` of the HPA.
+    ReplicasDesired,
+    /// Pods that are Ready.
+    ReplicasReady,
+    /// Pods whose containers have not started.
+    PodsPending,
+    /// Nodes that are billed.
+    Nodes,
+    /// Sum over the replicas.
+    NumRequestsRunning,
+    /// Sum over the replicas.
+    NumRequestsWaiting,
+    /// Mean over the replicas.
+    KvCacheUsagePerc,
+    /// Value that the HPA used at its last sync, by index of the metric: the average per pod, or the value
+    /// of a `Value` target.
+    HpaMetric(u8),
+    /// Mean time to first token of the requests that arrived in the minute before.
+    TtftMean,
+    /// Share of the decided requests of that minute that met the objectives.
+    SloAttainment,
+}
+
+impl Series {
+    /// The name in `timeline.csv`; metric series take the metric's own name.
+    pub fn name(self, metric_names: &[String]) -> String {
+        match self {
+            Self::RequestRate => "request_rate_rps".into(),
+            Self::ReplicasCurrent => "replicas_current".into(),
+            Self::ReplicasDesired => "replicas_desired".into(),
+            Self::ReplicasReady => "replicas_ready".into(),
+            Self::PodsPending => "pods_pending_phase".into(),
+            Self::Nodes => "nodes".into(),
+            Self::NumRequestsRunning => "num_requests_running".into(),
+            Self::NumRequestsWaiting => "num_requests_waiting".into(),
+            Self::KvCacheUsagePerc => "kv_cache_usage_perc".into(),
+            Self::HpaMetric(i) => {
+                let name = metric_names.get(usize::from(i)).map_or("unknown", String::as_str);
+                format!("metric_avg:{name}")
+            }
+            Self::TtftMean => "ttft_mean_1m_s".into(),
+            Self::SloAttainment => "slo_attainment_1m".into(),
+        }
+    }
+}
+
+/// One phase change of a pod.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PodRow {
+    /// When.
+    pub at: SimTime,
+    /// Which pod.
+    pub pod: PodId,
+    /// The stage it entered.
+    pub stage: PodStage,
+    /// The node it sits on.
+    pub node: Option<NodeId>,
+}
+
+/// One phase change of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeRow {
+    /// When.
+    pub at: SimTime,
+    /// Which node.
+    pub node: NodeId,
+    /// The stage it entered.
+    pub stage: NodeStage,
+}
+
+/// How a request ended, and where it was.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct RequestRow {
+    /// Times and counts.
+    pub record: RequestRecord,
+    /// The replica that had it; `None` if it was refused.
+    pub pod: Option<PodId>,
+}
+
+impl RequestRow {
+    /// The word in the `outcome` column.
+    pub fn outcome(&self) -> &'static str {
+        match (self.pod, self.record.reason) {
+            (None, _) => "refused",
+            (_, FinishReason::Length) => "completed",
+            (_, FinishReason::Killed) => "killed",
+            (_, FinishReason::Aborted) => "cancelled",
+            (_, FinishReason::Rejected) => "rejected",
+            (_, FinishReason::Unfinished) => "unfinished",
+        }
+    }
+}

@@ -1,0 +1,534 @@
+//! One run: the event loop and what each event moves.
+
+use super::autoscaling::{Controller, ScaleCounter};
+use super::collector::{Collector, ratio};
+use super::event::{Event, Rank};
+use super::measures::Measures;
+use super::queue::{EventQueue, Key};
+use super::record::{NodeRow, PodRow, RecordLevel, RunRecord, Series, TimelineRow};
+use super::scenario::{Autoscaler, Scenario};
+use crate::cluster::{self, Cluster, Usage};
+use crate::engine::{Effect, EngineRequest, FinishReason, Prompt, Replica, RequestRecord};
+use crate::gateway::{EndpointView, Gateway};
+use crate::pipeline::Pipeline;
+use crate::rng::{Seed, Stream};
+use crate::stats::TimeWeighted;
+use crate::units::{PS_PER_S, PodId, RequestId, SimDuration, SimTime};
+use crate::workload::{ArrivalSource, OpenLoop, Request};
+use rand::RngExt as _;
+
+/// Picoseconds in one hour.
+const PS_PER_HOUR: f64 = 3600.0 * PS_PER_S as f64;
+
+/// Runs the scenario's own workload, streamed.
+pub fn run_workload(scenario: &Scenario, seed: Seed, level: RecordLevel) -> RunRecord {
+    let until = SimTime::ZERO + scenario.duration;
+    let mut arrivals = OpenLoop::new(scenario.workload.source(seed, until));
+    run(scenario, seed, &mut arrivals, level)
+}
+
+/// Runs `scenario` on `arrivals`, which must be in time order; those at or after the horizon are left out.
+///
+/// # Panics
+/// If a law is broken, which is a fault of this program, or if the scenario was not validated.
+pub fn run<A: ArrivalSource>(
+    scenario: &Scenario,
+    seed: Seed,
+    arrivals: &mut A,
+    level: RecordLevel,
+) -> RunRecord {
+    let mut run = Run::new(scenario, seed, level);
+    run.start();
+    loop {
+        let event_key = run.queue.peek();
+        let next = arrivals.peek().filter(|at| *at < run.horizon);
+        if let Some(at) = next
+            && event_key.is_none_or(|key| Key::new(at, Rank::Arrival, 0) < key)
+        {
+            let request = arrivals.next_arrival().expect("peeked");
+            run.arrive(request);
+            continue;
+        }
+        let (now, event) = run.queue.pop().expect("the horizon ends the loop");
+        assert!(now >= run.now, "law L3: {now:?} after {:?}", run.now);
+        run.now = now;
+        if matches!(event, Event::Horizon) {
+            break;
+        }
+        run.handle(event);
+    }
+    run.finish()
+}
+
+/// One server process.
+#[derive(Debug)]
+struct Server {
+    replica: Replica,
+    /// It takes requests (SIGTERM has not come).
+    accepting: bool,
+    /// Somebody waits for it to become empty.
+    draining: bool,
+    /// The wake-up that counts; others in the queue are stale.
+    armed: Option<SimTime>,
+    /// GPU time before the statistics started.
+    busy_at_restart: SimDuration,
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    level: RecordLevel,
+    now: SimTime,
+    horizon: SimTime,
+    queue: EventQueue,
+    cluster: Cluster,
+    pipeline: Pipeline,
+    gateway: Gateway,
+    controller: Option<Controller>,
+    /// `spec.replicas` of the deployment.
+    spec_replicas: u32,
+    schedule_next: usize,
+    sync_phase: SimDuration,
+    /// By pod ordinal; present while the server listens.
+    servers: Vec<Option<Server>>,
+    /// Pods the gateway routes to, by ordinal.
+    endpoints: Vec<EndpointView>,
+    effects: Vec<Effect>,
+    cluster_effects: Vec<cluster::Effect>,
+    gauges: Vec<f64>,
+    collector: Collector,
+    replicas: TimeWeighted,
+    scales: ScaleCounter,
+    /// GPU time of servers that are gone.
+    busy_gone: SimDuration,
+    usage_at_restart: Vec<Usage>,
+    restarted: bool,
+    record: RunRecord,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, seed: Seed, level: RecordLevel) -> Self {
+        let horizon = SimTime::ZERO + scenario.duration;
+        assert!(horizon <= SimTime::MAX_HORIZON, "validated: a run has at most 90 days");
+        assert!(scenario.warmup < scenario.duration, "validated: the warm-up is part of the run");
+        let warmup = SimTime::ZERO + scenario.warmup;
+        let (controller, spec_replicas, metrics) = match &scenario.autoscaler {
+            Autoscaler::Hpa(setup) => {
+                let controller = Controller::new(setup);
+                let min = u32::try_from(setup.spec.min_replicas.unwrap_or(1)).unwrap_or(0);
+                (Some(controller), min, setup.feeds.len())
+            }
+            Autoscaler::Fixed(n) => (None, *n, 0),
+            Autoscaler::Schedule(rows) => (None, rows.first().map_or(0, |row| row.1), 0),
+        };
+        let sync_phase = controller.as_ref().map_or(SimDuration::ZERO, |c| {
+            let period = c.schedule().sync_period.as_ps().max(1);
+            let mut rng = seed.stream(Stream::HpaSync, 0);
+            SimDuration::from_ps(rng.random_range(0..period))
+        });
+        Self {
+            scenario,
+            level,
+            now: SimTime::ZERO,
+            horizon,
+            queue: EventQueue::default(),
+            cluster: Cluster::new(&scenario.cluster, seed),
+            pipeline: Pipeline::new(&scenario.pipeline, metrics, seed),
+            gateway: Gateway::new(scenario.gateway, seed),
+            controller,
+            spec_replicas,
+            schedule_next: 1,
+            sync_phase,
+            servers: Vec::new(),
+            endpoints: Vec::new(),
+            effects: Vec::new(),
+            cluster_effects: Vec::new(),
+            gauges: vec![0.0; metrics],
+            collector: Collector::new(scenario.slo, warmup, horizon, level),
+            replicas: TimeWeighted::new(SimTime::ZERO, 0),
+            scales: ScaleCounter::default(),
+            busy_gone: SimDuration::ZERO,
+            usage_at_restart: vec![Usage::default(); scenario.cluster.pools.len()],
+            restarted: false,
+            record: RunRecord::default(),
+        }
+    }
+
+    fn start(&mut self) {
+        self.queue.push(self.horizon, Event::Horizon);
+        self.queue.push(SimTime::ZERO + self.scenario.warmup, Event::Warmup);
+        if self.level > RecordLevel::Measures {
+            self.queue.push(SimTime::ZERO, Event::Sample);
+        }
+        if self.controller.is_some() {
+            self.queue.push(SimTime::ZERO + self.sync_phase, Event::HpaSync);
+        }
+        self.push_schedule();
+        self.cluster.start(self.spec_replicas, &mut self.cluster_effects);
+        self.apply_cluster_effects();
+    }
+
+    fn push_schedule(&mut self) {
+        if let Autoscaler::Schedule(rows) = &self.scenario.autoscaler
+            && let Some((at, _)) = rows.get(self.schedule_next)
+        {
+            self.queue.push(*at, Event::Schedule);
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::ReplicaWake(pod) => self.wake(pod),
+            Event::Cluster(event) => {
+                self.cluster.handle(self.now, event, &mut self.cluster_effects);
+                self.apply_cluster_effects();
+            }
+            Event::Warmup => self.restart_statistics(),
+            Event::Scrape(pod) => self.scrape(pod),
+            Event::Sample => self.sample(),
+            Event::HpaWrite => {
+                let controller = self.controller.as_mut().expect("only an HPA writes");
+                let replicas = controller.write(self.now, self.level);
+                self.set_replicas(replicas);
+            }
+            Event::Schedule => {
+                let Autoscaler::Schedule(rows) = &self.scenario.autoscaler else { return };
+                let replicas = rows[self.schedule_next].1;
+                self.schedule_next += 1;
+                self.set_replicas(replicas);
+                self.push_schedule();
+            }
+            Event::HpaSync => self.sync(),
+            Event::Horizon => {}
+        }
+    }
+
+    /// One request comes in at the front door.
+    fn arrive(&mut self, request: Request) {
+        assert!(request.arrival >= self.now, "law L3: arrivals are in time order");
+        self.now = request.arrival;
+        let id = RequestId(self.collector.arrivals());
+        self.collector.arrived(self.now);
+        if self.scenario.gateway.reads_load() {
+            self.refresh_views();
+        }
+        let chosen = self.gateway.pick(&self.endpoints).map(|i| self.endpoints[i].pod);
+        let server = chosen
+            .and_then(|pod| self.servers[pod.0 as usize].as_mut())
+            .filter(|server| server.accepting);
+        let Some(server) = server else {
+            self.collector.refused(refused(id, &request));
+            return;
+        };
+        server.replica.enqueue(EngineRequest {
+            id,
+            arrival: request.arrival,
+            prompt_tokens: request.prompt_tokens,
+            output_tokens: request.output_tokens,
+            priority: 0,
+            prompt: Prompt::Unique,
+        });
+    }
+
+    /// Shows the gateway the present load of every endpoint.
+    fn refresh_views(&mut self) {
+        for i in 0..self.endpoints.len() {
+            let pod = self.endpoints[i].pod;
+            self.advance(pod);
+            let Some(server) = &self.servers[pod.0 as usize] else { continue };
+            let gauges = server.replica.gauges();
+            self.endpoints[i] = EndpointView {
+                pod,
+                outstanding: server.replica.unfinished() as u32,
+                waiting: gauges.num_requests_waiting,
+                running: gauges.num_requests_running,
+                kv_usage: gauges.kv_cache_usage_perc(),
+            };
+        }
+    }
+
+    /// Brings one replica to now and collects what it did.
+    fn advance(&mut self, pod: PodId) {
+        if let Some(server) = &mut self.servers[pod.0 as usize] {
+            server.replica.advance_to(self.now, &mut self.effects);
+            self.collect(pod);
+        }
+    }
+
+    fn collect(&mut self, pod: PodId) {
+        for effect in self.effects.drain(..) {
+            self.collector.effect(&effect, pod);
+        }
+    }
+
+    fn advance_all(&mut self) {
+        for i in 0..self.servers.len() {
+            self.advance(PodId(i as u32));
+        }
+    }
+
+    /// A draining replica may have become empty.
+    fn wake(&mut self, pod: PodId) {
+        match &mut self.servers[pod.0 as usize] {
+            Some(server) if server.armed == Some(self.now) => server.armed = None,
+            _ => return,
+        }
+        self.advance(pod);
+        self.watch_drain(pod);
+    }
+
+    /// Tells the cluster that a draining replica is empty, or asks to be woken when it may be.
+    fn watch_drain(&mut self, pod: PodId) {
+        let Some(server) = &mut self.servers[pod.0 as usize] else { return };
+        if !server.draining {
+            return;
+        }
+        if server.replica.unfinished() == 0 {
+            server.draining = false;
+            self.cluster.engine_empty(self.now, pod, &mut self.cluster_effects);
+            self.apply_cluster_effects();
+        } else if let Some(at) = server.replica.next_change() {
+            server.armed = Some(at);
+            self.queue.push_ordered(at, Event::ReplicaWake(pod), u64::from(pod.0));
+        }
+    }
+
+    fn scrape(&mut self, pod: PodId) {
+        self.advance(pod);
+        let Some(server) = &self.servers[pod.0 as usize] else { return };
+        let gauges = server.replica.gauges();
+        if let Some(controller) = &self.controller {
+            for (value, signal) in self.gauges.iter_mut().zip(controller.signals()) {
+                *value = signal.read(&gauges);
+            }
+        }
+        let next = self.pipeline.scrape(self.now, pod, Some(&self.gauges));
+        self.queue.push(next, Event::Scrape(pod));
+    }
+
+    fn sync(&mut self) {
+        let controller = self.controller.as_mut().expect("only an HPA syncs");
+        let synced = controller.sync(
+            self.now,
+            self.spec_replicas,
+            &self.cluster,
+            &mut self.pipeline,
+            self.level,
+        );
+        if let Some(at) = synced.write_at {
+            self.queue.push(at, Event::HpaWrite);
+        }
+        self.queue.push(synced.next, Event::HpaSync);
+    }
+
+    fn set_replicas(&mut self, replicas: u32) {
+        self.scales.changed(self.now, self.spec_replicas, replicas);
+        self.spec_replicas = replicas;
+        self.cluster.set_replicas(self.now, replicas, &mut self.cluster_effects);
+        self.apply_cluster_effects();
+    }
+
+    /// Carries out what the cluster asked for. Effects may lead to further ones (an abort frees a pod).
+    fn apply_cluster_effects(&mut self) {
+        let mut next = 0;
+        while next < self.cluster_effects.len() {
+            let effect = self.cluster_effects[next];
+            next += 1;
+            self.apply_cluster_effect(effect);
+        }
+        self.cluster_effects.clear();
+        self.replicas.set(self.now, u64::from(self.cluster.status_replicas()));
+    }
+
+    fn apply_cluster_effect(&mut self, effect: cluster::Effect) {
+        match effect {
+            cluster::Effect::At(at, event) => self.queue.push(at, Event::Cluster(event)),
+            cluster::Effect::Pod { pod, stage, node } => {
+                if self.level > RecordLevel::Measures {
+                    self.record.pods.push(PodRow { at: self.now, pod, stage, node });
+                }
+            }
+            cluster::Effect::Node { node, stage, .. } => {
+                if self.level > RecordLevel::Measures {
+                    self.record.nodes.push(NodeRow { at: self.now, node, stage });
+                }
+            }
+            cluster::Effect::ServerUp(pod) => self.server_up(pod),
+            cluster::Effect::InService(pod) => {
+                let view =
+                    EndpointView { pod, outstanding: 0, waiting: 0, running: 0, kv_usage: 0.0 };
+                let at = self.endpoints.partition_point(|e| e.pod < pod);
+                self.endpoints.insert(at, view);
+            }
+            cluster::Effect::OutOfService(pod) => self.endpoints.retain(|e| e.pod != pod),
+            cluster::Effect::Drain { pod, .. } => {
+                self.advance(pod);
+                if let Some(server) = &mut self.servers[pod.0 as usize] {
+                    server.accepting = false;
+                    server.draining = true;
+                }
+                self.watch_drain(pod);
+            }
+            cluster::Effect::Abort(pod) => self.kill(pod),
+            cluster::Effect::Gone(pod) => {
+                self.kill(pod);
+                self.pipeline.target_down(self.now, pod);
+            }
+            cluster::Effect::Autoscaler(_) => {}
+        }
+    }
+
+    fn server_up(&mut self, pod: PodId) {
+        let index = pod.0 as usize;
+        if self.servers.len() <= index {
+            self.servers.resize_with(index + 1, || None);
+        }
+        let replica = Replica::new(self.scenario.engine.clone(), self.now);
+        self.servers[index] = Some(Server {
+            replica,
+            accepting: true,
+            draining: false,
+            armed: None,
+            busy_at_restart: SimDuration::ZERO,
+        });
+        let first = self.pipeline.target_up(self.now, pod);
+        self.queue.push(first, Event::Scrape(pod));
+    }
+
+    /// The server process ends; whatever it had is lost.
+    fn kill(&mut self, pod: PodId) {
+        self.end_server(pod, FinishReason::Killed);
+    }
+
+    fn end_server(&mut self, pod: PodId, reason: FinishReason) {
+        let Some(slot) = self.servers.get_mut(pod.0 as usize) else { return };
+        let Some(mut server) = slot.take() else { return };
+        server.replica.drain_unfinished(self.now, reason, &mut self.effects);
+        self.busy_gone += server.replica.busy_time() - server.busy_at_restart;
+        self.collect(pod);
+    }
+
+    /// The warm-up is over: every measure starts from here.
+    fn restart_statistics(&mut self) {
+        self.advance_all();
+        for i in 0..self.servers.len() {
+            if let Some(server) = &mut self.servers[i] {
+                server.replica.flush_gaps(&mut self.effects);
+                server.busy_at_restart = server.replica.busy_time();
+            }
+            self.collect(PodId(i as u32));
+        }
+        self.collector.restart();
+        self.busy_gone = SimDuration::ZERO;
+        self.replicas.restart(self.now);
+        self.scales.restart();
+        for (pool, usage) in self.usage_at_restart.iter_mut().enumerate() {
+            *usage = self.cluster.usage(self.now, pool);
+        }
+        self.restarted = true;
+    }
+
+    /// One row per series of the timeline.
+    fn sample(&mut self) {
+        self.advance_all();
+        let (mut running, mut waiting, mut usage, mut servers) = (0_u32, 0_u32, 0.0, 0_u32);
+        for server in self.servers.iter().flatten() {
+            let gauges = server.replica.gauges();
+            running += gauges.num_requests_running;
+            waiting += gauges.num_requests_waiting;
+            usage += gauges.kv_cache_usage_perc();
+            servers += 1;
+        }
+        let pods = self.cluster.pods();
+        let ready = pods.iter().filter(|pod| pod.is_ready() && !pod.is_deleting()).count();
+        let pending = pods.iter().filter(|pod| pod.is_kube_pending()).count();
+        let at = self.now;
+        let rows = &mut self.record.timeline;
+        let mut row = |series, value| rows.push(TimelineRow { at, series, value });
+        row(Series::ReplicasCurrent, f64::from(self.cluster.status_replicas()));
+        row(Series::ReplicasReady, ready as f64);
+        row(Series::PodsPending, pending as f64);
+        row(Series::Nodes, f64::from(self.cluster.billed_nodes()));
+        row(Series::NumRequestsRunning, f64::from(running));
+        row(Series::NumRequestsWaiting, f64::from(waiting));
+        if servers > 0 {
+            row(Series::KvCacheUsagePerc, usage / f64::from(servers));
+        }
+        match &self.controller {
+            Some(controller) => {
+                let decision = controller.decision();
+                row(Series::ReplicasDesired, f64::from(decision.desired_replicas));
+                for (i, metric) in decision.metrics.iter().enumerate() {
+                    let value = metric.current.average_value.or(metric.current.value);
+                    if let Some(value) = value {
+                        row(Series::HpaMetric(i as u8), value.0 as f64 / 1000.0);
+                    }
+                }
+            }
+            None => row(Series::ReplicasDesired, f64::from(self.spec_replicas)),
+        }
+        self.queue.push(self.now + self.scenario.timeline_interval, Event::Sample);
+    }
+
+    /// The horizon: everything that is left ends, and the measures are taken.
+    fn finish(mut self) -> RunRecord {
+        assert!(self.restarted, "the warm-up ends before the horizon");
+        for i in 0..self.servers.len() {
+            self.end_server(PodId(i as u32), FinishReason::Unfinished);
+        }
+        let mut measures = Measures::default();
+        self.collector.fill(&mut measures);
+        self.fill_usage(&mut measures);
+        let span = (self.horizon - (SimTime::ZERO + self.scenario.warmup)).as_ps() as f64;
+        measures.replicas_mean = self.replicas.integral_until(self.horizon) as f64 / span;
+        measures.replicas_max = self.replicas.max() as f64;
+        measures.scale_ups = f64::from(self.scales.ups);
+        measures.scale_downs = f64::from(self.scales.downs);
+        measures.flaps = f64::from(self.scales.flaps);
+        let mut record = self.record;
+        record.measures = measures;
+        if self.level > RecordLevel::Measures {
+            self.collector.minute_rows(&mut record.timeline);
+            record.timeline.sort_by_key(|row| (row.at, row.series));
+        }
+        if let Some(controller) = self.controller {
+            record.decisions = controller.decisions;
+        }
+        (record.accounting, record.requests) = self.collector.into_parts();
+        record
+    }
+
+    fn fill_usage(&self, measures: &mut Measures) {
+        let (mut node_ps, mut gpu_ps) = (0_u128, 0_u128);
+        for (pool, before) in self.usage_at_restart.iter().enumerate() {
+            let usage = self.cluster.usage(self.horizon, pool);
+            node_ps += usage.node_ps - before.node_ps;
+            gpu_ps += usage.gpu_ps - before.gpu_ps;
+        }
+        let per_replica = f64::from(self.scenario.cluster.gpus_per_replica);
+        let busy = self.busy_gone.as_ps() as f64 * per_replica;
+        measures.node_hours = node_ps as f64 / PS_PER_HOUR;
+        measures.gpu_hours = gpu_ps as f64 / PS_PER_HOUR;
+        measures.gpu_idle_ratio = 1.0 - ratio(busy, gpu_ps as f64);
+        measures.cost_usd = measures.node_hours * self.scenario.node_usd_per_hour;
+        let tokens = self.collector.output_tokens() as f64;
+        measures.usd_per_million_output_tokens = ratio(measures.cost_usd, tokens / 1e6);
+    }
+}
+
+/// The record of a request that no server took.
+fn refused(id: RequestId, request: &Request) -> RequestRecord {
+    RequestRecord {
+        id,
+        arrival: request.arrival,
+        queued: request.arrival,
+        first_scheduled: None,
+        first_token: None,
+        last_token: None,
+        end: request.arrival,
+        prompt_tokens: request.prompt_tokens,
+        output_tokens: 0,
+        cached_tokens: 0,
+        preemptions: 0,
+        reason: FinishReason::Rejected,
+    }
+}
