@@ -1,1 +1,7 @@
-//! To be written by its owner.
+//! Results as text for a terminal. Makes strings; printing them is the caller's business.
+
+mod figures;
+mod sweep;
+mod text_table;
+
+pub use sweep::{Heading, progress_line, sweep_summary};

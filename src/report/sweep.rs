@@ -1,0 +1,350 @@
+//! What a sweep prints: the workload, the Pareto front, the recommendation, what it saves.
+
+use super::figures::{percent, short, with_interval};
+use super::text_table::{Align, text_table};
+use crate::sim::Measures;
+use crate::sweep::{Case, CaseResult, Plan, SweepResult};
+use std::fmt::Write as _;
+
+/// Rows of the Pareto table; the whole front is in `cases.csv`.
+const MAX_ROWS: usize = 12;
+
+/// What the tables say about the experiment besides its results.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Heading {
+    /// The load in one line: kind, mean rate, lengths, duration.
+    pub workload: String,
+    /// The objectives as a person writes them: `TTFT <= 2s and TPOT <= 100ms for 99 %`.
+    pub slo: String,
+    /// Width of the terminal in columns.
+    pub width: usize,
+}
+
+/// The summary of a finished sweep, ending in a line feed.
+pub fn sweep_summary<S>(plan: &Plan<S>, result: &SweepResult, heading: &Heading) -> String {
+    let mut text = String::new();
+    let out = &mut text;
+    let _ = writeln!(out, "workload: {}", heading.workload);
+    let _ = writeln!(
+        out,
+        "{} x {}; no cheaper case meets the SLO more often than these ({}):\n",
+        counted(plan.cases.len(), "case"),
+        counted(plan.replications as usize, "replication"),
+        heading.slo,
+    );
+    out.push_str(&pareto_table(plan, result, heading.width));
+    out.push('\n');
+    match result.recommended {
+        Some(index) => recommendation(out, plan, result, index),
+        None => no_recommendation(out, plan, result),
+    }
+    text
+}
+
+/// The front, cut to [`MAX_ROWS`] rows that keep the recommended and the present case.
+fn pareto_table<S>(plan: &Plan<S>, result: &SweepResult, width: usize) -> String {
+    let mut shown = around(&result.pareto, result.recommended, MAX_ROWS);
+    for extra in [result.recommended, plan.current].into_iter().flatten() {
+        if !shown.contains(&extra) {
+            shown.push(extra);
+        }
+    }
+    let cost = |index: usize| result.cases[index].measure("cost_usd").mean;
+    shown.sort_by(|&a, &b| cost(a).total_cmp(&cost(b)));
+
+    let keys: Vec<&str> = plan.knob_keys().into_iter().filter(|key| varies(plan, key)).collect();
+    let mut columns: Vec<(String, Align)> = vec![(String::new(), Align::Left), left("case")];
+    columns.extend(keys.iter().map(|key| (heading_of(key, &keys), Align::Right)));
+    for name in ["SLO met", "at least", "cost USD", "TTFT p95 s", "TPOT p95 ms", "replicas", "max"]
+    {
+        columns.push((name.to_owned(), Align::Right));
+    }
+    let rows: Vec<Vec<String>> = shown
+        .iter()
+        .map(|&index| {
+            let mark = if result.recommended == Some(index) {
+                ">"
+            } else if plan.current == Some(index) {
+                "="
+            } else {
+                ""
+            };
+            let mut row = vec![mark.to_owned(), plan.cases[index].id.clone()];
+            row.extend(keys.iter().map(|key| value_of(&plan.cases[index], key)));
+            row.extend(figures_of(&result.cases[index]));
+            row
+        })
+        .collect();
+    let mut table = text_table(&columns, &rows, width);
+    let left_out = result.pareto.iter().filter(|index| !shown.contains(index)).count();
+    if left_out > 0 {
+        let _ = writeln!(table, "  and {left_out} more on the front, in cases.csv");
+    }
+    if result.recommended.is_some() && plan.current.is_some() {
+        table.push_str("  > recommended   = the present HPA\n");
+    }
+    table
+}
+
+/// At most `count` entries of `front`, those around `centre`.
+fn around(front: &[usize], centre: Option<usize>, count: usize) -> Vec<usize> {
+    let at = front.iter().position(|index| Some(*index) == centre).unwrap_or(front.len());
+    let start = at.saturating_sub(count / 2).min(front.len().saturating_sub(count));
+    front.iter().skip(start).take(count).copied().collect()
+}
+
+fn figures_of(case: &CaseResult) -> Vec<String> {
+    let attainment = case.measure("slo_attainment");
+    vec![
+        percent(attainment.mean),
+        percent(attainment.low_or_mean()),
+        short(case.measure("cost_usd").mean, 2),
+        short(case.measure("ttft_p95_s").mean, 2),
+        short(case.measure("tpot_p95_s").mean * 1000.0, 1),
+        short(case.measure("replicas_mean").mean, 2),
+        short(case.measure("replicas_max").mean, 1),
+    ]
+}
+
+fn recommendation<S>(out: &mut String, plan: &Plan<S>, result: &SweepResult, index: usize) {
+    let (case, figures) = (&plan.cases[index], &result.cases[index]);
+    let _ = writeln!(out, "recommended: {}", case.id);
+    for key in plan.knob_keys() {
+        if !case.knob(key).is_empty() {
+            let _ = writeln!(out, "  {key} = {}", case.knob(key));
+        }
+    }
+    let level = (plan.confidence * 1000.0).round() / 10.0;
+    let _ = writeln!(
+        out,
+        "  meets the SLO for {} of requests, cost {} USD, TTFT p95 {} s ({level} % confidence)",
+        with_interval(&figures.measure("slo_attainment"), percent),
+        with_interval(&figures.measure("cost_usd"), |usd| short(usd, 2)),
+        with_interval(&figures.measure("ttft_p95_s"), |s| short(s, 2)),
+    );
+    let Some(current) = plan.current else { return };
+    let present = result.cases[current].measure("slo_attainment").low_or_mean();
+    if current == index {
+        out.push_str("  that is the present HPA: no case is cheaper within the SLO\n");
+    } else if let Some(savings) = result.savings {
+        let (verb, sign) =
+            if savings.cost_usd.mean >= 0.0 { ("saves", 1.0) } else { ("costs", -1.0) };
+        let mut interval = savings.cost_usd;
+        if sign < 0.0 {
+            (interval.low, interval.high) = (interval.high, interval.low);
+        }
+        let _ = writeln!(
+            out,
+            "  {verb} {} USD, {} {}than the present HPA, which {} the SLO",
+            with_interval(&interval, |usd| short(usd * sign, 2)),
+            percent(savings.share.abs()),
+            if sign > 0.0 { "less " } else { "more " },
+            if present >= plan.objective.attainment { "meets" } else { "misses" },
+        );
+    }
+}
+
+fn no_recommendation<S>(out: &mut String, plan: &Plan<S>, result: &SweepResult) {
+    let attainment = |index: &usize| result.cases[*index].measure("slo_attainment");
+    let wanted = percent(plan.objective.attainment);
+    let Some(best) = result
+        .pareto
+        .iter()
+        .max_by(|a, b| attainment(a).low_or_mean().total_cmp(&attainment(b).low_or_mean()))
+    else {
+        let _ = writeln!(out, "no recommendation: no case has all its replications");
+        return;
+    };
+    let _ = writeln!(
+        out,
+        "no case meets the SLO for {wanted} of requests with confidence; the best is {} {} with {}",
+        plan.cases[*best].id,
+        knobs_of(plan, &plan.cases[*best]),
+        with_interval(&attainment(best), percent),
+    );
+    out.push_str("hint: raise `hpa.max_replicas`, lower the targets, or relax `slo`\n");
+}
+
+/// One line for the progress bar: the best case so far.
+pub fn progress_line<S>(case: &Case<S>, measures: &Measures) -> String {
+    let cost = short(measures.cost_usd, 2);
+    format!("best {}: {cost} USD, SLO {}", case.id, percent(measures.slo_attainment))
+}
+
+/// The case's varied keys in one line, with full key names.
+fn knobs_of<S>(plan: &Plan<S>, case: &Case<S>) -> String {
+    let knobs: Vec<String> = plan
+        .knob_keys()
+        .into_iter()
+        .filter(|key| !case.knob(key).is_empty())
+        .map(|key| format!("{key} = {}", case.knob(key)))
+        .collect();
+    knobs.join(", ")
+}
+
+fn varies<S>(plan: &Plan<S>, key: &str) -> bool {
+    plan.cases.iter().any(|case| case.knob(key) != plan.cases[0].knob(key))
+}
+
+/// A case's value in the table; metric names go without their `vllm:` prefix.
+fn value_of<S>(case: &Case<S>, key: &str) -> String {
+    let value = case.knob(key);
+    value.strip_prefix("vllm:").unwrap_or(value).to_owned()
+}
+
+/// The last words of a key that tell it from the other keys: `scale_down stabilization_window_seconds`.
+fn heading_of(key: &str, keys: &[&str]) -> String {
+    let words: Vec<&str> = key.split('.').collect();
+    for take in 1..words.len() {
+        let tail = &words[words.len() - take..];
+        let alike = |other: &&&str| {
+            let other: Vec<&str> = other.split('.').collect();
+            other.ends_with(tail)
+        };
+        if keys.iter().filter(alike).count() == 1 {
+            return tail.join(" ").replace('_', " ");
+        }
+    }
+    key.replace(['.', '_'], " ")
+}
+
+fn left(name: &str) -> (String, Align) {
+    (name.to_owned(), Align::Left)
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+    use crate::sweep::{Objective, Outcome, Unit};
+
+    const WINDOW: &str = "hpa.behavior.scale_down.stabilization_window_seconds";
+
+    /// `cases[i]` = (target, cost and attainment of each replication).
+    fn swept(cases: &[(&str, &[(f64, f64)])], current: Option<usize>) -> (Plan<()>, SweepResult) {
+        let case = |index: usize, target: &str| Case {
+            id: format!("c{index:03}"),
+            knobs: vec![
+                ("metric".into(), "vllm:num_requests_waiting".into()),
+                ("target".into(), target.into()),
+                (WINDOW.into(), "300".into()),
+            ],
+            scenario: (),
+            digest: String::new(),
+        };
+        let plan = Plan {
+            cases: cases.iter().enumerate().map(|(i, (target, _))| case(i, target)).collect(),
+            replications: cases[0].1.len() as u32,
+            confidence: 0.95,
+            seed: Seed(1),
+            objective: Objective { attainment: 0.99 },
+            current,
+        };
+        let outcomes = cases.iter().enumerate().flat_map(|(case, (_, runs))| {
+            runs.iter().zip(0..).map(move |(&(cost_usd, slo_attainment), replication)| {
+                let measures = Measures {
+                    cost_usd,
+                    slo_attainment,
+                    ttft_p95_s: 0.8127,
+                    tpot_p95_s: 0.0561,
+                    replicas_mean: 2.314,
+                    replicas_max: 5.0,
+                    ..Measures::default()
+                };
+                (Unit { case, replication }, Some(Outcome::Done(measures)))
+            })
+        });
+        let result = SweepResult::of(&plan, outcomes);
+        (plan, result)
+    }
+
+    fn heading(width: usize) -> Heading {
+        Heading {
+            workload: "poisson, 2 requests/s".to_owned(),
+            slo: "TTFT <= 2s".to_owned(),
+            width,
+        }
+    }
+
+    #[test]
+    fn summary_reads_well() {
+        let cases: [(&str, &[(f64, f64)]); 3] = [
+            ("21", &[(50.0, 0.97), (52.0, 0.975)]),
+            ("13", &[(60.0, 0.994), (62.0, 0.994)]),
+            ("2", &[(90.0, 1.0), (94.0, 1.0)]),
+        ];
+        let (plan, result) = swept(&cases, Some(2));
+        assert_eq!(
+            sweep_summary(&plan, &result, &heading(100)),
+            "\
+workload: poisson, 2 requests/s
+3 cases x 2 replications; no cheaper case meets the SLO more often than these (TTFT <= 2s):
+
+    case  target   SLO met  at least  cost USD  TTFT p95 s  TPOT p95 ms  replicas  max
+    c000      21   97.25 %   94.07 %      51.0        0.81         56.1      2.31  5.0
+ >  c001      13   99.40 %   99.40 %      61.0        0.81         56.1      2.31  5.0
+ =  c002       2  100.00 %  100.00 %      92.0        0.81         56.1      2.31  5.0
+  > recommended   = the present HPA
+
+recommended: c001
+  metric = vllm:num_requests_waiting
+  target = 13
+  hpa.behavior.scale_down.stabilization_window_seconds = 300
+  meets the SLO for 99.40 % of requests, cost 61.0 (48.3 to 73.7) USD, TTFT p95 0.81 s (95 % confidence)
+  saves 31.0 (18.3 to 43.7) USD, 33.69 % less than the present HPA, which meets the SLO
+"
+        );
+    }
+
+    #[test]
+    fn a_dearer_recommendation_says_so() {
+        let cases: [(&str, &[(f64, f64)]); 2] =
+            [("21", &[(50.0, 0.5), (50.0, 0.5)]), ("2", &[(75.0, 1.0), (75.0, 1.0)])];
+        let (plan, result) = swept(&cases, Some(0));
+        let text = sweep_summary(&plan, &result, &heading(100));
+        assert!(
+            text.contains(
+                "  costs 25.0 USD, 50.00 % more than the present HPA, which misses the SLO\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn without_recommendation_the_best_is_named() {
+        let cases: [(&str, &[(f64, f64)]); 2] = [("21", &[(50.0, 0.5)]), ("2", &[(75.0, 0.9)])];
+        let (plan, result) = swept(&cases, None);
+        let text = sweep_summary(&plan, &result, &heading(100));
+        assert!(text.contains("the best is c001"), "{text}");
+    }
+
+    #[test]
+    fn tables_fit_eighty_columns() {
+        let cases: [(&str, &[(f64, f64)]); 2] = [("21", &[(50.0, 1.0)]), ("2", &[(750.0, 1.0)])];
+        let (mut plan, result) = swept(&cases, None);
+        plan.cases[1].knobs[0].1 = "vllm:kv_cache_usage_perc".into();
+        plan.cases[1].knobs[2].1 = "60".into();
+        let table = pareto_table(&plan, &result, 80);
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    }
+
+    #[test]
+    fn headings_keep_what_tells_keys_apart() {
+        let keys = ["target", "a.scale_up.window", "a.scale_down.window"];
+        assert_eq!(heading_of("target", &keys), "target");
+        assert_eq!(heading_of("a.scale_down.window", &keys), "scale down window");
+    }
+
+    #[test]
+    fn the_front_is_cut_around_the_recommendation() {
+        let front: Vec<usize> = (0..40).collect();
+        assert_eq!(around(&front, Some(20), 4), [18, 19, 20, 21]);
+        assert_eq!(around(&front, Some(0), 4), [0, 1, 2, 3]);
+        assert_eq!(around(&front, None, 4), [36, 37, 38, 39]);
+        assert_eq!(around(&front[..2], Some(1), 4), [0, 1]);
+    }
+}
