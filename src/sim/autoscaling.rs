@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn flaps_are_direction_changes_within_half_an_hour() {
         let mut counter = ScaleCounter::default();
-        let at = |minutes| SimTime::from_secs(minutes * 60);
+        let at = |minutes: u64| SimTime::from_secs(minutes * 60);
         counter.changed(at(0), 1, 2);
         counter.changed(at(10), 2, 4);
         counter.changed(at(40), 4, 3);
