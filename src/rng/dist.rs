@@ -31,8 +31,8 @@ impl Dist {
             Self::Constant(d) => *d,
             Self::LogNormal { median, p95 } => {
                 let z: f64 = StandardNormal.sample(rng);
-                let sigma = (p95.as_secs_f64() / median.as_secs_f64()).ln() / Z95;
-                SimDuration::from_secs_f64(median.as_secs_f64() * (sigma * z).exp())
+                let sigma = libm::log(p95.as_secs_f64() / median.as_secs_f64()) / Z95;
+                SimDuration::from_secs_f64(median.as_secs_f64() * libm::exp(sigma * z))
             }
             Self::Empirical(values) => values[rng.random_range(0..values.len())],
         }
