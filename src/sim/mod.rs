@@ -16,5 +16,5 @@ pub use measures::Measures;
 pub use record::{
     Accounting, NodeRow, PodRow, RecordLevel, RequestRow, RunRecord, Series, TimelineRow,
 };
-pub use run::{run, run_workload};
+pub use run::{Realised, realise, run, run_realised, run_workload};
 pub use scenario::{Autoscaler, FeedShape, HpaSetup, MetricFeed, Scenario, Signal, Slo};

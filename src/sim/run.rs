@@ -14,7 +14,7 @@ use crate::pipeline::Pipeline;
 use crate::rng::{Seed, Stream};
 use crate::stats::TimeWeighted;
 use crate::units::{PS_PER_S, PodId, RequestId, SimDuration, SimTime};
-use crate::workload::{ArrivalSource, OpenLoop, Request};
+use crate::workload::{ArrivalSource, OpenLoop, Request, Trace};
 use rand::RngExt as _;
 
 /// Picoseconds in one hour.
@@ -24,6 +24,26 @@ const PS_PER_HOUR: f64 = 3600.0 * PS_PER_S as f64;
 pub fn run_workload(scenario: &Scenario, seed: Seed, level: RecordLevel) -> RunRecord {
     let until = SimTime::ZERO + scenario.duration;
     let mut arrivals = OpenLoop::new(scenario.workload.source(seed, until));
+    run(scenario, seed, &mut arrivals, level)
+}
+
+/// The realisation of an open-loop workload that `seed` gives, to be shared by all cases that meet it.
+pub type Realised = Trace;
+
+/// All arrivals of the scenario's open-loop workload; [`run_realised`] with the same seed then gives what
+/// [`run_workload`] gives.
+pub fn realise(scenario: &Scenario, seed: Seed) -> Realised {
+    scenario.workload.materialise(seed, SimTime::ZERO + scenario.duration)
+}
+
+/// Runs the scenario on a realisation of its workload.
+pub fn run_realised(
+    scenario: &Scenario,
+    seed: Seed,
+    arrivals: &Realised,
+    level: RecordLevel,
+) -> RunRecord {
+    let mut arrivals = OpenLoop::new(arrivals.iter().copied());
     run(scenario, seed, &mut arrivals, level)
 }
 

@@ -8,12 +8,15 @@
 //! Nothing here reads a clock or a file. Progress, cancellation and the log of finished units belong to the
 //! caller, who implements [`Progress`].
 
+mod arrivals;
 mod execute;
 mod objective;
 mod plan;
 mod result;
+mod run;
 
 pub use execute::{Outcome, Progress, Silent, Unit, execute};
 pub use objective::{Objective, Savings, pareto_front, recommend, savings};
 pub use plan::{Case, Plan, Shard};
 pub use result::{CaseResult, SweepResult};
+pub use run::{Options, run};

@@ -3,10 +3,11 @@
 use super::execute::Unit;
 use super::objective::Objective;
 use crate::rng::Seed;
+use crate::sim::Scenario;
 
 /// One point of the grid.
 #[derive(Clone, Debug)]
-pub struct Case<S> {
+pub struct Case<S = Scenario> {
     /// Stable name, unique in the plan; not to be mistaken for a number (`c007`).
     pub id: String,
     /// The varied keys with this case's values as the user would write them, in the same order for all
@@ -21,7 +22,7 @@ pub struct Case<S> {
 
 /// A validated sweep.
 #[derive(Clone, Debug)]
-pub struct Plan<S> {
+pub struct Plan<S = Scenario> {
     /// The cases in the order of the grid; not empty.
     pub cases: Vec<Case<S>>,
     /// Replications of each case, at least 1.
