@@ -12,8 +12,9 @@ mod code;
 mod diagnostic;
 mod duration;
 mod experiment;
+pub mod profile;
 mod reader;
-mod registry;
+pub mod registry;
 mod tree;
 
 pub use diagnostic::{

@@ -435,6 +435,43 @@ impl<'a> Key<'_, 'a> {
         })
     }
 
+    /// A table of tables whose keys are the user's, such as names; in the order of the file.
+    pub(crate) fn map(self) -> Vec<(&'a str, Fields<'a>)> {
+        let fields = self.fields;
+        let (pattern, path) =
+            (format!("{}.*", join(&fields.pattern, self.name)), fields.path_of(self.name));
+        let table = self.parse(Kind::Table, None, |node| match &node.value {
+            Value::Table(table) => Ok(table),
+            _ => Err(Problem::wrong_type("a table", node)),
+        });
+        let reader = |name: &str, table, span| Fields {
+            context: fields.context,
+            pattern: pattern.clone(),
+            path: join(&path, name),
+            table,
+            span,
+            known: RefCell::default(),
+        };
+        if fields.context.is_describing() {
+            return vec![("*", reader("*", None, fields.span.clone()))];
+        }
+        let mut out = Vec::new();
+        for entry in table.iter().flat_map(|t| &t.entries) {
+            match &entry.node.value {
+                Value::Table(table) => {
+                    let child = reader(&entry.key, Some(table), entry.key_span.clone());
+                    out.push((entry.key.as_str(), child));
+                }
+                _ => {
+                    let problem = Problem::wrong_type("a table", &entry.node);
+                    let path = join(&path, &entry.key);
+                    fields.report(problem.into_diagnostic(&path, &entry.node.span));
+                }
+            }
+        }
+        out
+    }
+
     /// An array of tables; empty if absent.
     pub(crate) fn tables(self) -> Vec<Fields<'a>> {
         let fields = self.fields;

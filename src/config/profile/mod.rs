@@ -1,0 +1,290 @@
+//! GPU profiles: how long a step of one model takes on one GPU type, how much KV cache it has, what it costs,
+//! and how sure each of these numbers is.
+//!
+//! A profile names a GPU and a model (built in, or given in the file by their constants and shape), from which
+//! the coefficients of the step model follow. A file may state coefficients itself, each with its status; the
+//! built-in profiles state all of them, and a test holds the derived ones to the formula.
+
+mod builtin;
+mod constants;
+mod read;
+
+pub use builtin::Constants;
+pub use constants::{GpuConstants, Machine, ModelShape, SeqCost, Weights, derive, kv_tokens};
+
+use super::diagnostic::{Diagnostics, SourceId, Span};
+use super::reader::{Context, Fields};
+use super::registry::Registry;
+use super::tree;
+use crate::engine::StepCoefficients;
+
+/// How a number was obtained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Measured on this GPU and model by the cited source.
+    Measured,
+    /// Fitted on measurements of this GPU and model.
+    Fitted,
+    /// Follows from constants of the GPU and the shape of the model; this pair was not measured.
+    Derived,
+    /// A guess.
+    Assumption,
+}
+
+impl Status {
+    /// The word used in files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Fitted => "fitted",
+            Self::Derived => "derived",
+            Self::Assumption => "assumption",
+        }
+    }
+}
+
+/// What a node of the profile's usual machine type costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Price {
+    /// Machine type.
+    pub machine_type: String,
+    /// GPUs of one machine.
+    pub gpus: u32,
+    /// On-demand price \[USD/h\].
+    pub usd_per_hour: f64,
+    /// Region and date of the price.
+    pub basis: String,
+    /// How sure the price is: high, medium or low.
+    pub confidence: String,
+}
+
+/// One GPU profile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GpuProfile {
+    /// `<gpu>-<model>[-tpN][-fp8]`.
+    pub name: String,
+    /// One line for people.
+    pub summary: String,
+    /// Constants of the GPU.
+    pub gpu: GpuConstants,
+    /// Shape of the model.
+    pub model: ModelShape,
+    /// GPUs of one replica.
+    pub tensor_parallel_size: u32,
+    /// Number format of the weights.
+    pub weights: Weights,
+    /// The step model, with host terms zero: they depend on the engine version, see [`host_terms`].
+    pub coefficients: StepCoefficients,
+    /// Status of each coefficient, in the order `t0_ms m_ms c_ms_per_token p c_seq_ms c_kv_us c_att_1e6_ms`.
+    pub status: [Status; 7],
+    /// KV cache that a server printed, if the file states it.
+    pub measured_kv: Option<MeasuredKv>,
+    /// vLLM versions for which the coefficients hold.
+    pub vllm_versions: String,
+    /// Range of batch sizes, contexts and chunks for which they hold.
+    pub valid_for: String,
+    /// Known error against measurements, in words.
+    pub known_error: String,
+    /// Where the numbers come from, with versions.
+    pub sources: Vec<String>,
+    /// What a node costs.
+    pub price: Price,
+}
+
+/// A KV cache size that a server printed at start-up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredKv {
+    /// "GPU KV cache size" \[tokens\].
+    pub tokens: u64,
+    /// `gpu_memory_utilization` of that server.
+    pub gpu_memory_utilization: f64,
+    /// Its vLLM version and source.
+    pub source: String,
+}
+
+/// Names of the coefficients in files, in the order of [`GpuProfile::status`].
+pub const COEFFICIENTS: [&str; 7] =
+    ["t0_ms", "m_ms", "c_ms_per_token", "p", "c_seq_ms", "c_kv_us", "c_att_1e6_ms"];
+
+impl GpuProfile {
+    /// The names of all built-in profiles, sorted.
+    pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+        builtin::PROFILES.iter().map(|(name, _)| *name)
+    }
+
+    /// The text of a built-in profile.
+    pub fn builtin_text(name: &str) -> Option<&'static str> {
+        builtin::PROFILES.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+    }
+
+    /// The value of a coefficient by its place in [`COEFFICIENTS`].
+    pub fn coefficient(&self, index: usize) -> f64 {
+        let c = &self.coefficients;
+        [c.t0_ms, c.m_ms, c.c_ms_per_token, c.p, c.c_seq_ms, c.c_kv_us, c.c_att_1e6_ms][index]
+    }
+
+    /// KV tokens at these settings. A printed size is used where it was printed at the same utilisation and
+    /// the usual `max_num_batched_tokens`; otherwise the rule decides.
+    pub fn kv_tokens(&self, gpu_memory_utilization: f64, max_num_batched_tokens: u32) -> u64 {
+        if let Some(kv) = &self.measured_kv
+            && kv.gpu_memory_utilization == gpu_memory_utilization
+            && max_num_batched_tokens == self.gpu.overhead_tokens
+        {
+            return kv.tokens;
+        }
+        kv_tokens(
+            &self.gpu,
+            &self.model,
+            self.tensor_parallel_size,
+            self.weights,
+            gpu_memory_utilization,
+            max_num_batched_tokens,
+        )
+    }
+
+    /// Reads a profile from a text that `found` already holds as `source`. All errors go to `found`.
+    pub fn parse(found: &mut Diagnostics, source: SourceId, constants: &Constants) -> Option<Self> {
+        let table = match tree::parse(&found.sources, source) {
+            Ok(table) => table,
+            Err(errors) => {
+                found.items.extend(errors);
+                return None;
+            }
+        };
+        let all = registry();
+        let context = Context::reading(&all);
+        let profile = {
+            let root = Fields::root(&context, Some(&table), Span { source, range: 0..0 });
+            read::profile(&root, constants)
+        };
+        let (errors, _) = context.into_parts();
+        let ok = errors.is_empty();
+        found.items.extend(errors);
+        profile.filter(|_| ok)
+    }
+}
+
+/// The host part of a step that the GPU does not hide: (`cpu_step_ms`, `cpu_seq_ms`).
+///
+/// Source: fitted on published H100 runs of vLLM 0.11.0, which schedules synchronously; runs of 0.29 and 0.30
+/// fit with none.
+// ASSUMPTION(A42): asynchronous scheduling is the default from 0.14 on.
+pub fn host_terms(vllm_minor: u32) -> (f64, f64) {
+    if vllm_minor < 14 { (0.75, 0.025) } else { (0.0, 0.0) }
+}
+
+/// All keys of a profile file.
+pub fn registry() -> Registry {
+    let context = Context::describing();
+    {
+        let mut sources = super::diagnostic::Sources::default();
+        let span = Span { source: sources.add("", ""), range: 0..0 };
+        let root = Fields::root(&context, None, span);
+        let empty = Constants {
+            gpus: Vec::new(),
+            models: Vec::new(),
+            machines: Vec::new(),
+            price_basis: String::new(),
+        };
+        let _ = read::profile(&root, &empty);
+    }
+    context.into_parts().1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builtin(name: &str) -> GpuProfile {
+        let constants = Constants::builtin().unwrap();
+        let mut found = Diagnostics::default();
+        let text = GpuProfile::builtin_text(name).unwrap();
+        let source = found.sources.add(format!("models/{name}.toml"), text);
+        let profile = GpuProfile::parse(&mut found, source, &constants);
+        assert!(found.items.is_empty(), "{found}");
+        profile.unwrap()
+    }
+
+    #[test]
+    fn every_builtin_profile_loads_and_is_complete() {
+        for name in GpuProfile::builtin_names() {
+            let profile = builtin(name);
+            assert_eq!(profile.name, name);
+            assert!(!profile.sources.is_empty(), "{name} states no source");
+            assert_ne!(profile.known_error, "unknown", "{name} states no error");
+            assert!(profile.price.usd_per_hour > 0.0, "{name} has no price");
+            assert!(profile.price.gpus >= profile.tensor_parallel_size, "{name}");
+            let status = profile.status.map(Status::as_str);
+            assert!(profile.kv_tokens(0.9, 2048) > 8192, "{name} {status:?}");
+        }
+        assert!(GpuProfile::builtin_names().is_sorted());
+    }
+
+    /// The files state all coefficients as numbers; this holds them to the formula.
+    #[test]
+    fn stated_coefficients_follow_from_the_constants() {
+        for name in GpuProfile::builtin_names() {
+            let profile = builtin(name);
+            let text = GpuProfile::builtin_text(name).unwrap();
+            for coefficient in COEFFICIENTS {
+                assert!(text.contains(&format!("\n{coefficient} = {{ value")), "{name}");
+            }
+            let formula =
+                derive(&profile.gpu, &profile.model, profile.tensor_parallel_size, profile.weights);
+            let derived = GpuProfile { coefficients: formula.unwrap(), ..profile.clone() };
+            for (index, key) in COEFFICIENTS.iter().enumerate() {
+                let (stated, formula) = (profile.coefficient(index), derived.coefficient(index));
+                assert!((stated / formula - 1.0).abs() < 1e-4, "{name} {key}: {stated} {formula}");
+            }
+        }
+    }
+
+    #[test]
+    fn kv_cache_by_rule() {
+        // The rule's own published values at utilisation 0.90.
+        for (name, tokens) in [
+            ("l4-llama-3.1-8b", 30_016),
+            ("l4-gemma-2-9b-tp2", 62_512),
+            ("a100-40-llama-3.1-8b", 158_016),
+            ("h100-llama-3.1-8b", 432_144),
+        ] {
+            let profile = builtin(name);
+            let kv = profile.kv_tokens(0.9, profile.gpu.overhead_tokens);
+            assert!((kv as f64 / f64::from(tokens) - 1.0).abs() < 1e-3, "{name}: {kv}");
+        }
+        // A printed size wins where it was printed.
+        assert_eq!(builtin("a100-80-llama-3.1-8b").kv_tokens(0.9, 2048), 453_968);
+        assert_eq!(builtin("a100-80-llama-3.1-8b").kv_tokens(0.92, 2048) % 16, 0);
+    }
+
+    #[test]
+    fn a_short_file_of_the_users_own_is_enough() {
+        let constants = Constants::builtin().unwrap();
+        let mut found = Diagnostics::default();
+        let text = "schema = 1\nname = \"mine\"\ngpu = \"l4\"\n[model]\nnum_hidden_layers = 32\n\
+            hidden_size = 4096\nintermediate_size = 14336\nnum_attention_heads = 32\n\
+            num_key_value_heads = 8\nhead_dim = 128\nvocab_size = 128256\n\
+            max_position_embeddings = 8192\n";
+        let source = found.sources.add("mine.toml", text);
+        let profile = GpuProfile::parse(&mut found, source, &constants);
+        assert!(found.items.is_empty(), "{found}");
+        let profile = profile.unwrap();
+        assert!((profile.coefficients.m_ms - 59.5556).abs() < 0.02);
+        assert_eq!(profile.price.machine_type, "g2-standard-4");
+    }
+
+    #[test]
+    fn mistakes_are_all_named() {
+        let constants = Constants::builtin().unwrap();
+        let mut found = Diagnostics::default();
+        let text = "schema = 1\nname = 7\ngpu = \"l44\"\nmodel = \"qwen3-8b\"\nweigths = \"fp8\"\n\
+            [coefficients]\nt0_ms = \"x\"\n";
+        let source = found.sources.add("mine.toml", text);
+        assert!(GpuProfile::parse(&mut found, source, &constants).is_none());
+        let text = found.to_string();
+        for part in ["`name` must be a string", "did you mean `l4`?", "did you mean `weights`?"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(text.contains("`coefficients.t0_ms` must be a number"), "{text}");
+    }
+}
