@@ -3,3 +3,5 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod architecture;
+mod laws;
+mod support;
