@@ -1,11 +1,13 @@
 //! Results as files: CSV, JSON and Kubernetes manifests. Bytes out; writing them is the caller's business.
 
 mod number;
+mod run;
 mod sweep;
 mod table;
 mod units;
 
-pub use number::{number, seconds};
+pub use number::{milli, number, seconds};
+pub use run::{decisions_csv, nodes_csv, pods_csv, requests_csv, timeline_csv};
 pub use sweep::{cases_csv, runs_csv};
 pub use units::{read_units, unit_key, unit_line};
 

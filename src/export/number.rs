@@ -1,6 +1,6 @@
 //! Numbers as text, the same everywhere: no locale, no exponent, no digits that mean nothing.
 
-use crate::units::{PS_PER_S, SimTime};
+use crate::units::{Milli, PS_PER_S, SimTime};
 
 /// Significant digits of a measured quantity.
 const DIGITS: i32 = 9;
@@ -43,6 +43,16 @@ pub fn seconds(at: SimTime) -> String {
     format!("{whole}.{}", digits.trim_end_matches('0'))
 }
 
+/// Thousandths as a decimal, exact, without trailing zeros.
+pub fn milli(value: Milli) -> String {
+    let (sign, size) = (if value.0 < 0 { "-" } else { "" }, value.0.unsigned_abs());
+    if size.is_multiple_of(1000) {
+        return format!("{sign}{}", size / 1000);
+    }
+    let text = format!("{sign}{}.{:03}", size / 1000, size % 1000);
+    text.trim_end_matches('0').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +81,12 @@ mod tests {
     fn seconds_are_exact() {
         assert_eq!(seconds(SimTime::from_secs(86_400)), "86400");
         assert_eq!(seconds(SimTime::from_ps(1_500_000_000_001)), "1.500000000001");
+    }
+
+    #[test]
+    fn thousandths_are_exact() {
+        assert_eq!(milli(Milli(2500)), "2.5");
+        assert_eq!(milli(Milli(-1)), "-0.001");
+        assert_eq!(milli(Milli(10_000)), "10");
     }
 }
