@@ -19,12 +19,10 @@ pub enum ClusterEvent {
         /// The pod's endpoint generation when it asked.
         generation: u32,
     },
-    /// The end of the present timed stage of a node.
+    /// The end of the present timed stage of a node; stale if the node was given up.
     Node {
         /// Which node.
         node: NodeId,
-        /// The node's generation when it asked.
-        generation: u32,
     },
     /// The image is on the node.
     Image {
@@ -71,7 +69,7 @@ pub enum PodStage {
     Pending,
     /// Bound to a node; the volume is attached and mounted.
     Attaching,
-    /// Waiting for the image on the node.
+    /// Waiting for the image on the node (skipped if it is there).
     Pulling,
     /// The container is being created.
     Creating,
@@ -133,7 +131,7 @@ impl PodStage {
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Pending => matches!(next, Self::Attaching | Self::Gone),
-            Self::Attaching => matches!(next, Self::Pulling | Self::Gone),
+            Self::Attaching => matches!(next, Self::Pulling | Self::Creating | Self::Gone),
             Self::Pulling => matches!(next, Self::Creating | Self::Gone),
             Self::Creating => matches!(next, Self::Loading | Self::Gone),
             Self::Loading => matches!(next, Self::Initializing | Self::Terminating),

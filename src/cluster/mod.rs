@@ -3,31 +3,67 @@
 //! The cluster never calls anybody. Future work comes back as [`Effect::At`], which the caller hands
 //! in again through [`Cluster::handle`]; every other effect tells what happened. All randomness is
 //! drawn from the pod's or node's ordinal, so two cases of a sweep meet the same delays.
+//!
+//! Law L8 is asserted throughout: stages only move along the arrows of [`PodStage::may_become`] and
+//! [`NodeStage::may_become`], and GPUs are never oversubscribed.
+//!
+//! Not modelled: drain of half-used nodes, Spot preemption, scheduling latency (under 1 s), the
+//! seconds between the decision and the creation of a pod.
 
+mod autoscaler;
 mod config;
 mod effect;
+mod lifecycle;
+mod node;
 mod pod;
 pub mod presets;
+mod rate;
+mod storage;
+mod victim;
 
 pub use config::{
     AutoscalerConfig, ClusterConfig, ImagePull, InvalidConfig, ModelLoad, NodePool, Packing, Probe,
     ProbeConfig, Rate, ShutdownMode, StartupConfig, StockOut, StorageLoad, TerminationConfig,
 };
 pub use effect::{AutoscalerEvent, ClusterEvent, Effect, EventRank, NodeStage, PodStage};
+pub use node::Node;
 pub use pod::Pod;
 
-use crate::rng::Seed;
-use crate::units::{PodId, SimTime};
+use crate::rng::{Seed, Stream};
+use crate::units::{NodeId, PodId, SimDuration, SimTime};
+use autoscaler::PoolState;
+use node::ImageState;
+use rand::RngExt as _;
+use storage::Volume;
 
 /// The nodes and pods of one deployment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     config: ClusterConfig,
     seed: Seed,
+    /// Live pods in order of id.
     pods: Vec<Pod>,
+    /// Requested, ready and deleting nodes in order of id.
+    nodes: Vec<Node>,
+    /// Pods that are gone but still routed to.
+    still_routed: Vec<PodId>,
+    pools: Vec<PoolState>,
+    volume: Volume,
+    next_pod: u32,
+    next_node: u32,
+    /// Time of the autoscaler's first loop.
+    scan_origin: SimTime,
+    /// The loop that is asked for; others are stale.
+    armed_scan: Option<SimTime>,
+    last_scale_up: Option<SimTime>,
+    /// Pods wait and no pool can help; told once.
+    starved: bool,
+    /// Runs loops in which nothing can happen, too (tests).
+    every_scan: bool,
+    victims: Vec<PodId>,
 }
 
-/// Machine time used up to some instant, summed over nodes.
+/// Machine time used up to some instant, summed over the nodes of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Time of billed nodes \[ps\].
@@ -46,29 +82,149 @@ impl Cluster {
     pub fn new(config: &ClusterConfig, seed: Seed) -> Self {
         let errors = config.validate();
         assert!(errors.is_empty(), "invalid cluster: {errors:?}");
-        Self { config: config.clone(), seed, pods: Vec::new() }
+        let volume = match &config.startup.load {
+            ModelLoad::Storage(load) => Volume::new(load.volume_bytes_per_s),
+            ModelLoad::Time(_) => Volume::new(None),
+        };
+        let interval = config.autoscaler.scan_interval.as_ps();
+        let phase = seed.stream(Stream::NodeScan, 0).random_range(0..interval);
+        Self {
+            config: config.clone(),
+            seed,
+            pods: Vec::new(),
+            nodes: Vec::new(),
+            still_routed: Vec::new(),
+            pools: vec![PoolState::default(); config.pools.len()],
+            volume,
+            next_pod: 0,
+            next_node: 0,
+            scan_origin: SimTime::ZERO + SimDuration::from_ps(phase),
+            armed_scan: None,
+            last_scale_up: None,
+            starved: false,
+            every_scan: false,
+            victims: Vec::new(),
+        }
     }
 
     /// The start of the run: `initial_replicas` pods in service on ready nodes, further nodes up to
     /// each pool's minimum, and the first loop of the autoscaler. Pods for which the pools are too
     /// small are Pending. Call once, at time 0, before anything else.
+    // ASSUMPTION(C4): nodes present at the start have run a pod before and hold the image.
     pub fn start(&mut self, initial_replicas: u32, out: &mut Vec<Effect>) {
-        let _ = (initial_replicas, out, self.seed, &self.config);
+        assert!(self.next_node == 0 && self.next_pod == 0, "a cluster starts once");
+        for pool in 0..self.pools.len() {
+            for _ in 0..self.config.pools[pool].min_nodes {
+                self.add_warm_node(pool, out);
+            }
+        }
+        for _ in 0..initial_replicas {
+            let Some(n) = self.node_with_room().or_else(|| self.grow_warm(out)) else {
+                self.create_pod(SimTime::ZERO, out);
+                continue;
+            };
+            let id = PodId(self.next_pod);
+            self.next_pod += 1;
+            let mut pod = Pod::new(&self.config, self.seed, id, SimTime::ZERO);
+            pod.stage = PodStage::InService;
+            pod.container_start = Some(SimTime::ZERO);
+            pod.ready = true;
+            pod.routed = true;
+            self.pods.push(pod);
+            self.hold_gpus(SimTime::ZERO, self.pods.len() - 1, n);
+            self.nodes[n].weights_cached = self.page_cache_holds_weights();
+            let node = Some(self.nodes[n].id);
+            out.push(Effect::Pod { pod: id, stage: PodStage::InService, node });
+            out.push(Effect::ServerUp(id));
+            out.push(Effect::InService(id));
+        }
+        self.arm_scan(SimTime::ZERO, false, out);
     }
 
-    /// Writes the deployment's `spec.replicas`.
+    /// A ready node of the first pool that is not full.
+    fn grow_warm(&mut self, out: &mut Vec<Effect>) -> Option<usize> {
+        let has_room = |pool: &usize| self.pools[*pool].size < self.config.pools[*pool].max_nodes;
+        let pool = (0..self.pools.len()).find(has_room)?;
+        Some(self.add_warm_node(pool, out))
+    }
+
+    fn add_warm_node(&mut self, pool: usize, out: &mut Vec<Effect>) -> usize {
+        let n = self.add_node(SimTime::ZERO, pool);
+        // It exists, whatever its ordinal would have drawn for a request.
+        self.nodes[n].outcome = node::Outcome::Ready(SimTime::ZERO);
+        if self.nodes[n].delays.stock_out {
+            let gpus = self.config.pools[pool].gpus_per_node;
+            self.pools[pool].meter.change(SimTime::ZERO, gpus, 1, 0);
+        }
+        self.nodes[n].stage = NodeStage::Ready;
+        self.nodes[n].idle_since = Some(SimTime::ZERO);
+        self.nodes[n].image = ImageState::Present;
+        out.push(Effect::Node { node: self.nodes[n].id, pool, stage: NodeStage::Ready });
+        n
+    }
+
+    fn page_cache_holds_weights(&self) -> bool {
+        match &self.config.startup.load {
+            ModelLoad::Storage(load) => load.page_cache_bytes_per_s.is_some(),
+            ModelLoad::Time(_) => false,
+        }
+    }
+
+    /// Writes the deployment's `spec.replicas`: pods are created, or deleted in the order of the
+    /// ReplicaSet controller.
     pub fn set_replicas(&mut self, now: SimTime, replicas: u32, out: &mut Vec<Effect>) {
-        let _ = (now, replicas, out);
+        let active = self.status_replicas();
+        if replicas > active {
+            for _ in active..replicas {
+                self.create_pod(now, out);
+            }
+        } else {
+            let mut victims = std::mem::take(&mut self.victims);
+            victim::select(&self.pods, now, (active - replicas) as usize, &mut victims);
+            for id in &victims {
+                let i = self.pod_index(*id).expect("law L8: victims are live");
+                self.delete_pod(now, i, out);
+            }
+            self.victims = victims;
+        }
+        self.place_pending(now, out);
+        self.arm_scan(now, false, out);
     }
 
     /// An event asked for by [`Effect::At`].
     pub fn handle(&mut self, now: SimTime, event: ClusterEvent, out: &mut Vec<Effect>) {
-        let _ = (now, event, out);
+        let mut scanned = false;
+        match event {
+            ClusterEvent::Pod { pod, generation } => {
+                let live = self.pod_index(pod);
+                if let Some(i) = live.filter(|i| self.pods[*i].generation == generation) {
+                    self.pod_due(now, i, out);
+                    self.place_pending(now, out);
+                }
+            }
+            ClusterEvent::Endpoint { pod, generation } => self.endpoint_due(pod, generation, out),
+            ClusterEvent::Node { node } => self.node_due(now, node, out),
+            ClusterEvent::Image { node } => self.image_present(now, node, out),
+            ClusterEvent::Load { generation } => self.load_due(now, generation, out),
+            ClusterEvent::Scan => {
+                if self.armed_scan != Some(now) {
+                    return;
+                }
+                self.armed_scan = None;
+                self.scan(now, out);
+                scanned = true;
+            }
+        }
+        self.arm_scan(now, scanned, out);
     }
 
-    /// A draining server has nothing left. Ignored unless the pod is draining.
+    /// A draining server has nothing left and ends. Ignored unless the pod is draining.
     pub fn engine_empty(&mut self, now: SimTime, pod: PodId, out: &mut Vec<Effect>) {
-        let _ = (now, pod, out);
+        let draining = |i: &usize| self.pods[*i].shutdown == pod::Shutdown::Draining;
+        let Some(i) = self.pod_index(pod).filter(draining) else { return };
+        self.remove_pod(now, i, out);
+        self.place_pending(now, out);
+        self.arm_scan(now, false, out);
     }
 
     /// Live pods in order of id, terminating ones included until they are gone.
@@ -76,19 +232,36 @@ impl Cluster {
         &self.pods
     }
 
+    /// Nodes that are asked for, ready or being deleted, in order of id.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
     /// `status.replicas` of the scale: pods that are not being deleted.
+    // Source: Kubernetes replica_set.go: status.replicas counts FilterActivePods.
     pub fn status_replicas(&self) -> u32 {
         self.pods.iter().filter(|pod| !pod.is_deleting()).count() as u32
     }
 
     /// Nodes that are billed now.
     pub fn billed_nodes(&self) -> u32 {
-        0
+        self.nodes.iter().filter(|node| node.is_billed()).count() as u32
     }
 
-    /// Machine time of pool `pool` up to `now`.
+    /// Machine time of pool `pool` from the start up to `now`, which must not lie before the last
+    /// change.
     pub fn usage(&self, now: SimTime, pool: usize) -> Usage {
-        let _ = (now, pool);
-        Usage::default()
+        self.pools[pool].meter.read(now, self.config.pools[pool].gpus_per_node)
+    }
+
+    fn pod_index(&self, id: PodId) -> Option<usize> {
+        self.pods.binary_search_by_key(&id, |pod| pod.id).ok()
+    }
+
+    fn node_index(&self, id: NodeId) -> Option<usize> {
+        self.nodes.binary_search_by_key(&id, |node| node.id).ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,22 +1,151 @@
 //! One pod: its stage, its drawn delays, and what Kubernetes shows of it.
 
+use super::config::{ClusterConfig, ModelLoad, Probe};
 use super::effect::PodStage;
-use crate::units::{NodeId, PodId, SimTime};
+use super::rate;
+use super::storage::StreamId;
+use crate::rng::{Seed, Stream};
+use crate::units::{NodeId, PodId, SimDuration, SimTime};
+use rand::{Rng as _, RngExt as _};
 
 /// A live pod, terminating ones included.
 #[derive(Clone, Debug)]
 pub struct Pod {
     pub(super) id: PodId,
     pub(super) stage: PodStage,
+    /// Counts stages and timers; a timer of an earlier generation is stale.
+    pub(super) generation: u32,
     pub(super) node: Option<NodeId>,
     pub(super) created: SimTime,
     pub(super) bound: Option<SimTime>,
+    pub(super) container_start: Option<SimTime>,
     pub(super) ready: bool,
     pub(super) ready_transition: Option<SimTime>,
     pub(super) deleted: Option<SimTime>,
+    /// Container restarts.
+    pub(super) restarts: u32,
+    /// Orders pods as random UIDs do.
+    pub(super) uid: u64,
+    /// The gateway routes to it.
+    pub(super) routed: bool,
+    pub(super) endpoint_generation: u32,
+    pub(super) load: LoadState,
+    pub(super) shutdown: Shutdown,
+    pub(super) delays: PodDelays,
+}
+
+/// How a pod in [`PodStage::Loading`] gets its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LoadState {
+    /// Not reading, or reading by a timer of its own.
+    Timer,
+    /// Reading from the volume.
+    Reads(StreamId),
+    /// Reading what another pod of its node brings into the page cache.
+    Follows { stream: StreamId, since: SimTime },
+}
+
+/// How far the end of a pod in [`PodStage::Terminating`] has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shutdown {
+    /// Not deleted, or nothing was running.
+    None,
+    /// The preStop hook runs.
+    PreStop,
+    /// SIGTERM was sent; the server finishes what it has.
+    Draining,
+}
+
+/// What is drawn for a pod from its ordinal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PodDelays {
+    pub(super) attach: SimDuration,
+    pub(super) create: SimDuration,
+    /// Own reading rate \[bytes/s\] of a load from storage.
+    pub(super) load_rate: u64,
+    /// Duration of a load of given time.
+    pub(super) load_time: SimDuration,
+    pub(super) init: SimDuration,
+    /// First tick of the readiness probe after the start of the container.
+    pub(super) readiness_phase: SimDuration,
+    /// First tick of the startup probe after the start of the container.
+    pub(super) startup_phase: SimDuration,
+    pub(super) endpoint: SimDuration,
+    pub(super) endpoint_removal: SimDuration,
+}
+
+impl PodDelays {
+    /// Draws everything at once, so that what a run does with the pod shifts no other draw.
+    fn draw(config: &ClusterConfig, seed: Seed, id: PodId) -> Self {
+        let mut start = seed.stream(Stream::PodStart, u64::from(id.0));
+        let attach = config.startup.attach.sample(&mut start);
+        let create = config.startup.container_start.sample(&mut start);
+        let init = config.startup.init.sample(&mut start);
+        let (load_rate, load_time) = match &config.startup.load {
+            ModelLoad::Storage(load) => {
+                (rate::sample(load.pod_rate, &mut start), SimDuration::ZERO)
+            }
+            ModelLoad::Time(dist) => (1, dist.sample(&mut start)),
+        };
+        let mut probe = seed.stream(Stream::Probe, u64::from(id.0));
+        let mut phase = |period: SimDuration| {
+            SimDuration::from_ps(probe.random_range(0..period.as_ps().max(1)))
+        };
+        let readiness_phase = phase(config.probe.readiness.period);
+        let startup_phase = phase(config.probe.startup.map_or(SimDuration::ZERO, |p| p.period));
+        Self {
+            attach,
+            create,
+            load_rate,
+            load_time,
+            init,
+            readiness_phase,
+            startup_phase,
+            endpoint: config.probe.endpoint_delay.sample(&mut probe),
+            endpoint_removal: config.termination.endpoint_removal.sample(&mut probe),
+        }
+    }
 }
 
 impl Pod {
+    /// A new Pending pod.
+    pub(super) fn new(config: &ClusterConfig, seed: Seed, id: PodId, now: SimTime) -> Self {
+        Self {
+            id,
+            stage: PodStage::Pending,
+            generation: 0,
+            node: None,
+            created: now,
+            bound: None,
+            container_start: None,
+            ready: false,
+            ready_transition: None,
+            deleted: None,
+            restarts: 0,
+            uid: seed.stream(Stream::Victim, u64::from(id.0)).next_u64(),
+            routed: false,
+            endpoint_generation: 0,
+            load: LoadState::Timer,
+            shutdown: Shutdown::None,
+            delays: PodDelays::draw(config, seed, id),
+        }
+    }
+
+    /// When the readiness probe first passes if the server listens from `http_up` on.
+    // Source: gke.md 2.5: the first tick at or after max(container start + initial delay, HTTP up).
+    pub(super) fn ready_at(&self, config: &ClusterConfig, http_up: SimTime) -> SimTime {
+        let started = self.container_start.expect("law L8: a listening pod has a container");
+        let tick = |probe: Probe, phase: SimDuration, not_before: SimTime| {
+            let earliest = not_before.max(started + probe.initial_delay);
+            first_tick(started + phase, probe.period, earliest)
+        };
+        let from = match config.probe.startup {
+            Some(probe) => tick(probe, self.delays.startup_phase, http_up),
+            None => http_up,
+        };
+        tick(config.probe.readiness, self.delays.readiness_phase, from)
+    }
+
     /// Its id.
     pub fn id(&self) -> PodId {
         self.id
@@ -41,7 +170,7 @@ impl Pod {
     pub fn is_kube_pending(&self) -> bool {
         self.stage.is_kube_pending()
     }
-    /// Whether the `Ready` condition is True.
+    /// Whether the `Ready` condition is True. A terminating pod keeps it until it is gone.
     pub fn is_ready(&self) -> bool {
         self.ready
     }
@@ -52,5 +181,30 @@ impl Pod {
     /// Whether it has a deletion time stamp.
     pub fn is_deleting(&self) -> bool {
         self.deleted.is_some()
+    }
+    /// Whether the gateway routes to it.
+    pub fn is_routed(&self) -> bool {
+        self.routed
+    }
+}
+
+/// The first of the instants `origin + n * period` at or after `earliest`.
+pub(super) fn first_tick(origin: SimTime, period: SimDuration, earliest: SimTime) -> SimTime {
+    let behind = earliest.saturating_since(origin).as_ps();
+    origin + period * behind.div_ceil(period.as_ps())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_at_both_sides_of_the_edge() {
+        let (origin, period) = (SimTime::from_secs(3), SimDuration::from_secs(5));
+        let at = |s| first_tick(origin, period, s);
+        assert_eq!(at(SimTime::ZERO), SimTime::from_secs(3));
+        assert_eq!(at(SimTime::from_secs(243)), SimTime::from_secs(243));
+        let just_after = SimTime::from_secs(243) + SimDuration::from_ps(1);
+        assert_eq!(at(just_after), SimTime::from_secs(248));
     }
 }

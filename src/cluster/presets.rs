@@ -1,11 +1,21 @@
 //! Sourced defaults per accelerator and storage.
+//!
+//! `Source: [..]` names where a value was published; `ASSUMPTION(..)` marks an estimate, to be replaced
+//! when better data turns up. Lognormals go through the median and the 95th percentile.
 
-/// GPU family of the guide's node pools.
+use super::config::{
+    AutoscalerConfig, ClusterConfig, ImagePull, ModelLoad, NodePool, Packing, Probe, ProbeConfig,
+    Rate, ShutdownMode, StartupConfig, StockOut, StorageLoad, TerminationConfig,
+};
+use crate::rng::Dist;
+use crate::units::SimDuration;
+
+/// GPU family of a node pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Accelerator {
     /// NVIDIA L4 on g2.
     L4,
-    /// NVIDIA A100 40 GB on a2.
+    /// NVIDIA A100 on a2.
     A100,
     /// NVIDIA H100 80 GB on a3.
     H100,
@@ -14,12 +24,432 @@ pub enum Accelerator {
 /// Where the weights are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Storage {
-    /// Cloud Storage through GCSFuse with a file cache per pod.
+    /// Cloud Storage through GCSFuse, parallel download into a file cache on the node's disk.
     Gcs,
     /// Hyperdisk ML, read-only-many.
     Hdml,
-    /// Persistent disk, read-only-many.
+    /// Persistent disk, 1 TiB pd-ssd, read-only-many.
     Pd,
     /// Cloud Storage through the Run:ai model streamer.
     Streamer,
+}
+
+/// Engine generation, for the time from loaded weights to a listening server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EngineStart {
+    /// vLLM's V0 engine: CUDA graphs, no torch.compile (the guide's v0.6.3).
+    V0,
+    /// V1 with an empty compile cache.
+    V1Cold,
+    /// V1 with a kept compile cache.
+    V1Cached,
+}
+
+impl Accelerator {
+    /// All, in order.
+    pub const ALL: [Self; 3] = [Self::L4, Self::A100, Self::H100];
+
+    /// Name in experiments.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::L4 => "l4",
+            Self::A100 => "a100",
+            Self::H100 => "h100",
+        }
+    }
+
+    /// The accelerator of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.as_str() == name)
+    }
+}
+
+impl Storage {
+    /// All, in order.
+    pub const ALL: [Self; 4] = [Self::Gcs, Self::Hdml, Self::Pd, Self::Streamer];
+
+    /// Name in experiments.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gcs => "gcs",
+            Self::Hdml => "hdml",
+            Self::Pd => "pd",
+            Self::Streamer => "streamer",
+        }
+    }
+
+    /// The storage of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == name)
+    }
+}
+
+const fn secs(s: u64) -> SimDuration {
+    SimDuration::from_secs(s)
+}
+
+const fn lognormal(median_s: u64, p95_s: u64) -> Dist {
+    Dist::LogNormal { median: secs(median_s), p95: secs(p95_s) }
+}
+
+const MB: u64 = 1_000_000;
+
+/// Rules of the upstream cluster autoscaler. GKE does not publish its own.
+// Source: kubernetes/autoscaler branch cluster-autoscaler-release-1.37, config/flags and
+// core/static_autoscaler.go (the 30 s GPU wait is hard-coded); deletes in parallel: FAQ.
+pub fn autoscaler() -> AutoscalerConfig {
+    AutoscalerConfig {
+        scan_interval: secs(10),
+        gpu_pod_min_age: secs(30),
+        backoff_initial: secs(300),
+        backoff_max: secs(1_800),
+        backoff_reset: secs(10_800),
+        max_node_provision: secs(900),
+        scale_down_unneeded: secs(600),
+        scale_down_after_add: secs(600),
+        max_parallel_deletes: 10,
+    }
+}
+
+/// [`autoscaler`] under GKE's optimize-utilization profile.
+// ASSUMPTION(C5): half the unneeded time; GKE says "sooner" and publishes no figure.
+pub fn autoscaler_optimize_utilization() -> AutoscalerConfig {
+    AutoscalerConfig { scale_down_unneeded: secs(300), ..autoscaler() }
+}
+
+/// From the request of a node to allocatable GPUs.
+// ASSUMPTION(C6): no table is published; built from the parts of gke.md 1.2 (VM and boot, driver,
+// device plugin): low / median / high 90/180/330, 110/210/420, 150/300/720 s.
+pub fn provisioning(accelerator: Accelerator) -> Dist {
+    match accelerator {
+        Accelerator::L4 => lognormal(180, 330),
+        Accelerator::A100 => lognormal(210, 420),
+        Accelerator::H100 => lognormal(300, 720),
+    }
+}
+
+/// Chance of a stock-out that a stress case may assume for one on-demand request; no public base.
+// ASSUMPTION(C7): gke.md 1.2, last row.
+pub const fn stock_out_stress_probability(accelerator: Accelerator) -> f64 {
+    match accelerator {
+        Accelerator::L4 => 0.01,
+        Accelerator::A100 => 0.05,
+        Accelerator::H100 => 0.15,
+    }
+}
+
+/// No stock-outs, with the delay that one would be reported after.
+// ASSUMPTION(C8): reported after 30-90 s.
+pub fn no_stock_out() -> StockOut {
+    StockOut { probability: 0.0, report_delay: lognormal(60, 90) }
+}
+
+/// From the removal decision until a VM is gone.
+// ASSUMPTION(C9): 30-90 s.
+pub fn node_delete() -> Dist {
+    lognormal(60, 90)
+}
+
+/// GPUs on one node of a machine type; `None` for types without GPUs and unknown ones.
+// Source: Google Cloud documentation, GPU machine types (a2, a3, g2 tables).
+pub fn gpus_of_machine_type(machine_type: &str) -> Option<u32> {
+    Some(match machine_type {
+        "g2-standard-4" | "g2-standard-8" | "g2-standard-12" | "g2-standard-16"
+        | "g2-standard-32" | "a2-highgpu-1g" | "a2-ultragpu-1g" | "a3-highgpu-1g" => 1,
+        "g2-standard-24" | "a2-highgpu-2g" | "a2-ultragpu-2g" | "a3-highgpu-2g" => 2,
+        "g2-standard-48" | "a2-highgpu-4g" | "a2-ultragpu-4g" | "a3-highgpu-4g" => 4,
+        "g2-standard-96" | "a2-highgpu-8g" | "a2-ultragpu-8g" | "a3-highgpu-8g"
+        | "a3-megagpu-8g" | "a3-ultragpu-8g" => 8,
+        "a2-megagpu-16g" => 16,
+        _ => return None,
+    })
+}
+
+/// Machine type of the guide's node pool.
+// Source: accelerated-platforms, platforms/gke-aiml/playground, container_node_pool.tf.
+pub const fn guide_machine_type(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::L4 => "g2-standard-24",
+        Accelerator::A100 => "a2-highgpu-2g",
+        Accelerator::H100 => "a3-highgpu-8g",
+    }
+}
+
+/// A pool of `machine_type` with the given limits; pods are limited by GPUs only.
+///
+/// `gpus_per_node` and `gpus_per_replica` must not be 0.
+pub fn node_pool(
+    accelerator: Accelerator,
+    machine_type: &str,
+    gpus_per_node: u32,
+    gpus_per_replica: u32,
+) -> NodePool {
+    NodePool {
+        name: accelerator.as_str().to_owned(),
+        machine_type: machine_type.to_owned(),
+        gpus_per_node,
+        replicas_per_node: gpus_per_node / gpus_per_replica,
+        // Source: accelerated-platforms, container_node_pool.tf: min 0, max 1000.
+        min_nodes: 0,
+        max_nodes: 1_000,
+        provisioning: provisioning(accelerator),
+        stock_out: no_stock_out(),
+        delete: node_delete(),
+    }
+}
+
+/// Unpacked size of the guide's image, vLLM v0.6.3.post1 \[bytes\].
+// ASSUMPTION(C10): between 9 GB (2024-08, vllm issue 7609) and 25 GB (2025-04, issue 17163).
+pub const GUIDE_IMAGE_BYTES: u64 = 10_000 * MB;
+
+/// Unpacked size of the image of vLLM v0.18 \[bytes\].
+// Source: dudeperf3ct/benchmark-vllm-startup, 28 GB measured (2026-04).
+pub const V0_18_IMAGE_BYTES: u64 = 28_000 * MB;
+
+/// Pull of an image onto the node pools' boot disks, without image streaming.
+// Source: dudeperf3ct/benchmark-vllm-startup: 28 GB in 236 s = 119 MB/s on pd-balanced.
+// ASSUMPTION(C11): 350 MB/s on an a3 with local SSD.
+pub fn image(accelerator: Accelerator, unpacked_bytes: u64) -> ImagePull {
+    let bytes_per_s = match accelerator {
+        Accelerator::L4 | Accelerator::A100 => 120 * MB,
+        Accelerator::H100 => 350 * MB,
+    };
+    ImagePull::Rate { unpacked_bytes, bytes_per_s }
+}
+
+/// Image streaming, or a secondary boot disk that holds the image.
+// ASSUMPTION(C12): 3 / 8 / 20 s low / median / high. Works for Artifact Registry images only.
+pub fn image_streaming() -> ImagePull {
+    ImagePull::Time(lognormal(8, 20))
+}
+
+/// Rate of one replica alone \[bytes/s\], through the low (p05) and the median figure.
+// ASSUMPTION(C13): gke.md 2.3, read from the measured loads of gke.md 2.2.
+pub const fn load_rate(accelerator: Accelerator, storage: Storage) -> Rate {
+    let (p05, median) = match (storage, accelerator) {
+        (Storage::Gcs, Accelerator::L4) => (100, 150),
+        (Storage::Gcs, Accelerator::A100) => (110, 180),
+        (Storage::Gcs, Accelerator::H100) => (300, 1_000),
+        (Storage::Pd, _) => (250, 450),
+        (Storage::Hdml, Accelerator::L4 | Accelerator::A100) => (500, 1_000),
+        (Storage::Hdml, Accelerator::H100) => (600, 1_200),
+        (Storage::Streamer, Accelerator::L4) => (600, 900),
+        (Storage::Streamer, Accelerator::A100) => (800, 1_100),
+        (Storage::Streamer, Accelerator::H100) => (1_000, 1_500),
+    };
+    Rate { median: median * MB, p05: p05 * MB }
+}
+
+/// Rate of the whole volume \[bytes/s\]; `None` = not shared between nodes.
+// Source: pd: 0.48 MiB/s per GiB x 1 TiB = 491 MiB/s (Google Cloud documentation); hdml: the guide's
+// 24,576 MB/s for its 1 TiB volume.
+pub const fn volume_rate(storage: Storage) -> Option<u64> {
+    match storage {
+        Storage::Pd => Some(515 * MB),
+        Storage::Hdml => Some(24_576 * MB),
+        Storage::Gcs | Storage::Streamer => None,
+    }
+}
+
+/// Rate of a further pod on a node whose page cache holds the weights \[bytes/s\].
+// ASSUMPTION(C14): at least 1.5 GB/s. GCSFuse caches per pod (an emptyDir of the sidecar and a mount
+// of its own), and a streamer reads past the page cache: none for these.
+pub const fn page_cache_rate(storage: Storage) -> Option<u64> {
+    match storage {
+        Storage::Pd | Storage::Hdml => Some(1_500 * MB),
+        Storage::Gcs | Storage::Streamer => None,
+    }
+}
+
+/// Attach and mount of the volume.
+// ASSUMPTION(C15): pd 5-20 s, hdml 2-5 s (one report), gcs 1-3 s.
+pub fn attach(storage: Storage) -> Dist {
+    match storage {
+        Storage::Pd => lognormal(10, 20),
+        Storage::Hdml => lognormal(3, 5),
+        Storage::Gcs => lognormal(2, 3),
+        Storage::Streamer => Dist::Constant(SimDuration::ZERO),
+    }
+}
+
+/// From loaded weights to a listening server.
+// ASSUMPTION(C16): gke.md 2.4, between published start-ups: L4 Mistral-7B on vLLM 0.18 (bootstrap
+// 45-53 s, compile 25-28 s, graphs 11 s), 8B on A10G with vLLM 0.5.5 (16-21 s), cached compile 59 s.
+pub fn engine_init(accelerator: Accelerator, start: EngineStart) -> Dist {
+    match (start, accelerator) {
+        (EngineStart::V0, Accelerator::L4) => lognormal(50, 90),
+        (EngineStart::V0, Accelerator::A100 | Accelerator::H100) => lognormal(40, 80),
+        (EngineStart::V1Cold, Accelerator::L4) => lognormal(105, 200),
+        (EngineStart::V1Cold, Accelerator::A100 | Accelerator::H100) => lognormal(90, 180),
+        (EngineStart::V1Cached, _) => lognormal(60, 100),
+    }
+}
+
+/// From a bound pod to a listening server.
+pub fn startup(
+    accelerator: Accelerator,
+    storage: Storage,
+    engine: EngineStart,
+    image_bytes: u64,
+    model_bytes: u64,
+) -> StartupConfig {
+    StartupConfig {
+        attach: attach(storage),
+        image: image(accelerator, image_bytes),
+        // Source: dudeperf3ct/benchmark-vllm-startup: container start overhead about 2 s.
+        container_start: Dist::Constant(secs(2)),
+        load: ModelLoad::Storage(StorageLoad {
+            bytes: model_bytes,
+            pod_rate: load_rate(accelerator, storage),
+            volume_bytes_per_s: volume_rate(storage),
+            page_cache_bytes_per_s: page_cache_rate(storage),
+        }),
+        init: engine_init(accelerator, engine),
+    }
+}
+
+/// Restore of a pod snapshot in place of load and initialisation.
+// Source: accelerated-platforms, vllm-with-runai-and-podsnapshots.md: 45 / 50 / 55 s.
+pub fn snapshot_restore(startup: StartupConfig) -> StartupConfig {
+    StartupConfig {
+        load: ModelLoad::Time(lognormal(50, 55)),
+        init: Dist::Constant(SimDuration::ZERO),
+        ..startup
+    }
+}
+
+/// From Ready until the gateway routes to the pod.
+// ASSUMPTION(C17): 0.1-1.5 s for kubelet status, EndpointSlice and kube-proxy.
+pub fn endpoint_delay() -> Dist {
+    Dist::LogNormal { median: secs(1), p95: SimDuration::from_millis(1_500) }
+}
+
+/// The guide's readiness probe: 240 s initial delay, whatever the storage.
+// Source: accelerated-platforms, use-cases/inferencing/serving/vllm, all nine deployments.
+pub fn probe_guide() -> ProbeConfig {
+    ProbeConfig {
+        startup: None,
+        readiness: Probe { initial_delay: secs(240), period: secs(5), failure_threshold: 3 },
+        endpoint_delay: endpoint_delay(),
+    }
+}
+
+/// The reference architecture's vLLM deployment.
+// Source: accelerated-platforms, reference architecture, online inference, vLLM.
+pub fn probe_reference_architecture() -> ProbeConfig {
+    ProbeConfig {
+        readiness: Probe { initial_delay: secs(60), period: secs(10), failure_threshold: 6_000 },
+        ..probe_guide()
+    }
+}
+
+/// The reference architecture's llm-d variant.
+// Source: accelerated-platforms, reference architecture, llm-d.
+pub fn probe_llm_d() -> ProbeConfig {
+    ProbeConfig {
+        startup: Some(Probe { initial_delay: secs(15), period: secs(30), failure_threshold: 60 }),
+        readiness: Probe { initial_delay: secs(0), period: secs(5), failure_threshold: 3 },
+        ..probe_guide()
+    }
+}
+
+/// The sample of the Gateway API inference extension.
+// Source: kubernetes-sigs/gateway-api-inference-extension, release 1.5.
+pub fn probe_inference_gateway() -> ProbeConfig {
+    ProbeConfig {
+        startup: Some(Probe { initial_delay: secs(2), period: secs(1), failure_threshold: 600 }),
+        readiness: Probe { initial_delay: secs(0), period: secs(1), failure_threshold: 1 },
+        ..probe_guide()
+    }
+}
+
+/// What vLLM `0.<minor>` does on SIGTERM.
+// Source: vllm#34730: `--shutdown-timeout`, default 0 = abort, from 0.18; before that the server waits
+// for open connections until it is killed (gateway-api-inference-extension#549).
+pub const fn shutdown_of_vllm(minor: u32) -> ShutdownMode {
+    if minor >= 18 {
+        ShutdownMode::Abort
+    } else {
+        ShutdownMode::Drain { timeout: SimDuration::MAX }
+    }
+}
+
+/// Grace period and preStop sleep with a given server.
+// ASSUMPTION(C18): the gateway stops routing 0.1-2 s after the deletion.
+pub fn termination(
+    grace: SimDuration,
+    pre_stop: SimDuration,
+    shutdown: ShutdownMode,
+) -> TerminationConfig {
+    TerminationConfig { grace, pre_stop, shutdown, endpoint_removal: lognormal(1, 2) }
+}
+
+/// The guide: no preStop, Kubernetes' default grace period of 30 s.
+pub fn termination_guide(shutdown: ShutdownMode) -> TerminationConfig {
+    termination(secs(30), secs(0), shutdown)
+}
+
+/// The Gateway API inference extension's sample: preStop 30 s, grace 130 s.
+pub fn termination_inference_gateway(shutdown: ShutdownMode) -> TerminationConfig {
+    termination(secs(130), secs(30), shutdown)
+}
+
+/// KServe: preStop 15 s, grace 60 s.
+pub fn termination_kserve(shutdown: ShutdownMode) -> TerminationConfig {
+    termination(secs(60), secs(15), shutdown)
+}
+
+/// The guide's cluster for one accelerator and storage: two GPUs per pod, v0.6.3 (V0 engine), Gemma-2
+/// 9B or whatever has `model_bytes` of weights.
+pub fn guide(accelerator: Accelerator, storage: Storage, model_bytes: u64) -> ClusterConfig {
+    let machine_type = guide_machine_type(accelerator);
+    let gpus = gpus_of_machine_type(machine_type).expect("the guide's machine types are listed");
+    let gpus_per_replica = 2;
+    ClusterConfig {
+        pools: vec![node_pool(accelerator, machine_type, gpus, gpus_per_replica)],
+        gpus_per_replica,
+        // Source: the guide's cluster sets OPTIMIZE_UTILIZATION, which packs.
+        packing: Packing::Pack,
+        autoscaler: autoscaler(),
+        startup: startup(accelerator, storage, EngineStart::V0, GUIDE_IMAGE_BYTES, model_bytes),
+        probe: probe_guide(),
+        termination: termination_guide(shutdown_of_vllm(6)),
+    }
+}
+
+/// Weights of Gemma-2 9B in bf16 \[bytes\].
+// Source: gke.md 2.3 (18.5 GB).
+pub const GEMMA_2_9B_BYTES: u64 = 18_500 * MB;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_guide_cluster_is_valid() {
+        for accelerator in Accelerator::ALL {
+            for storage in Storage::ALL {
+                let config = guide(accelerator, storage, GEMMA_2_9B_BYTES);
+                assert_eq!(config.validate(), [], "{accelerator:?} {storage:?}");
+            }
+        }
+    }
+
+    /// gke.md 1.3: one pod per L4 and A100 node, four per H100 node.
+    #[test]
+    fn pods_per_node_of_the_guide() {
+        let per_node = |a| guide(a, Storage::Pd, 1).pools[0].replicas_per_node;
+        assert_eq!(Accelerator::ALL.map(per_node), [1, 1, 4]);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for accelerator in Accelerator::ALL {
+            assert_eq!(Accelerator::parse(accelerator.as_str()), Some(accelerator));
+        }
+        for storage in Storage::ALL {
+            assert_eq!(Storage::parse(storage.as_str()), Some(storage));
+        }
+        assert_eq!(Storage::parse("nfs"), None);
+    }
 }

@@ -1,0 +1,140 @@
+//! One GPU node, and the machine time of a pool.
+
+use super::config::{ImagePull, NodePool, StartupConfig};
+use super::effect::NodeStage;
+use super::{Usage, rate};
+use crate::rng::{Seed, Stream};
+use crate::units::{NodeId, SimDuration, SimTime};
+use rand::RngExt as _;
+
+/// How a node request will end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The GPUs are allocatable at this time.
+    Ready(SimTime),
+    /// The cloud reports a stock-out at this time.
+    StockOut(SimTime),
+}
+
+/// Whether the container image is on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ImageState {
+    Absent,
+    Pulling,
+    Present,
+}
+
+/// A node that exists or is asked for.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub(super) id: NodeId,
+    pub(super) pool: usize,
+    pub(super) stage: NodeStage,
+    pub(super) requested: SimTime,
+    pub(super) outcome: Outcome,
+    /// When its last pod left or it became ready; `None` while it has pods or is not ready.
+    pub(super) idle_since: Option<SimTime>,
+    /// Pods bound to it.
+    pub(super) pods: u32,
+    pub(super) image: ImageState,
+    /// A pod on this node has read all weights since the volume was mounted.
+    pub(super) weights_cached: bool,
+    pub(super) delays: NodeDelays,
+}
+
+/// What is drawn for a node from its ordinal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NodeDelays {
+    /// Whether the request fails.
+    pub(super) stock_out: bool,
+    pub(super) provisioning: SimDuration,
+    pub(super) report: SimDuration,
+    pub(super) delete: SimDuration,
+    pub(super) pull: SimDuration,
+}
+
+impl NodeDelays {
+    /// Draws everything at once, so that what a run does with the node shifts no other draw.
+    pub(super) fn draw(pool: &NodePool, startup: &StartupConfig, seed: Seed, id: NodeId) -> Self {
+        let mut rng = seed.stream(Stream::Provisioning, u64::from(id.0));
+        let luck: f64 = rng.random();
+        Self {
+            stock_out: luck < pool.stock_out.probability,
+            provisioning: pool.provisioning.sample(&mut rng),
+            report: pool.stock_out.report_delay.sample(&mut rng),
+            delete: pool.delete.sample(&mut rng),
+            pull: match &startup.image {
+                ImagePull::Rate { unpacked_bytes, bytes_per_s } => {
+                    rate::time_for(*unpacked_bytes, *bytes_per_s)
+                }
+                ImagePull::Time(dist) => dist.sample(&mut rng),
+            },
+        }
+    }
+}
+
+impl Node {
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+    /// Index of its pool.
+    pub fn pool(&self) -> usize {
+        self.pool
+    }
+    /// Its stage.
+    pub fn stage(&self) -> NodeStage {
+        self.stage
+    }
+    /// Pods bound to it.
+    pub fn pods(&self) -> u32 {
+        self.pods
+    }
+
+    /// Whether it is paid for: stock-outs never exist.
+    // ASSUMPTION(C1): a VM is billed from the request on; the seconds before it runs are not known.
+    pub(super) fn is_billed(&self) -> bool {
+        match self.stage {
+            NodeStage::Requested => matches!(self.outcome, Outcome::Ready(_)),
+            NodeStage::Ready | NodeStage::Deleting => true,
+            NodeStage::Failed | NodeStage::Deleted => false,
+        }
+    }
+}
+
+/// Integrals over the nodes of one pool.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Meter {
+    sum: Usage,
+    since: SimTime,
+    nodes: u32,
+    bound_gpus: u32,
+}
+
+impl Meter {
+    /// The integrals up to `now`.
+    pub(super) fn read(&self, now: SimTime, gpus_per_node: u32) -> Usage {
+        let elapsed = u128::from((now - self.since).as_ps());
+        let node_ps = elapsed * u128::from(self.nodes);
+        Usage {
+            node_ps: self.sum.node_ps + node_ps,
+            gpu_ps: self.sum.gpu_ps + node_ps * u128::from(gpus_per_node),
+            gpu_bound_ps: self.sum.gpu_bound_ps + elapsed * u128::from(self.bound_gpus),
+        }
+    }
+
+    /// From `now` on, this many more (or fewer) billed nodes and GPUs held by pods.
+    pub(super) fn change(&mut self, now: SimTime, gpus_per_node: u32, nodes: i32, gpus: i32) {
+        self.sum = self.read(now, gpus_per_node);
+        self.since = now;
+        self.nodes = self.nodes.checked_add_signed(nodes).expect("billed nodes are counted once");
+        self.bound_gpus =
+            self.bound_gpus.checked_add_signed(gpus).expect("law L8: GPUs are freed once");
+        assert!(
+            u64::from(self.bound_gpus) <= u64::from(self.nodes) * u64::from(gpus_per_node),
+            "law L8: {} GPUs held on {} nodes of {gpus_per_node}",
+            self.bound_gpus,
+            self.nodes,
+        );
+    }
+}
