@@ -13,6 +13,7 @@
 mod autoscaler;
 mod config;
 mod effect;
+mod estimate;
 mod lifecycle;
 mod node;
 mod pod;

@@ -14,9 +14,11 @@ mod objective;
 mod plan;
 mod result;
 mod run;
+mod warnings;
 
 pub use execute::{Outcome, Progress, Silent, Unit, execute};
 pub use objective::{Objective, Savings, pareto_front, recommend, savings};
 pub use plan::{Case, Plan, Shard};
 pub use result::{CaseResult, SweepResult};
 pub use run::{Options, run};
+pub use warnings::{Warning, warnings};
