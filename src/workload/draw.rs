@@ -5,7 +5,7 @@ use crate::rng::Generator;
 use rand::Rng as _;
 use rand_distr::{Distribution as _, Exp1, Gamma, StandardNormal};
 
-pub use libm::{exp, log as ln};
+pub use libm::{exp, lgamma as ln_gamma, log as ln};
 
 /// Uniform in (0, 1): never 0, never 1.
 pub fn uniform(rng: &mut Generator) -> f64 {
@@ -29,6 +29,10 @@ pub fn normal_pair(rng: &mut Generator) -> (f64, f64) {
 
 /// Gamma with the given shape and mean `shape` (scale 1).
 pub fn gamma(rng: &mut Generator, shape: f64) -> f64 {
+    if shape < 1.0 {
+        // The library's boost for small shapes takes the system's `pow`: the same with `libm`.
+        return gamma(rng, shape + 1.0) * exp(ln(uniform(rng)) / shape);
+    }
     Gamma::new(shape, 1.0).expect("the shape was validated").sample(rng)
 }
 

@@ -161,12 +161,12 @@ impl LengthDist {
     pub fn nominal_mean(&self) -> f64 {
         match &self.kind {
             LengthKind::Constant(n) => f64::from(*n),
-            LengthKind::Uniform { min, max } => (f64::from(*min) + f64::from(*max)) / 2.0,
+            LengthKind::Uniform { min, max } => f64::midpoint(f64::from(*min), f64::from(*max)),
             LengthKind::Lognormal { mu, sigma } => draw::exp(mu + sigma * sigma / 2.0),
             LengthKind::Gamma { shape, scale } => shape * scale,
             LengthKind::Normal { mean, .. } | LengthKind::Exponential { mean } => *mean,
             LengthKind::Quantiles(points) => {
-                points.windows(2).map(|w| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0).sum()
+                points.windows(2).map(|w| (w[1].0 - w[0].0) * f64::midpoint(w[0].1, w[1].1)).sum()
             }
             LengthKind::Empirical(values) => {
                 values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64
@@ -277,11 +277,11 @@ impl LengthModel {
             cumulated.push(sum);
             not_negative(&at("sigma_in"), c.sigma_in)?;
             not_negative(&at("sigma_out"), c.sigma_out)?;
-            if !(c.rho.abs() <= 1.0) {
+            if c.rho.is_nan() || c.rho.abs() > 1.0 {
                 return Err(ParamError::new(at("rho"), "must lie between -1 and 1"));
             }
             for (f, mu) in [("mu_in", c.mu_in), ("mu_out", c.mu_out)] {
-                if !(mu.abs() <= 40.0) {
+                if mu.is_nan() || mu.abs() > 40.0 {
                     return Err(ParamError::new(at(f), "must be a number between -40 and 40"));
                 }
             }
@@ -320,8 +320,8 @@ impl LengthModel {
 
 impl Mixture {
     fn sample(&self, rng: &mut Generator) -> (u32, u32) {
-        let u = draw::uniform(rng);
-        let i = self.cumulated.iter().position(|&w| u < w).unwrap_or(self.cumulated.len() - 1);
+        let which = draw::uniform(rng);
+        let i = self.cumulated.iter().position(|&w| which < w).unwrap_or(self.cumulated.len() - 1);
         let c = &self.components[i];
         let (z, e) = draw::normal_pair(rng);
         let correlated = c.rho * z + (1.0 - c.rho * c.rho).max(0.0).sqrt() * e;

@@ -18,10 +18,13 @@
 pub mod client;
 pub mod draw;
 pub mod lengths;
+mod path;
 pub mod presets;
+mod process;
 pub mod rate;
 pub mod request;
 pub mod spec;
+pub mod summary;
 pub mod transform;
 
 pub use client::{ArrivalSource, Clients, ClosedLoop, OpenLoop, Wait};
@@ -31,6 +34,7 @@ pub use rate::{
 };
 pub use request::{Recorded, Request, Side, SideTable, Trace};
 pub use spec::{Arrivals, StreamSpec, WorkloadSpec};
+pub use summary::Summary;
 pub use transform::{OverLength, Overlay, Transform};
 
 /// A parameter that a workload cannot have.

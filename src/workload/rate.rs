@@ -1,6 +1,6 @@
 //! The rate of arrivals over time, and the gaps between them in operational time.
 
-use super::{ParamError, not_negative, positive};
+use super::{ParamError, draw, not_negative, positive};
 use crate::units::SimDuration;
 use std::sync::Arc;
 
@@ -28,6 +28,23 @@ impl Renewal {
     pub fn gamma_cv(cv: f64) -> Result<Self, ParamError> {
         positive("cv", cv)?;
         Ok(Self::Gamma { shape: 1.0 / (cv * cv) })
+    }
+
+    /// Weibull gaps with this coefficient of variation, from 0.01 to 100.
+    // CV^2 = G(1 + 2/k) / G(1 + 1/k)^2 - 1 falls with k: solved by bisection on ln k.
+    pub fn weibull_cv(cv: f64) -> Result<Self, ParamError> {
+        if !(0.01..=100.0).contains(&cv) {
+            return Err(ParamError::new("cv", "must lie in 0.01..=100"));
+        }
+        let cv2 = |k: f64| {
+            draw::exp(draw::ln_gamma(1.0 + 2.0 / k) - 2.0 * draw::ln_gamma(1.0 + 1.0 / k)) - 1.0
+        };
+        let (mut low, mut high) = (draw::ln(0.05), draw::ln(500.0));
+        for _ in 0..80 {
+            let middle = f64::midpoint(low, high);
+            if cv2(draw::exp(middle)) > cv * cv { low = middle } else { high = middle }
+        }
+        Ok(Self::Weibull { shape: draw::exp(f64::midpoint(low, high)) })
     }
 
     fn check(self) -> Result<(), ParamError> {
@@ -77,7 +94,9 @@ impl RateCurve {
             return Err(ParamError::new("points", "times must increase"));
         }
         if let Some(p) = period {
-            positive("period", p)?;
+            if positive("period", p)? < 1.0 {
+                return Err(ParamError::new("period", "must be at least 1 s"));
+            }
             if points.last().is_some_and(|l| p < l.0) {
                 return Err(ParamError::new("period", "ends before the last point"));
             }
@@ -134,9 +153,9 @@ pub struct Diurnal {
     /// Mean over a whole week if the multipliers average 1 [requests/s].
     mean_rps: f64,
     /// Multiplier of each hour of Monday to Friday, at the hour's centre.
-    weekday: [f64; 24],
+    weekday: Arc<[f64; 24]>,
     /// Multiplier of each hour of Saturday and Sunday.
-    weekend: [f64; 24],
+    weekend: Arc<[f64; 24]>,
     /// Hours from Monday 00:00 at which the workload starts.
     start_hour: f64,
 }
@@ -164,7 +183,30 @@ impl Diurnal {
             return Err(ParamError::new("start_hour", "must lie in 0..24"));
         }
         let start_hour = f64::from(start_weekday) * 24.0 + start_hour;
+        let (weekday, weekend) = (Arc::new(weekday), Arc::new(weekend));
         Ok(Self { mean_rps, weekday, weekend, start_hour })
+    }
+
+    /// Mean over a whole week if the multipliers average 1 [requests/s].
+    pub fn mean_rps(&self) -> f64 {
+        self.mean_rps
+    }
+    /// Multiplier of each hour of Monday to Friday.
+    pub fn weekday(&self) -> &[f64; 24] {
+        &self.weekday
+    }
+    /// Multiplier of each hour of Saturday and Sunday.
+    pub fn weekend(&self) -> &[f64; 24] {
+        &self.weekend
+    }
+    /// Hours from Monday 00:00 at which the workload starts.
+    pub fn start_hour(&self) -> f64 {
+        self.start_hour
+    }
+
+    /// The same days started at another time.
+    pub fn with_start(self, start_weekday: u32, start_hour: f64) -> Result<Self, ParamError> {
+        Self::new(self.mean_rps, *self.weekday, *self.weekend, start_weekday, start_hour)
     }
 
     /// The same days at another weekly mean [requests/s].
@@ -233,6 +275,10 @@ impl Mmpp {
     pub fn states(&self) -> &[MmppState] {
         &self.states
     }
+    /// Probability of going to `to` when `from` ends.
+    pub fn jump(&self, from: usize, to: usize) -> f64 {
+        self.jumps[from * self.states.len() + to]
+    }
 }
 
 /// AR(1) noise on the logarithm of the rate; the mean rate is kept.
@@ -297,7 +343,7 @@ impl Generated {
             not_negative("noise.sd", n.sd)?;
             positive("noise.time_constant", n.time_constant_s)?;
         }
-        if !(self.batch_mean >= 1.0 && self.batch_mean <= 1e6) {
+        if !(1.0..=1e6).contains(&self.batch_mean) {
             return Err(ParamError::new("batch_mean", "must be at least 1"));
         }
         positive("rate_scale", self.rate_scale)?;

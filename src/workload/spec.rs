@@ -2,10 +2,11 @@
 
 use super::client::Clients;
 use super::lengths::LengthModel;
+use super::process::GeneratedSource;
 use super::rate::{Generated, RateModel, Renewal};
 use super::request::{Recorded, Request, Trace};
 use super::transform::Transform;
-use super::{ClosedLoop, ParamError, positive};
+use super::{ClosedLoop, ParamError};
 use crate::rng::Seed;
 use crate::units::{SimDuration, SimTime};
 
@@ -56,9 +57,11 @@ impl WorkloadSpec {
         for (i, stream) in streams.iter().enumerate() {
             let place = |e: ParamError| if i > 0 { e.within(&format!("stream[{i}]")) } else { e };
             match &stream.arrivals {
-                Arrivals::Replay(_, t) => {
-                    positive("time_stretch", t.time_stretch).map_err(place)?;
-                    positive("rate_scale", t.rate_scale).map_err(place)?;
+                Arrivals::Replay(trace, t) => {
+                    t.check().map_err(place)?;
+                    if trace.requests.is_empty() {
+                        return Err(place(ParamError::new("trace", "has no requests")));
+                    }
                 }
                 Arrivals::Generated(g, _) => g.check().map_err(place)?,
                 Arrivals::ClosedLoop(_) => {}
@@ -97,25 +100,100 @@ impl WorkloadSpec {
         self.streams.iter().any(|s| matches!(s.arrivals, Arrivals::ClosedLoop(_)))
     }
 
-    /// The length that the workload has by itself: the longest trace or curve. `None` if a stream goes on
-    /// for ever, and the experiment must say how long it runs.
+    /// The length that the workload has by itself: the latest end of a stream with a trace, a curve or a
+    /// duration. `None` if no stream has an end, and the experiment must say how long it runs.
     pub fn natural_duration(&self) -> Option<SimDuration> {
-        None
+        self.streams
+            .iter()
+            .filter_map(|s| {
+                let own = match &s.arrivals {
+                    Arrivals::Replay(trace, t) => Some(t.natural_duration(trace)),
+                    Arrivals::Generated(g, _) => g.natural_duration(),
+                    Arrivals::ClosedLoop(_) => None,
+                };
+                s.duration.or(own).map(|d| s.start + d)
+            })
+            .max()
     }
 
-    /// All requests before `until`, in time order; closed-loop streams are left out. The same seed gives
-    /// the same requests, whatever the caller does with them.
+    /// All requests before `until`, in time order; equal times in the order of the streams. Closed-loop
+    /// streams are left out. The same seed gives the same requests, whatever the caller does with them.
+    ///
+    /// Generated streams are drawn one request at a time; a trace is copied only if it is transformed.
     pub fn source(
         &self,
         seed: Seed,
         until: SimTime,
     ) -> Box<dyn Iterator<Item = Request> + Send + 'static> {
-        let _ = (seed, until);
-        Box::new(std::iter::empty())
+        let mut sources: Vec<BoxedSource> = self
+            .streams
+            .iter()
+            .enumerate()
+            .filter_map(|(i, stream)| stream.source(seed, i as u64, until))
+            .collect();
+        if sources.len() == 1 {
+            return sources.swap_remove(0);
+        }
+        Box::new(Merged { sources: sources.into_iter().map(Iterator::peekable).collect() })
     }
 
     /// All requests before `until` as one shared trace.
     pub fn materialise(&self, seed: Seed, until: SimTime) -> Trace {
         self.source(seed, until).collect()
+    }
+}
+
+type BoxedSource = Box<dyn Iterator<Item = Request> + Send + 'static>;
+
+impl StreamSpec {
+    fn source(&self, seed: Seed, ordinal: u64, until: SimTime) -> Option<BoxedSource> {
+        let own_end = self.duration.map_or(SimTime::NEVER, |d| SimTime::ZERO + d);
+        let end = own_end.min(SimTime::ZERO + until.saturating_since(SimTime::ZERO + self.start));
+        let inner: BoxedSource = match &self.arrivals {
+            Arrivals::Replay(trace, t) if t.is_identity() => {
+                let trace = Trace::clone(&trace.requests);
+                let mut next = 0;
+                let rows = std::iter::from_fn(move || {
+                    let r = trace.get(next).copied()?;
+                    next += 1;
+                    Some(r)
+                });
+                Box::new(rows.take_while(move |r| r.arrival < end))
+            }
+            Arrivals::Replay(trace, t) => {
+                let rows = t.apply(trace, seed, ordinal).into_iter();
+                Box::new(rows.take_while(move |r| r.arrival < end))
+            }
+            Arrivals::Generated(g, lengths) => {
+                Box::new(GeneratedSource::new(g, lengths, seed, ordinal, end))
+            }
+            Arrivals::ClosedLoop(_) => return None,
+        };
+        if self.start == SimDuration::ZERO {
+            return Some(inner);
+        }
+        let start = self.start;
+        Some(Box::new(inner.map(move |r| Request { arrival: r.arrival + start, ..r })))
+    }
+}
+
+/// Several streams in one time order.
+struct Merged {
+    sources: Vec<std::iter::Peekable<BoxedSource>>,
+}
+
+impl Iterator for Merged {
+    type Item = Request;
+
+    fn next(&mut self) -> Option<Request> {
+        let mut first: Option<(SimTime, usize)> = None;
+        for (i, source) in self.sources.iter_mut().enumerate() {
+            if let Some(r) = source.peek()
+                && first.is_none_or(|(t, _)| r.arrival < t)
+            {
+                first = Some((r.arrival, i));
+            }
+        }
+        self.sources[first?.1].next()
     }
 }

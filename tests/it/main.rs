@@ -5,3 +5,4 @@
 mod architecture;
 mod laws;
 mod support;
+mod workload_generators;
