@@ -13,7 +13,7 @@
 //! numbers). Only closed-loop sources ([`ClosedLoop`]) depend on the case, through [`ArrivalSource`].
 //!
 //! Readers and writers work on `impl Read` and `impl Write`: this module opens no file.
-//! Random draws use only IEEE basic operations ([`draw`]), so a seed gives the same bytes everywhere.
+//! Random draws are portable ([`draw`]): a seed gives the same bytes everywhere.
 
 pub mod client;
 pub mod draw;
