@@ -1,13 +1,19 @@
 //! Results as files: CSV, JSON and Kubernetes manifests. Bytes out; writing them is the caller's business.
 
 mod number;
+mod provenance;
+mod recommended;
 mod run;
+mod summary;
 mod sweep;
 mod table;
 mod units;
 
 pub use number::{milli, number, seconds};
+pub use provenance::Provenance;
+pub use recommended::{Deployment, recommended_files};
 pub use run::{decisions_csv, nodes_csv, pods_csv, requests_csv, timeline_csv};
+pub use summary::{run_summary_json, sweep_summary_json};
 pub use sweep::{cases_csv, runs_csv};
 pub use units::{read_units, unit_key, unit_line};
 
