@@ -13,11 +13,13 @@
 //! Source: vllm 0.33.0, v1/core/sched/scheduler.py, v1/core/kv_cache_manager.py, v1/core/block_pool.py,
 //! v1/engine/core.py.
 
+mod blocks;
 mod config;
 mod effect;
 mod gauges;
 mod replica;
 mod request;
+pub mod scheduler;
 mod step_model;
 
 pub use config::{

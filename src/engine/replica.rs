@@ -1,8 +1,16 @@
 //! The engine-core loop: a scheduler, a clock and the batches in flight.
+//!
+//! Synchronous operation: schedule, run the batch, process its output. Asynchronous scheduling keeps up to
+//! two batches in flight: while one runs, the next is decided without knowing its outcome. Host work costs
+//! no time of its own; what the GPU cannot hide is part of the [`StepModel`](super::StepModel).
+//!
+//! Source: vllm 0.33.0, v1/engine/core.py (run_busy_loop, step, step_with_batch_queue).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Effect, EngineConfig, EngineRequest, FinishReason, Gauges};
+use super::scheduler::{Batch, OutputSink, Scheduler};
+use super::{Effect, EngineConfig, EngineRequest, FinishReason, GapRun, Gauges, RequestRecord};
 use crate::units::{RequestId, SimDuration, SimTime};
 
 /// One vLLM replica. It advances only when asked, and the result does not depend on how often or at
@@ -14,31 +22,134 @@ use crate::units::{RequestId, SimDuration, SimTime};
 pub struct Replica {
     config: Arc<EngineConfig>,
     now: SimTime,
+    scheduler: Scheduler,
+    inputs: Inputs,
+    phase: Phase,
+    /// Batches on the GPU, oldest first; the order of their ends.
+    in_flight: VecDeque<InFlight>,
+    /// Batches that are not in flight, for reuse.
+    spare: Vec<Batch>,
+    /// State after the last processed step.
+    shown: Gauges,
+    /// GPU time of the batches processed so far.
+    busy: SimDuration,
+    /// Start of the last iteration, and how many before it started at the same instant.
+    iterated: SimTime,
+    spins: u32,
+}
+
+/// Iterations that may start at one instant: fill the pipeline, flush finished ids, see late inputs. A
+/// step takes time, so more of them mean that nothing can be scheduled for ever.
+const SPINS_MAX: u32 = 16;
+
+/// A batch on the GPU.
+#[derive(Debug)]
+struct InFlight {
+    batch: Batch,
+    start: SimTime,
+    end: SimTime,
+}
+
+/// Where the loop stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The next iteration starts at this time.
+    Ready(SimTime),
+    /// Nothing to do until an input comes.
+    Idle,
+    /// An iteration waits for the oldest batch in flight.
+    Blocked,
+}
+
+/// What waits outside of the scheduler, in time order.
+#[derive(Debug, Default)]
+struct Inputs {
+    adds: VecDeque<EngineRequest>,
+    aborts: VecDeque<(SimTime, RequestId)>,
+    /// Requests that the front end refused, at their arrival.
+    refused: VecDeque<RequestRecord>,
 }
 
 impl Replica {
     /// An idle replica that exists from `started` on. `config.scheduler` must be valid.
     pub fn new(config: Arc<EngineConfig>, started: SimTime) -> Self {
-        Self { config, now: started }
+        assert!(
+            config.step_model.max_num_batched_tokens() >= config.scheduler.max_num_batched_tokens,
+            "the step model covers every possible batch"
+        );
+        let scheduler = Scheduler::new(config.scheduler.clone(), false);
+        let shown =
+            Gauges { usable_blocks: config.scheduler.num_gpu_blocks - 1, ..Gauges::default() };
+        Self {
+            config,
+            now: started,
+            scheduler,
+            inputs: Inputs::default(),
+            phase: Phase::Idle,
+            in_flight: VecDeque::with_capacity(2),
+            spare: Vec::new(),
+            shown,
+            busy: SimDuration::ZERO,
+            iterated: SimTime::ZERO,
+            spins: 0,
+        }
     }
 
     /// Hands over a request; it becomes visible to the engine at `arrival + ingest`. Calls come in order
-    /// of arrival, and never before the last [`Replica::advance_to`].
+    /// of arrival, and never before the last [`Replica::advance_to`]. A request that this configuration
+    /// could never serve is refused at its arrival.
     pub fn enqueue(&mut self, request: EngineRequest) {
-        assert!(request.arrival >= self.now, "law L3: a request arrives in the replica's past");
+        assert!(
+            request.arrival >= self.now,
+            "law L3: {:?} arrives before {:?}",
+            request.id,
+            self.now
+        );
+        if self.scheduler.accepts(request.prompt_tokens, request.output_tokens) {
+            self.inputs.adds.push_back(request);
+        } else {
+            let record = unseen(&request, request.arrival, request.arrival, FinishReason::Rejected);
+            self.inputs.refused.push_back(record);
+        }
     }
 
     /// The client is gone: the request leaves at the next step boundary. Unknown and finished ids are
     /// ignored. Calls come in time order, together with [`Replica::enqueue`].
-    pub fn abort(&mut self, at: SimTime, _id: RequestId) {
-        assert!(at >= self.now, "law L3: an abort in the replica's past");
+    pub fn abort(&mut self, at: SimTime, id: RequestId) {
+        assert!(at >= self.now, "law L3: an abort at {at:?} comes before {:?}", self.now);
+        self.inputs.aborts.push_back((at, id));
     }
 
     /// Processes every step output with end <= `now` and starts every iteration with start < `now`.
     /// Appends the effects in order of time, at one instant in batch order. Gaps may be held back until
     /// [`Replica::flush_gaps`] or until their run of steps ends.
-    pub fn advance_to(&mut self, now: SimTime, _out: &mut Vec<Effect>) {
-        self.now = self.now.max(now);
+    pub fn advance_to(&mut self, now: SimTime, out: &mut Vec<Effect>) {
+        assert!(now >= self.now, "law L3: asked for {now:?} after {:?}", self.now);
+        self.now = now;
+        loop {
+            match self.phase {
+                Phase::Blocked => {
+                    let end = self.oldest_end();
+                    if end > now {
+                        break;
+                    }
+                    self.emit_refused(end, out);
+                    self.process_oldest(out);
+                    self.phase = Phase::Ready(end);
+                }
+                Phase::Ready(at) => {
+                    if at >= now {
+                        break;
+                    }
+                    self.iterate(at, out);
+                }
+                Phase::Idle => match self.inputs.next_visible(self.config.ingest) {
+                    Some(at) => self.phase = Phase::Ready(at),
+                    None => break,
+                },
+            }
+        }
+        self.emit_refused(now, out);
     }
 
     /// Emits the gaps of all tokens up to the last [`Replica::advance_to`] that were held back.
@@ -47,27 +158,177 @@ impl Replica {
     /// A time not later than the next [`Effect::Finished`] if no further input comes, and not before the
     /// last [`Replica::advance_to`]; `None` when idle.
     pub fn next_change(&mut self) -> Option<SimTime> {
-        None
+        let step = match self.phase {
+            Phase::Blocked => Some(self.oldest_end()),
+            // The iteration has to start first, which takes an instant after `at`.
+            Phase::Ready(at) => Some(after(at)),
+            Phase::Idle => self.inputs.next_visible(self.config.ingest).map(after),
+        };
+        let refused = self.inputs.refused.front().map(|record| after(record.end));
+        step.into_iter().chain(refused).min().map(|at| at.max(self.now))
     }
 
     /// The state after the last processed step, as a scrape at the last `advance_to` sees it.
     pub fn gauges(&self) -> Gauges {
-        Gauges { usable_blocks: self.config.scheduler.num_gpu_blocks - 1, ..Gauges::default() }
+        self.shown
     }
 
     /// Requests enqueued and not yet finished, including those not yet visible.
     pub fn unfinished(&self) -> usize {
-        0
+        let inside = self.scheduler.num_running() + self.scheduler.num_waiting();
+        inside as usize + self.inputs.adds.len() + self.inputs.refused.len()
     }
 
     /// Time up to the last `advance_to` in which a step with tokens ran on the GPU.
     pub fn busy_time(&self) -> SimDuration {
-        SimDuration::ZERO
+        let running = |b: &InFlight| b.end.min(self.now).saturating_since(b.start);
+        self.busy + self.in_flight.iter().map(running).sum()
     }
 
     /// Ends the replica at `at`: every request left becomes one [`Effect::Finished`] with `reason`, in
     /// order running, waiting, not yet visible. Gaps held back are emitted before.
-    pub fn drain_unfinished(&mut self, at: SimTime, _reason: FinishReason, out: &mut Vec<Effect>) {
+    pub fn drain_unfinished(&mut self, at: SimTime, reason: FinishReason, out: &mut Vec<Effect>) {
         self.advance_to(at, out);
+        self.flush_gaps(out);
+        self.busy = self.busy_time();
+        self.in_flight.clear();
+        self.scheduler.drain(at, reason, |record| out.push(Effect::Finished(record)));
+        let ingest = self.config.ingest;
+        for request in self.inputs.adds.drain(..) {
+            let queued = request.arrival + ingest;
+            out.push(Effect::Finished(unseen(&request, queued.min(at), at, reason)));
+        }
+        self.inputs.aborts.clear();
+        self.emit_refused(SimTime::NEVER, out);
+        self.phase = Phase::Idle;
+    }
+
+    fn oldest_end(&self) -> SimTime {
+        self.in_flight.front().expect("a blocked iteration waits for a batch").end
+    }
+
+    /// One iteration up to where it waits for a batch or ends.
+    fn iterate(&mut self, at: SimTime, out: &mut Vec<Effect>) {
+        self.take_inputs(at, out);
+        self.spins = if at == self.iterated { self.spins + 1 } else { 0 };
+        self.iterated = at;
+        assert!(self.spins < SPINS_MAX, "law L6: the engine makes no progress at {at:?}");
+        let mut tokens = 0;
+        let had_work = self.scheduler.has_work();
+        if had_work {
+            let mut batch = self.spare.pop().unwrap_or_default();
+            self.scheduler.schedule(at, &mut batch);
+            tokens = batch.shape().tokens;
+            let start = self.in_flight.back().map_or(at, |last| last.end.max(at));
+            let end = start + self.config.step_model.duration(batch.shape());
+            self.in_flight.push_back(InFlight { batch, start, end });
+        }
+        let depth = if self.config.scheduler.async_scheduling { 2 } else { 1 };
+        let fills_up = tokens > 0 || self.scheduler.has_work();
+        self.phase = if had_work && fills_up && self.in_flight.len() < depth {
+            Phase::Ready(at)
+        } else if self.in_flight.is_empty() {
+            Phase::Idle
+        } else {
+            Phase::Blocked
+        };
+    }
+
+    fn process_oldest(&mut self, out: &mut Vec<Effect>) {
+        let done = self.in_flight.pop_front().expect("a blocked iteration waits for a batch");
+        self.busy += done.end - done.start;
+        self.scheduler.update_from_output(&done.batch, done.end, &mut Effects { out });
+        self.spare.push(done.batch);
+        let free = self.scheduler.free_blocks();
+        self.shown.num_requests_running = self.scheduler.num_running();
+        self.shown.num_requests_waiting = self.scheduler.num_waiting();
+        self.shown.used_blocks = self.shown.usable_blocks - free;
+    }
+
+    /// Adds, then aborts, that are visible at `at`.
+    fn take_inputs(&mut self, at: SimTime, out: &mut Vec<Effect>) {
+        let ingest = self.config.ingest;
+        while let Some(request) = pop_if(&mut self.inputs.adds, |r| r.arrival + ingest <= at) {
+            let queued = request.arrival + ingest;
+            self.scheduler.add(request, queued);
+        }
+        while let Some((_, id)) = pop_if(&mut self.inputs.aborts, |&(when, _)| when <= at) {
+            self.emit_refused(at, out);
+            if let Some(record) = self.scheduler.abort(id, at, FinishReason::Aborted) {
+                out.push(Effect::Finished(record));
+            } else if let Some(index) = self.inputs.adds.iter().position(|r| r.id == id)
+                && let Some(request) = self.inputs.adds.remove(index)
+            {
+                let record = unseen(&request, at, at, FinishReason::Aborted);
+                out.push(Effect::Finished(record));
+            }
+        }
+    }
+
+    fn emit_refused(&mut self, up_to: SimTime, out: &mut Vec<Effect>) {
+        while let Some(record) = pop_if(&mut self.inputs.refused, |record| record.end < up_to) {
+            out.push(Effect::Finished(record));
+        }
+    }
+}
+
+/// Takes the front of the queue if it is due.
+fn pop_if<T>(queue: &mut VecDeque<T>, due: impl FnOnce(&T) -> bool) -> Option<T> {
+    if due(queue.front()?) { queue.pop_front() } else { None }
+}
+
+/// The first instant after `at`.
+fn after(at: SimTime) -> SimTime {
+    at + SimDuration::from_ps(1)
+}
+
+impl Inputs {
+    fn next_visible(&self, ingest: SimDuration) -> Option<SimTime> {
+        let add = self.adds.front().map(|r| r.arrival + ingest);
+        let abort = self.aborts.front().map(|&(at, _)| at);
+        add.into_iter().chain(abort).min()
+    }
+}
+
+/// The record of a request that the scheduler never saw.
+fn unseen(
+    request: &EngineRequest,
+    queued: SimTime,
+    end: SimTime,
+    reason: FinishReason,
+) -> RequestRecord {
+    RequestRecord {
+        id: request.id,
+        arrival: request.arrival,
+        queued,
+        first_scheduled: None,
+        first_token: None,
+        last_token: None,
+        end,
+        prompt_tokens: request.prompt_tokens,
+        output_tokens: 0,
+        cached_tokens: 0,
+        preemptions: 0,
+        reason,
+    }
+}
+
+/// Turns outputs into effects.
+struct Effects<'a> {
+    out: &'a mut Vec<Effect>,
+}
+
+impl OutputSink for Effects<'_> {
+    #[inline]
+    fn token(&mut self, _id: impl FnOnce() -> RequestId) {}
+
+    fn gap(&mut self, gap: SimDuration, tokens: u64) {
+        let increment = SimDuration::ZERO;
+        let run = GapRun { first: gap, increment, steps: 1, tokens_per_step: tokens };
+        self.out.push(Effect::Gaps(run));
+    }
+
+    fn finished(&mut self, record: RequestRecord) {
+        self.out.push(Effect::Finished(record));
     }
 }

@@ -98,7 +98,8 @@ impl StepModel {
                     Some(table) => interpolate(table, tokens),
                     None => soft_roof(c.m_ms, c.c_ms_per_token * f64::from(tokens), c.p),
                 };
-                to_units(fixed_ms + g_ms, PS_PER_MS)
+                // A step never takes no time at all, or the engine could spin.
+                to_units(fixed_ms + g_ms, PS_PER_MS).max(1)
             })
             .collect();
         Ok(Self {

@@ -1,0 +1,112 @@
+//! The KV-cache pool: who holds how many blocks, and what is left.
+//!
+//! Law L2: blocks held + free = `num_gpu_blocks - 1` (block 0 is vLLM's null block), none owned twice.
+//! Two forms answer alike wherever both apply: counting suffices while no block is ever found again by
+//! its content, so block identity is tracked only with prefix caching or when a recording wants the ids.
+
+mod content;
+mod tracked;
+
+pub(super) use tracked::TrackedPool;
+
+use super::request::Prompt;
+use crate::units::RequestId;
+
+/// Blocks found in the prefix cache for one request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Hit {
+    /// Length of the found prefix [blocks].
+    pub(super) blocks: u32,
+    /// How many of them nobody holds, so that taking them uses up free blocks.
+    pub(super) evictable: u32,
+}
+
+/// The pool of one replica; requests are named by their slot.
+#[derive(Debug)]
+pub(super) enum BlockPool {
+    /// No caching: a number of free blocks.
+    Counted {
+        /// Blocks nobody holds.
+        free: u32,
+    },
+    /// Every block by its id.
+    Tracked(Box<TrackedPool>),
+}
+
+impl BlockPool {
+    /// Blocks nobody holds, cached ones included.
+    pub(super) fn free(&self) -> u32 {
+        match self {
+            Self::Counted { free } => *free,
+            Self::Tracked(pool) => pool.free(),
+        }
+    }
+
+    /// Whether blocks are found again by content.
+    pub(super) fn caching(&self) -> bool {
+        match self {
+            Self::Counted { .. } => false,
+            Self::Tracked(pool) => pool.caching(),
+        }
+    }
+
+    /// Makes `slot` known with its content.
+    pub(super) fn register(
+        &mut self,
+        slot: u32,
+        id: RequestId,
+        prompt_tokens: u32,
+        prompt: Prompt,
+    ) {
+        match self {
+            Self::Counted { .. } => {}
+            Self::Tracked(pool) => pool.register(slot, id, prompt_tokens, prompt),
+        }
+    }
+
+    /// Longest cached prefix of a request with `known` tokens; at least one token stays to be computed.
+    pub(super) fn lookup(&mut self, slot: u32, known: u32) -> Hit {
+        match self {
+            Self::Counted { .. } => Hit::default(),
+            Self::Tracked(pool) => pool.lookup(slot, known),
+        }
+    }
+
+    /// Gives `slot`, which holds nothing, the found prefix and `new` fresh blocks.
+    pub(super) fn admit(&mut self, slot: u32, hit: Hit, new: u32) {
+        match self {
+            Self::Counted { free } => {
+                assert!(*free >= new, "law L2: {new} blocks taken, {free} are free");
+                *free -= new;
+            }
+            Self::Tracked(pool) => pool.admit(slot, hit, new),
+        }
+    }
+
+    /// Gives `slot` `new` more blocks.
+    pub(super) fn grow(&mut self, slot: u32, new: u32) {
+        match self {
+            Self::Counted { free } => {
+                assert!(*free >= new, "law L2: {new} blocks taken, {free} are free");
+                *free -= new;
+            }
+            Self::Tracked(pool) => pool.grow(slot, new),
+        }
+    }
+
+    /// Puts the full blocks among the first `tokens` tokens of `slot` into the index.
+    pub(super) fn index(&mut self, slot: u32, tokens: u32) {
+        match self {
+            Self::Counted { .. } => {}
+            Self::Tracked(pool) => pool.index(slot, tokens),
+        }
+    }
+
+    /// Takes all `held` blocks of `slot` back.
+    pub(super) fn release(&mut self, slot: u32, held: u32) {
+        match self {
+            Self::Counted { free } => *free += held,
+            Self::Tracked(pool) => pool.release(slot),
+        }
+    }
+}

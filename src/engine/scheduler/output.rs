@@ -1,0 +1,149 @@
+//! `update_from_output()`: tokens arrive, requests finish.
+
+use super::{Batch, Item, Running, Scheduler, State};
+use crate::engine::{FinishReason, RequestRecord};
+use crate::units::{RequestId, SimDuration, SimTime};
+
+/// Takes what an output brings, in batch order.
+pub trait OutputSink {
+    /// A request received a token.
+    fn token(&mut self, id: impl FnOnce() -> RequestId);
+    /// `tokens` requests received one each, `gap` after their previous one.
+    fn gap(&mut self, gap: SimDuration, tokens: u64);
+    /// A request is finished.
+    fn finished(&mut self, record: RequestRecord);
+}
+
+/// Counts equal gaps that follow one another.
+struct Gaps {
+    gap: SimDuration,
+    tokens: u64,
+}
+
+impl Gaps {
+    #[inline]
+    fn add(&mut self, gap: SimDuration, sink: &mut impl OutputSink) {
+        if gap != self.gap {
+            self.flush(sink);
+            self.gap = gap;
+        }
+        self.tokens += 1;
+    }
+
+    fn flush(&mut self, sink: &mut impl OutputSink) {
+        if self.tokens > 0 {
+            sink.gap(self.gap, self.tokens);
+        }
+        self.tokens = 0;
+    }
+}
+
+impl Scheduler {
+    /// Takes the tokens of `batch`, which came at `now`. Parts of requests that were preempted since are
+    /// delivered, those of requests that left are dropped.
+    pub fn update_from_output(&mut self, batch: &Batch, now: SimTime, sink: &mut impl OutputSink) {
+        let mut gaps = Gaps { gap: SimDuration::ZERO, tokens: 0 };
+        // Batch order and list order agree, except for requests that left the list since.
+        let mut next = 0;
+        let mut any_finished = false;
+        for item in batch.items.iter().filter(|item| item.emits) {
+            match self.find_running(item, &mut next) {
+                Some(index) => {
+                    sink.token(|| self.ids[item.slot as usize]);
+                    any_finished |= self.deliver(index, now, &mut gaps, sink);
+                }
+                None => self.deliver_to_waiting(item, now, &mut gaps, sink),
+            }
+        }
+        gaps.flush(sink);
+        if any_finished {
+            self.running.retain(|r| r.known < r.end_tokens);
+        }
+    }
+
+    /// Index of the item's request in the running list, at `next` or later.
+    #[inline]
+    fn find_running(&self, item: &Item, next: &mut usize) -> Option<usize> {
+        let is_it = |r: &Running| r.slot == item.slot && r.epoch == item.epoch;
+        if self.running.get(*next).is_some_and(is_it) {
+            *next += 1;
+            return Some(*next - 1);
+        }
+        let slot = &self.slots[item.slot as usize];
+        if slot.state != State::Running || slot.epoch != item.epoch {
+            return None;
+        }
+        let ahead = self.running[*next..].iter().position(is_it);
+        let index = *next + ahead.expect("list order is kept while a batch is in flight");
+        *next = index + 1;
+        Some(index)
+    }
+
+    /// One more token for a running request; true if it finished, and is then to be taken off the list.
+    #[inline]
+    fn deliver(
+        &mut self,
+        index: usize,
+        now: SimTime,
+        gaps: &mut Gaps,
+        sink: &mut impl OutputSink,
+    ) -> bool {
+        let r = &mut self.running[index];
+        r.known += 1;
+        if r.last_token == SimTime::NEVER {
+            self.slots[r.slot as usize].first_token = now;
+        } else {
+            gaps.add(now - r.last_token, sink);
+        }
+        r.last_token = now;
+        if self.config.async_scheduling {
+            r.placeholders -= 1;
+            let settled = r.computed - r.placeholders;
+            if settled > r.indexed {
+                let block_size = self.config.block_size;
+                if self.pool.caching() && settled / block_size > r.indexed / block_size {
+                    self.pool.index(r.slot, settled);
+                }
+                r.indexed = settled;
+            }
+        }
+        if r.known < r.end_tokens {
+            return false;
+        }
+        let r = *r;
+        self.slots[r.slot as usize].last_token = now;
+        self.release(&r);
+        let record = self.vacate(r.slot, r.known, now, FinishReason::Length);
+        sink.finished(record);
+        true
+    }
+
+    /// A token that was in flight when its request was preempted. It counts, but it does not touch what
+    /// is computed; the request may even finish in the queue.
+    fn deliver_to_waiting(
+        &mut self,
+        item: &Item,
+        now: SimTime,
+        gaps: &mut Gaps,
+        sink: &mut impl OutputSink,
+    ) {
+        let s = &mut self.slots[item.slot as usize];
+        if s.state != State::Waiting || item.epoch < s.born {
+            return;
+        }
+        sink.token(|| s.id);
+        s.known += 1;
+        if s.last_token == SimTime::NEVER {
+            s.first_token = now;
+        } else {
+            gaps.add(now - s.last_token, sink);
+        }
+        s.last_token = now;
+        if s.known >= s.end_tokens {
+            let known = s.known;
+            self.waiting.forget();
+            let record = self.vacate(item.slot, known, now, FinishReason::Length);
+            sink.finished(record);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `schedule()`: running requests first, then admissions from the head of the queue.
+
+use super::super::blocks::Hit;
+use super::super::{SchedulerRules, SchedulingPolicy};
+use super::{Admission, Batch, Entry, Item, Running, Scheduler, State, is_live, urgency};
+use crate::units::SimTime;
+
+/// What holds for the whole of one call.
+struct Call {
+    /// Tokens left.
+    budget: u32,
+    /// Longest chunk; `u32::MAX` when unlimited.
+    chunk: u32,
+    /// Prefill work is held back by `prefill_schedule_interval`.
+    hold: bool,
+    /// Prefill work was scheduled.
+    prefilled: bool,
+}
+
+/// Outcome of making room for a running request.
+enum Room {
+    /// Its blocks are there; the request is now at this index.
+    Made(usize),
+    /// It was itself the last victim.
+    SelfPreempted(usize),
+}
+
+impl Scheduler {
+    /// Decides the next batch. `now` becomes the `first_scheduled` of requests admitted for the first
+    /// time.
+    pub fn schedule(&mut self, now: SimTime, batch: &mut Batch) {
+        batch.clear();
+        self.announce = false;
+        let mut call = Call {
+            budget: self.config.max_num_batched_tokens,
+            chunk: self.chunk_limit(),
+            hold: self.holds_prefill(),
+            prefilled: false,
+        };
+        self.schedule_running(&mut call, batch);
+        if batch.preempted.is_empty() {
+            self.admit_waiting(&mut call, batch, now);
+        }
+        if batch.shape.tokens > 0 {
+            self.spacing.executed += 1;
+        }
+        if call.prefilled {
+            self.spacing.last_prefill = self.spacing.executed;
+        }
+        assert!(
+            batch.shape.tokens <= self.config.max_num_batched_tokens,
+            "a batch of {} tokens is over budget",
+            batch.shape.tokens
+        );
+    }
+
+    /// The long-prefill threshold of this call.
+    fn chunk_limit(&self) -> u32 {
+        let c = &self.config;
+        let others = self.num_running() + self.num_waiting();
+        let alone = others <= 1 && c.rules >= SchedulerRules::V0_33;
+        if c.long_prefill_token_threshold == 0 || alone {
+            return u32::MAX;
+        }
+        if c.long_prefill_token_threshold_adaptive {
+            let share = c.max_num_batched_tokens / others.max(1);
+            return c.long_prefill_token_threshold.max(share);
+        }
+        c.long_prefill_token_threshold
+    }
+
+    fn holds_prefill(&self) -> bool {
+        let interval = i64::from(self.config.prefill_schedule_interval);
+        let s = &self.spacing;
+        interval > 1
+            && !s.bound
+            && s.executed + 1 - s.last_prefill < interval
+            && self.running.iter().any(|r| !r.in_prefill)
+    }
+
+    fn schedule_running(&mut self, call: &mut Call, batch: &mut Batch) {
+        let async_scheduling = self.config.async_scheduling;
+        let current_rules = self.config.rules >= SchedulerRules::V0_33;
+        let priority_goes_on = self.config.policy == SchedulingPolicy::Priority && current_rules;
+        let mut i = 0;
+        while i < self.running.len() && call.budget > 0 {
+            let n = self.tokens_for(&self.running[i], call);
+            if n == 0 {
+                i += 1;
+                continue;
+            }
+            let mut at = i;
+            if self.running[i].computed + n > self.running[i].capacity {
+                match self.make_room(i, n, call, batch) {
+                    Room::Made(index) => at = index,
+                    // Its own blocks are free now: under priority the next one may use them.
+                    Room::SelfPreempted(index) if priority_goes_on => {
+                        i = index;
+                        continue;
+                    }
+                    Room::SelfPreempted(_) => break,
+                }
+                if current_rules {
+                    i = at;
+                }
+                // 0.11 forgets that the list became shorter before `i`, and passes over a request.
+            }
+            let r = &mut self.running[at];
+            let reaches = (r.computed + n).min(r.known);
+            if reaches > r.indexed {
+                let block_size = self.config.block_size;
+                if self.pool.caching() && reaches / block_size > r.indexed / block_size {
+                    self.pool.index(r.slot, reaches);
+                }
+                r.indexed = reaches;
+            }
+            call.prefilled |= r.in_prefill;
+            batch.push(r.take(n, async_scheduling));
+            call.budget -= n;
+            i += 1;
+        }
+    }
+
+    /// Tokens that a running request would compute now.
+    #[inline]
+    fn tokens_for(&self, r: &Running, call: &Call) -> u32 {
+        if call.hold && r.in_prefill {
+            return 0;
+        }
+        // Its last token is already in flight. (0.11 schedules one superfluous step.)
+        if r.placeholders > 0
+            && r.computed + 2 - r.placeholders >= r.end_tokens
+            && self.config.rules >= SchedulerRules::V0_33
+        {
+            return 0;
+        }
+        let missing = (r.known + r.placeholders).saturating_sub(r.computed);
+        let to_model_len = (self.config.max_model_len - 1).saturating_sub(r.computed);
+        missing.min(call.chunk).min(call.budget).min(to_model_len)
+    }
+
+    /// Preempts until the request at index `i` has blocks for `n` more tokens.
+    fn make_room(&mut self, mut i: usize, n: u32, call: &mut Call, batch: &mut Batch) -> Room {
+        let block_size = self.config.block_size;
+        let r = self.running[i];
+        let wanted = (r.computed + n).min(self.config.max_model_len).div_ceil(block_size);
+        let new = wanted - r.capacity / block_size;
+        while new > self.pool.free() {
+            let victim = self.pick_victim();
+            let slot = self.running[victim].slot;
+            self.preempt(victim, batch);
+            // A victim that this call had already scheduled gives its tokens back; in 0.11 it does not.
+            if self.config.rules >= SchedulerRules::V0_33
+                && let Some(tokens) = batch.withdraw(slot)
+            {
+                call.budget += tokens;
+            }
+            if victim == i {
+                return Room::SelfPreempted(i);
+            }
+            i -= usize::from(victim < i);
+        }
+        self.pool.grow(r.slot, new);
+        self.running[i].capacity += new * block_size;
+        Room::Made(i)
+    }
+
+    /// Index of the running request to preempt next.
+    fn pick_victim(&self) -> usize {
+        match self.config.policy {
+            SchedulingPolicy::Fcfs => self.running.len() - 1,
+            SchedulingPolicy::Priority => {
+                let key = |index: usize| {
+                    let s = &self.slots[self.running[index].slot as usize];
+                    (s.priority, s.arrival)
+                };
+                let mut victim = 0;
+                for index in 1..self.running.len() {
+                    if key(index) > key(victim) {
+                        victim = index;
+                    }
+                }
+                victim
+            }
+        }
+    }
+
+    /// Recompute preemption: blocks freed, progress lost, generated tokens kept.
+    fn preempt(&mut self, index: usize, batch: &mut Batch) {
+        let r = self.running.remove(index);
+        self.release(&r);
+        let s = &mut self.slots[r.slot as usize];
+        s.state = State::Waiting;
+        s.known = r.known;
+        s.last_token = r.last_token;
+        s.preemptions += 1;
+        s.epoch += 1;
+        batch.preempted.push(s.id);
+        let entry = Entry { slot: r.slot, epoch: s.epoch };
+        self.waiting.push_preempted(entry, urgency(s));
+    }
+
+    fn admit_waiting(&mut self, call: &mut Call, batch: &mut Batch, now: SimTime) {
+        while call.budget > 0 && self.num_running() < self.max_running {
+            let slots = &self.slots;
+            let Some(slot) = self.waiting.head(|entry| is_live(slots, entry)) else { break };
+            if !self.admit(slot, call, batch, now) {
+                break;
+            }
+        }
+        if !call.hold {
+            self.spacing.bound = self.waiting.len() > 0;
+        }
+    }
+
+    /// Admits the head of the queue; false if it must wait, and with it all behind it.
+    fn admit(&mut self, slot: u32, call: &mut Call, batch: &mut Batch, now: SimTime) -> bool {
+        let known = self.slots[slot as usize].known;
+        let hit = self.pool.lookup(slot, known);
+        let hit_tokens = hit.blocks * self.config.block_size;
+        let is_prefill = hit_tokens < known - 1;
+        if call.hold && is_prefill {
+            return false;
+        }
+        let wanted = (known - hit_tokens).min(call.chunk);
+        if !self.config.enable_chunked_prefill && wanted > call.budget {
+            return false;
+        }
+        let n = wanted.min(call.budget);
+        let Some(new) = self.new_blocks(known, hit, hit_tokens + n) else { return false };
+        self.waiting.pop();
+        self.pool.admit(slot, hit, new);
+        let reaches = (hit_tokens + n).min(known);
+        self.pool.index(slot, reaches);
+
+        let s = &mut self.slots[slot as usize];
+        s.state = State::Running;
+        let resumed = s.preemptions > 0;
+        if !resumed {
+            s.first_scheduled = now;
+            s.cached_tokens = hit_tokens;
+        }
+        let mut r = Running {
+            slot,
+            epoch: s.epoch,
+            computed: hit_tokens,
+            known,
+            placeholders: 0,
+            capacity: (hit.blocks + new) * self.config.block_size,
+            end_tokens: s.end_tokens,
+            indexed: reaches,
+            last_token: s.last_token,
+            in_prefill: false,
+        };
+        batch.admitted.push(Admission { id: s.id, resumed, hit_tokens });
+        batch.push(r.take(n, self.config.async_scheduling));
+        self.running.push(r);
+        call.budget -= n;
+        call.prefilled |= is_prefill;
+        true
+    }
+
+    /// Fresh blocks for the first chunk of a request that would then have `tokens` computed, if the
+    /// admission gates let it pass.
+    fn new_blocks(&self, known: u32, hit: Hit, tokens: u32) -> Option<u32> {
+        let c = &self.config;
+        let watermark = if self.running.is_empty() { 0 } else { self.watermark_blocks };
+        let available = self.pool.free().checked_sub(watermark + hit.evictable)?;
+        let blocks = |tokens: u32| tokens.min(c.max_model_len).div_ceil(c.block_size);
+        let gated = c.scheduler_reserve_full_isl && c.rules >= SchedulerRules::V0_33;
+        if gated && blocks(known) - hit.blocks > available {
+            return None;
+        }
+        let new = blocks(tokens) - hit.blocks;
+        (new <= available).then_some(new)
+    }
+}
+
+impl Running {
+    /// Schedules `n` tokens of the request.
+    #[inline]
+    fn take(&mut self, n: u32, async_scheduling: bool) -> Item {
+        let context = self.computed;
+        self.computed += n;
+        let emits = self.computed >= self.known + self.placeholders;
+        self.in_prefill = !emits;
+        self.placeholders += u32::from(emits && async_scheduling);
+        Item { slot: self.slot, epoch: self.epoch, tokens: n, context, emits }
+    }
+}
