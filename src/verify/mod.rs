@@ -1,1 +1,3 @@
-//! To be written by its owner.
+//! Replays recordings of the real software and compares every decision.
+
+pub mod engine;

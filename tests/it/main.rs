@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod architecture;
+mod engine_oracle;
 mod laws;
 mod support;
 mod workload_generators;
