@@ -5,7 +5,8 @@
 
 use crate::units::{Milli, SimTime};
 
-use super::observation::FetchError;
+use super::observation::{ApiFault, FetchError};
+use super::quantity::Quantity;
 
 /// What one reconcile decided. Owned by [`super::Hpa`] and reused, so that nothing is allocated.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Decision {
     pub branch: Branch,
     /// One entry per `spec.metrics` entry; empty if no metric was consulted.
     pub metrics: Vec<MetricOutcome>,
+    /// `status.currentMetrics` after the reconcile, in order; a failed metric has an empty entry.
+    pub current_metrics: Vec<CurrentValue>,
     /// Index of the metric whose proposal won.
     pub chosen_metric: Option<usize>,
     /// The winning proposal, before windows and limits.
@@ -39,8 +42,23 @@ pub struct Decision {
     pub rescale_reason: RescaleReason,
     /// `status.conditions` after the reconcile.
     pub conditions: Conditions,
-    /// The event of the whole reconcile; metric failures have their own in `metrics`.
+    /// The event that ends the reconcile; [`Decision::events`] has those before it too.
     pub event: Option<Event>,
+}
+
+impl Decision {
+    /// All events of the reconcile, in the order in which the controller records them.
+    pub fn events(&self) -> impl Iterator<Item = Event> + '_ {
+        let selector = self.conditions.get(ConditionType::ScalingActive).map(|c| c.reason);
+        let selector = selector.filter(|reason| {
+            self.branch == Branch::FailedMetrics
+                && matches!(reason, Reason::InvalidSelector | Reason::AmbiguousSelector)
+        });
+        let failures = self.metrics.iter().enumerate();
+        let failures =
+            failures.filter_map(|(i, m)| m.failure.map(|f| Event::FailedGetMetric(i, f)));
+        selector.map(Event::Selector).into_iter().chain(failures).chain(self.event)
+    }
 }
 
 impl Default for Decision {
@@ -51,6 +69,7 @@ impl Default for Decision {
             current_replicas: 0,
             branch: Branch::Disabled,
             metrics: Vec::new(),
+            current_metrics: Vec::new(),
             chosen_metric: None,
             proposed_replicas: None,
             stabilized_replicas: None,
@@ -114,7 +133,7 @@ pub struct MetricOutcome {
 
 impl MetricOutcome {
     pub(super) const EMPTY: Self = Self {
-        current: CurrentValue { average_value: None, value: None, average_utilization: None },
+        current: CurrentValue::EMPTY,
         usage_ratio: None,
         final_ratio: None,
         proposal: None,
@@ -132,6 +151,20 @@ pub struct CurrentValue {
     pub value: Option<Milli>,
     /// `averageUtilization` [percent].
     pub average_utilization: Option<i32>,
+    /// Quantities are printed with binary suffixes (memory, since 1.34).
+    pub binary: bool,
+}
+
+impl CurrentValue {
+    /// No value: the entry of a failed metric.
+    pub const EMPTY: Self =
+        Self { average_value: None, value: None, average_utilization: None, binary: false };
+
+    /// The reported quantity as the status prints it: `averageValue`, else `value`.
+    pub fn quantity(&self) -> Option<Quantity> {
+        let milli = self.average_value.or(self.value)?.0;
+        Some(if self.binary { Quantity::from_milli_binary(milli) } else { Quantity::from_milli(milli) })
+    }
 }
 
 /// How the pods of a per-pod metric were classified.
@@ -188,7 +221,11 @@ pub enum RescaleReason {
 pub enum Event {
     /// Warning.
     FailedGetScale,
-    /// Warning.
+    /// Warning: one metric failed; its index and fault.
+    FailedGetMetric(usize, MetricFailure),
+    /// Warning: `InvalidSelector` or `AmbiguousSelector`.
+    Selector(Reason),
+    /// Warning: no proposal could be made.
     FailedComputeMetricsReplicas,
     /// Normal: `New size: N; reason: R`.
     SuccessfulRescale(i32),
@@ -197,22 +234,15 @@ pub enum Event {
 }
 
 impl Event {
-    /// The event's `reason`.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::FailedGetScale => "FailedGetScale",
-            Self::FailedComputeMetricsReplicas => "FailedComputeMetricsReplicas",
-            Self::SuccessfulRescale(_) => "SuccessfulRescale",
-            Self::FailedRescale(_) => "FailedRescale",
-        }
-    }
     /// The event's `type`.
     pub const fn event_type(self) -> &'static str {
         match self {
             Self::SuccessfulRescale(_) => "Normal",
-            Self::FailedGetScale | Self::FailedComputeMetricsReplicas | Self::FailedRescale(_) => {
-                "Warning"
-            }
+            Self::FailedGetScale
+            | Self::FailedGetMetric(..)
+            | Self::Selector(_)
+            | Self::FailedComputeMetricsReplicas
+            | Self::FailedRescale(_) => "Warning",
         }
     }
 }
@@ -315,6 +345,10 @@ pub enum Detail {
     Metric(usize),
     /// Index of the first failing metric and its fault.
     Failure(usize, MetricFailure),
+    /// What is wrong with the scale or its selector.
+    Fault(ApiFault),
+    /// The API server's answer.
+    Text(&'static str),
 }
 
 /// One entry of `status.conditions`.

@@ -9,15 +9,21 @@
 //! Sources: pkg/controller/podautoscaler (horizontal.go, replica_calculator.go) of Kubernetes
 //! 1.36.2 and its predecessors. Function names follow upstream in snake_case.
 
+pub mod behavior;
+pub mod calculator;
 mod config;
+mod controller;
 mod decision;
+mod message;
 mod observation;
+mod plan;
 pub mod quantity;
 mod schedule;
 pub mod spec;
 mod validation;
 
 pub use config::ControllerConfig;
+pub use controller::{Hpa, ScaleWriteError};
 pub use decision::{
     Branch, Condition, ConditionType, Conditions, CurrentValue, Decision, Detail, Event, Limits,
     MetricFailure, MetricOutcome, PodCounts, Reason, RescaleReason,
@@ -30,56 +36,3 @@ pub use quantity::Quantity;
 pub use schedule::{SyncMode, SyncSchedule};
 pub use spec::HpaSpec;
 pub use validation::{FieldError, FieldErrorKind, ValidationOptions};
-
-use crate::units::SimTime;
-
-/// One HPA object and the controller's memory of it.
-#[derive(Clone, Debug)]
-pub struct Hpa {
-    spec: HpaSpec,
-    config: ControllerConfig,
-    decision: Decision,
-}
-
-/// The scale update was refused by the API server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScaleWriteError(
-    /// The server's answer.
-    pub &'static str,
-);
-
-impl Hpa {
-    /// An HPA the controller has just seen. Absent fields of `spec` take the API's defaults.
-    pub fn new(spec: &HpaSpec, config: ControllerConfig) -> Self {
-        Self { spec: spec.defaulted(), config, decision: Decision::default() }
-    }
-    /// The spec in force, defaulted.
-    pub fn spec(&self) -> &HpaSpec {
-        &self.spec
-    }
-    /// The controller's settings.
-    pub fn config(&self) -> &ControllerConfig {
-        &self.config
-    }
-    /// The last decision.
-    pub fn decision(&self) -> &Decision {
-        &self.decision
-    }
-    /// `status.lastScaleTime`.
-    pub fn last_scale_time(&self) -> Option<SimTime> {
-        None
-    }
-    /// Runs one reconcile. If the decision has `scale_to`, write it and call
-    /// [`Hpa::scale_written`] before the next reconcile.
-    pub fn reconcile(&mut self, _observation: &Observation<'_>) -> &Decision {
-        &self.decision
-    }
-    /// Reports how the scale update of the last decision went, at the time of its answer.
-    pub fn scale_written(
-        &mut self,
-        _at: SimTime,
-        _result: Result<(), ScaleWriteError>,
-    ) -> &Decision {
-        &self.decision
-    }
-}
