@@ -251,9 +251,9 @@ pub fn calculate_scale_up_limit_with_scaling_rules(
         let start = period_start(p.period, current, events, now);
         match p.kind {
             PolicyType::Pods => start.wrapping_add(p.value),
-            PolicyType::Percent => super::calculator::ceil_i32(
-                f64::from(start) * (1.0 + f64::from(p.value) / 100.0),
-            ),
+            PolicyType::Percent => {
+                super::calculator::ceil_i32(f64::from(start) * (1.0 + f64::from(p.value) / 100.0))
+            }
         }
     };
     match rules.select {
@@ -319,13 +319,9 @@ pub fn convert_desired_replicas_with_behavior_rate(
     now: Nanos,
 ) -> Limited {
     if desired > current {
-        let limit = calculate_scale_up_limit_with_scaling_rules(
-            current,
-            events,
-            &rules.scale_up,
-            now,
-        )
-        .max(current);
+        let limit =
+            calculate_scale_up_limit_with_scaling_rules(current, events, &rules.scale_up, now)
+                .max(current);
         let (allowed, reason) = if bounds.max > limit {
             (limit, Reason::ScaleUpLimit)
         } else {
@@ -337,13 +333,9 @@ pub fn convert_desired_replicas_with_behavior_rate(
         return within(desired, Some(limit));
     }
     if desired < current {
-        let limit = calculate_scale_down_limit_with_behaviors(
-            current,
-            events,
-            &rules.scale_down,
-            now,
-        )
-        .min(current);
+        let limit =
+            calculate_scale_down_limit_with_behaviors(current, events, &rules.scale_down, now)
+                .min(current);
         let (allowed, reason) = if bounds.min < limit {
             (limit, Reason::ScaleDownLimit)
         } else {

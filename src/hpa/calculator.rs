@@ -256,9 +256,8 @@ pub fn calc_plain_metric_replicas(
     let pods = grouped.counts;
     let (usage_ratio, usage) = ratio_of(grouped.sum, grouped.count);
     let current = CurrentValue { average_value: Some(Milli(usage)), ..CurrentValue::default() };
-    let proposal = |replicas, final_ratio| {
-        Ok(Proposal { replicas, current, usage_ratio, final_ratio, pods })
-    };
+    let proposal =
+        |replicas, final_ratio| Ok(Proposal { replicas, current, usage_ratio, final_ratio, pods });
     let scale_up_with_unready = pods.unready > 0 && usage_ratio > 1.0;
     if !scale_up_with_unready && pods.missing == 0 {
         let replicas = if rules.tolerances.is_within(usage_ratio) {
@@ -365,9 +364,8 @@ pub fn get_resource_replicas(
         average_utilization: Some(utilization),
         ..CurrentValue::default()
     };
-    let proposal = |replicas, final_ratio| {
-        Ok(Proposal { replicas, current, usage_ratio, final_ratio, pods })
-    };
+    let proposal =
+        |replicas, final_ratio| Ok(Proposal { replicas, current, usage_ratio, final_ratio, pods });
     let scale_up_with_unready = pods.unready > 0 && usage_ratio > 1.0;
     if !scale_up_with_unready && pods.missing == 0 {
         let replicas = if rules.tolerances.is_within(usage_ratio) {

@@ -217,13 +217,7 @@ impl Hpa {
     }
 
     fn able_to_scale(&mut self, status: bool, reason: Reason, now: SimTime) {
-        self.decision.conditions.set(
-            ConditionType::AbleToScale,
-            status,
-            reason,
-            Detail::None,
-            now,
-        );
+        self.decision.conditions.set(ConditionType::AbleToScale, status, reason, Detail::None, now);
     }
 
     /// Since 1.36 only the controller's own scale to zero may be undone; a condition tells.
@@ -541,9 +535,8 @@ fn values_of(
             calculator::ValueSource::Object => Ok(std::slice::from_ref(first)),
             calculator::ValueSource::External => Ok(values),
         },
-        (
-            MetricReading::Values(_) | MetricReading::Pods(_) | MetricReading::Resource { .. },
-            _,
-        ) => Err(MetricFailure::Fetch(FetchError::Empty)),
+        (MetricReading::Values(_) | MetricReading::Pods(_) | MetricReading::Resource { .. }, _) => {
+            Err(MetricFailure::Fetch(FetchError::Empty))
+        }
     }
 }

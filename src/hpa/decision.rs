@@ -163,7 +163,11 @@ impl CurrentValue {
     /// The reported quantity as the status prints it: `averageValue`, else `value`.
     pub fn quantity(&self) -> Option<Quantity> {
         let milli = self.average_value.or(self.value)?.0;
-        Some(if self.binary { Quantity::from_milli_binary(milli) } else { Quantity::from_milli(milli) })
+        Some(if self.binary {
+            Quantity::from_milli_binary(milli)
+        } else {
+            Quantity::from_milli(milli)
+        })
     }
 }
 

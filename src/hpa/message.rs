@@ -34,9 +34,7 @@ impl Hpa {
             Reason::ValidMetricFound => {
                 let Detail::Metric(i) = condition.detail else { return String::new() };
                 let name = self.metric_display_name(i);
-                format!(
-                    "the HPA was able to successfully calculate a replica count from {name}"
-                )
+                format!("the HPA was able to successfully calculate a replica count from {name}")
             }
             Reason::ScalingDisabled => {
                 "scaling is disabled since the replica count of the target is zero".to_owned()

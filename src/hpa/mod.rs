@@ -20,7 +20,7 @@ mod plan;
 pub mod quantity;
 mod schedule;
 pub mod spec;
-mod validation;
+pub mod validation;
 
 pub use config::ControllerConfig;
 pub use controller::{Hpa, ScaleWriteError};

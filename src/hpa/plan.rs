@@ -84,7 +84,8 @@ impl MetricPlan {
     fn new(spec: &MetricSpec, kube_minor: u32) -> Self {
         let (formula, failure_reason) = match spec.kind.as_str() {
             "Pods" => {
-                let target = spec.pods.as_ref().and_then(|s| milli(s.target.average_value.as_ref()));
+                let target =
+                    spec.pods.as_ref().and_then(|s| milli(s.target.average_value.as_ref()));
                 let formula = target.map(|target| Formula::PodsAverage { target, cpu: false });
                 (formula, Reason::FailedGetPodsMetric)
             }

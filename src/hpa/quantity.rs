@@ -81,10 +81,8 @@ impl Quantity {
             let scale = if base == 10 { exponent - parts.denom.len() as i32 } else { 0 };
             // Upstream keeps the text when it is already in groups of three digits.
             let first = parts.num.as_bytes().first().copied();
-            let echo = base == 10
-                && scale % 3 == 0
-                && first != Some(b'0')
-                && !ends_in_thousands(&parts);
+            let echo =
+                base == 10 && scale % 3 == 0 && first != Some(b'0') && !ends_in_thousands(&parts);
             let mut quantity = Self { amount, format, text: String::new() };
             quantity.text = if echo { text.to_owned() } else { quantity.canonicalize() };
             return Ok(quantity);
@@ -129,7 +127,7 @@ impl Quantity {
     /// Whether [`Quantity::milli_value`] is the true value rather than an overflow.
     pub fn milli_fits(&self) -> bool {
         let (value, scale) = self.parts();
-        let up = scale + 3;
+        let up = scale.saturating_add(3);
         if up <= 0 {
             return true;
         }
@@ -167,9 +165,9 @@ impl Quantity {
 
     fn scaled_value(&self, scale: i32) -> i64 {
         let (value, own) = self.parts();
-        let up = own - scale;
+        let up = own.saturating_sub(scale);
         if up <= 0 {
-            return divide_away(value, -up) as i64;
+            return divide_away(value, up.saturating_neg()) as i64;
         }
         match self.amount {
             Amount::Int64 { value, .. } => u32::try_from(up)
@@ -318,7 +316,7 @@ fn slow_amount(
         scale = scale.saturating_add(exponent);
     }
     if scale < NANO {
-        value = divide_away(value, NANO - scale);
+        value = divide_away(value, NANO.saturating_sub(scale));
         scale = NANO;
     }
     if format == Format::BinarySi {
@@ -452,7 +450,8 @@ mod tests {
 
     #[test]
     fn odd_texts_do_not_panic() {
-        for text in ["1e2147483647", "1e-2147483648", "-", "é", "1é", &"9".repeat(60), "0e999999"] {
+        for text in ["1e2147483647", "1e-2147483648", "-", "é", "1é", &"9".repeat(60), "0e999999"]
+        {
             let _ = Quantity::parse(text).map(|q| (q.milli_value(), q.approximate_f64()));
         }
     }
