@@ -279,6 +279,7 @@ mod tests {
             final_ratio: Some(2.5),
             proposal: Some(5),
             failure: None,
+            failure_reason: None,
             pods: crate::hpa::PodCounts { ready: 2, ..Default::default() },
         });
         let record = RunRecord { decisions: vec![decision], ..RunRecord::default() };

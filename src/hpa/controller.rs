@@ -462,9 +462,14 @@ fn compute_metric(
             final_ratio: Some(p.final_ratio),
             proposal: Some(p.replicas),
             failure: None,
+            failure_reason: None,
             pods: p.pods,
         },
-        Err(failure) => MetricOutcome { failure: Some(failure), ..MetricOutcome::EMPTY },
+        Err(failure) => MetricOutcome {
+            failure: Some(failure),
+            failure_reason: Some(metric.failure_reason),
+            ..MetricOutcome::EMPTY
+        },
     }
 }
 

@@ -56,7 +56,7 @@ impl Decision {
         });
         let failures = self.metrics.iter().enumerate();
         let failures =
-            failures.filter_map(|(i, m)| m.failure.map(|f| Event::FailedGetMetric(i, f)));
+            failures.filter_map(|(i, m)| m.failure_reason.map(|r| Event::FailedGetMetric(i, r)));
         selector.map(Event::Selector).into_iter().chain(failures).chain(self.event)
     }
 }
@@ -127,6 +127,8 @@ pub struct MetricOutcome {
     pub proposal: Option<i32>,
     /// Why it failed.
     pub failure: Option<MetricFailure>,
+    /// The condition and event reason of that failure.
+    pub failure_reason: Option<Reason>,
     /// Counts of the pod classification.
     pub pods: PodCounts,
 }
@@ -138,6 +140,7 @@ impl MetricOutcome {
         final_ratio: None,
         proposal: None,
         failure: None,
+        failure_reason: None,
         pods: PodCounts { ready: 0, unready: 0, missing: 0, ignored: 0 },
     };
 }
@@ -225,8 +228,8 @@ pub enum RescaleReason {
 pub enum Event {
     /// Warning.
     FailedGetScale,
-    /// Warning: one metric failed; its index and fault.
-    FailedGetMetric(usize, MetricFailure),
+    /// Warning: one metric failed; its index and reason.
+    FailedGetMetric(usize, Reason),
     /// Warning: `InvalidSelector` or `AmbiguousSelector`.
     Selector(Reason),
     /// Warning: no proposal could be made.
@@ -238,6 +241,16 @@ pub enum Event {
 }
 
 impl Event {
+    /// The event's `reason`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::FailedGetScale => "FailedGetScale",
+            Self::FailedGetMetric(_, reason) | Self::Selector(reason) => reason.as_str(),
+            Self::FailedComputeMetricsReplicas => "FailedComputeMetricsReplicas",
+            Self::SuccessfulRescale(_) => "SuccessfulRescale",
+            Self::FailedRescale(_) => "FailedRescale",
+        }
+    }
     /// The event's `type`.
     pub const fn event_type(self) -> &'static str {
         match self {

@@ -101,25 +101,14 @@ impl Hpa {
         }
     }
 
-    /// `reason` of an event of the last decision.
-    pub fn event_reason(&self, event: Event) -> &'static str {
-        match event {
-            Event::FailedGetScale => "FailedGetScale",
-            Event::FailedGetMetric(i, _) => {
-                failure_reason(self.spec().metrics.get(i).map_or("", |m| m.kind.as_str()))
-            }
-            Event::Selector(reason) => reason.as_str(),
-            Event::FailedComputeMetricsReplicas => "FailedComputeMetricsReplicas",
-            Event::SuccessfulRescale(_) => "SuccessfulRescale",
-            Event::FailedRescale(_) => "FailedRescale",
-        }
-    }
-
     /// `message` of an event of the last decision.
     pub fn event_message(&self, event: Event, namespace: &str) -> String {
         match event {
             Event::FailedGetScale => "unable to read the scale of the target".to_owned(),
-            Event::FailedGetMetric(i, failure) => self.failure_text(i, failure, namespace),
+            Event::FailedGetMetric(i, _) => {
+                let failure = self.decision().metrics.get(i).and_then(|m| m.failure);
+                failure.map(|f| self.failure_text(i, f, namespace)).unwrap_or_default()
+            }
             Event::Selector(_) => {
                 let conditions = &self.decision().conditions;
                 let active = conditions.get(super::ConditionType::ScalingActive);
@@ -163,17 +152,6 @@ fn selector_text(detail: Detail) -> String {
         | Detail::Metric(_)
         | Detail::Failure(..)
         | Detail::Text(_) => String::new(),
-    }
-}
-
-fn failure_reason(kind: &str) -> &'static str {
-    match kind {
-        "Pods" => "FailedGetPodsMetric",
-        "Object" => "FailedGetObjectMetric",
-        "External" => "FailedGetExternalMetric",
-        "Resource" => "FailedGetResourceMetric",
-        "ContainerResource" => "FailedGetContainerResourceMetric",
-        _ => "InvalidMetricSourceType",
     }
 }
 
