@@ -34,18 +34,14 @@ pub(crate) fn with_interval(interval: &Interval, show: impl Fn(f64) -> String) -
     format!("{mean} ({} to {})", show(interval.low), show(interval.high))
 }
 
-/// `30 s`, `240 s` as `4 min`, `24 h`.
-pub(crate) fn span(seconds: f64) -> String {
-    match seconds {
-        s if s >= 7_200.0 => format!("{} h", trimmed(s / 3_600.0)),
-        s if s >= 120.0 => format!("{} min", trimmed(s / 60.0)),
-        s => format!("{} s", trimmed(s)),
-    }
+/// A mean of counts: whole numbers without decimals, others with one.
+pub(crate) fn count(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { short(value, 1) }
 }
 
-fn trimmed(value: f64) -> String {
-    let text = format!("{value:.1}");
-    text.strip_suffix(".0").map_or_else(|| text.clone(), str::to_owned)
+/// `1 case`, `2 cases`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -65,10 +61,9 @@ mod tests {
         assert_eq!(short(61.234, 2), "61.2");
         assert_eq!(short(0.081_234, 3), "0.081");
         assert_eq!(short(2.0, 0), "2");
-        assert_eq!(span(86_400.0), "24 h");
-        assert_eq!(span(600.0), "10 min");
-        assert_eq!(span(5400.0), "90 min");
-        assert_eq!(span(15.0), "15 s");
+        assert_eq!(counted(1, "case"), "1 case");
+        assert_eq!((count(5.0), count(4.6)), ("5".to_owned(), "4.6".to_owned()));
+        assert_eq!(count(f64::NAN), "-");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a sweep prints: the workload, the Pareto front, the recommendation, what it saves.
 
-use super::figures::{percent, short, with_interval};
+use super::figures::{count, counted, percent, short, with_interval};
 use super::text_table::{Align, text_table};
 use crate::sim::Measures;
 use crate::sweep::{Case, CaseResult, Plan, SweepResult};
@@ -102,7 +102,7 @@ fn figures_of(case: &CaseResult) -> Vec<String> {
         short(case.measure("ttft_p95_s").mean, 2),
         short(case.measure("tpot_p95_s").mean * 1000.0, 1),
         short(case.measure("replicas_mean").mean, 2),
-        short(case.measure("replicas_max").mean, 1),
+        count(case.measure("replicas_max").mean),
     ]
 }
 
@@ -212,10 +212,6 @@ fn left(name: &str) -> (String, Align) {
     (name.to_owned(), Align::Left)
 }
 
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,9 +281,9 @@ workload: poisson, 2 requests/s
 3 cases x 2 replications; no cheaper case meets the SLO more often than these (TTFT <= 2s):
 
     case  target   SLO met  at least  cost USD  TTFT p95 s  TPOT p95 ms  replicas  max
-    c000      21   97.25 %   94.07 %      51.0        0.81         56.1      2.31  5.0
- >  c001      13   99.40 %   99.40 %      61.0        0.81         56.1      2.31  5.0
- =  c002       2  100.00 %  100.00 %      92.0        0.81         56.1      2.31  5.0
+    c000      21   97.25 %   94.07 %      51.0        0.81         56.1      2.31    5
+ >  c001      13   99.40 %   99.40 %      61.0        0.81         56.1      2.31    5
+ =  c002       2  100.00 %  100.00 %      92.0        0.81         56.1      2.31    5
   > recommended   = the present HPA
 
 recommended: c001

@@ -1,0 +1,185 @@
+//! What a run prints: requests, latencies, replicas, cost.
+
+use super::figures::{count, counted, percent, short, with_interval};
+use super::sweep::Heading;
+use super::text_table::{Align, text_table};
+use crate::sim::{Accounting, Measures, RunRecord};
+use crate::stats::Interval;
+use std::fmt::Write as _;
+
+/// The summary of one or more replications of a case, ending in a line feed.
+///
+/// Of several replications it shows the mean, with its interval at level `confidence` in (0, 1).
+pub fn run_summary(runs: &[RunRecord], confidence: f64, heading: &Heading) -> String {
+    let rows: Vec<Vec<f64>> = runs.iter().map(|run| run.measures.values()).collect();
+    let measure = |name: &str| -> Interval {
+        let column = Measures::COLUMNS.iter().position(|column| *column == name);
+        let column = column.unwrap_or_else(|| panic!("`{name}` is a column"));
+        let values: Vec<f64> = rows.iter().map(|row| row[column]).collect();
+        Interval::of(&values, confidence)
+    };
+    let figure =
+        |name: &str, decimals: usize| with_interval(&measure(name), |value| short(value, decimals));
+    let mut text = String::new();
+    let out = &mut text;
+    let _ = writeln!(out, "workload:  {}", heading.workload);
+    if runs.len() > 1 {
+        let _ = writeln!(
+            out,
+            "{}, means with {} % confidence",
+            counted(runs.len(), "replication"),
+            (confidence * 1000.0).round() / 10.0
+        );
+    }
+    let _ = writeln!(out, "requests:  {}", account(runs));
+    let _ = writeln!(
+        out,
+        "SLO:       met by {} of requests ({}), goodput {}/s",
+        with_interval(&measure("slo_attainment"), percent),
+        heading.slo,
+        figure("goodput_rps", 2),
+    );
+    let _ = writeln!(out, "\n{}", latencies(&measure, heading.width));
+    let _ = writeln!(
+        out,
+        "replicas:  {} on average, at most {}; {} scale-ups, {} scale-downs, {} flaps",
+        figure("replicas_mean", 2),
+        with_interval(&measure("replicas_max"), count),
+        with_interval(&measure("scale_ups"), count),
+        with_interval(&measure("scale_downs"), count),
+        with_interval(&measure("flaps"), count),
+    );
+    let _ = writeln!(
+        out,
+        "GPUs:      {} GPU-hours on {} node-hours, idle for {}",
+        figure("gpu_hours", 1),
+        figure("node_hours", 1),
+        with_interval(&measure("gpu_idle_ratio"), percent),
+    );
+    let _ = writeln!(
+        out,
+        "cost:      {} USD, {} USD per million output tokens",
+        figure("cost_usd", 2),
+        figure("usd_per_million_output_tokens", 3),
+    );
+    let minutes = measure("slo_violation_minutes").mean;
+    if minutes > 0.0 {
+        let _ = writeln!(
+            out,
+            "missed:    the SLO in {} minutes",
+            with_interval(&measure("slo_violation_minutes"), count)
+        );
+    }
+    text
+}
+
+/// Where the requests went, summed over the replications; ends that did not occur are left out.
+fn account(runs: &[RunRecord]) -> String {
+    let sum = |of: fn(&Accounting) -> u64| -> u64 { runs.iter().map(|r| of(&r.accounting)).sum() };
+    let mut text = format!("{} arrived", sum(|a| a.arrived));
+    let ends: [(fn(&Accounting) -> u64, &str); 6] = [
+        (|a| a.completed, "completed"),
+        (|a| a.refused, "refused"),
+        (|a| a.rejected, "rejected"),
+        (|a| a.killed, "cut off by a stopping replica"),
+        (|a| a.cancelled, "given up by the client"),
+        (|a| a.unfinished, "unfinished at the end"),
+    ];
+    for (of, name) in ends {
+        let count = sum(of);
+        if count > 0 {
+            let _ = write!(text, ", {count} {name}");
+        }
+    }
+    text
+}
+
+/// The table of latency quantiles.
+fn latencies(measure: &dyn Fn(&str) -> Interval, width: usize) -> String {
+    let rows: [(&str, &str, f64); 4] = [
+        ("TTFT s", "ttft", 1.0),
+        ("TPOT ms", "tpot", 1000.0),
+        ("ITL ms", "itl", 1000.0),
+        ("E2E s", "e2e", 1.0),
+    ];
+    let columns = [
+        ("latency".to_owned(), Align::Left),
+        ("p50".to_owned(), Align::Right),
+        ("p95".to_owned(), Align::Right),
+        ("p99".to_owned(), Align::Right),
+    ];
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|(label, stem, scale)| {
+            let cells = ["p50", "p95", "p99"].map(|quantile| {
+                let figure = measure(&format!("{stem}_{quantile}_s"));
+                with_interval(&figure, |value| short(value * scale, 3))
+            });
+            std::iter::once((*label).to_owned()).chain(cells).collect()
+        })
+        .collect();
+    text_table(&columns, &rows, width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(cost_usd: f64) -> RunRecord {
+        let mut record = RunRecord::default();
+        record.accounting =
+            Accounting { arrived: 100, completed: 97, killed: 3, ..record.accounting };
+        record.measures = Measures {
+            slo_attainment: 0.97,
+            goodput_rps: 1.94,
+            ttft_p50_s: 0.123_4,
+            ttft_p95_s: 0.9,
+            ttft_p99_s: f64::NAN,
+            tpot_p50_s: 0.045,
+            cost_usd,
+            replicas_mean: 2.5,
+            replicas_max: 4.0,
+            scale_ups: 3.0,
+            gpu_hours: 2.5,
+            node_hours: 2.5,
+            gpu_idle_ratio: 0.25,
+            ..Measures::default()
+        };
+        record
+    }
+
+    fn heading() -> Heading {
+        Heading { workload: "poisson".into(), slo: "TTFT <= 2s".into(), width: 80 }
+    }
+
+    #[test]
+    fn one_run_reads_well() {
+        let text = run_summary(&[record(1.75)], 0.95, &heading());
+        assert_eq!(
+            text,
+            "\
+workload:  poisson
+requests:  100 arrived, 97 completed, 3 cut off by a stopping replica
+SLO:       met by 97.00 % of requests (TTFT <= 2s), goodput 1.94/s
+
+ latency    p50    p95    p99
+ TTFT s   0.123  0.900      -
+ TPOT ms   45.0  0.000  0.000
+ ITL ms   0.000  0.000  0.000
+ E2E s    0.000  0.000  0.000
+
+replicas:  2.50 on average, at most 4; 3 scale-ups, 0 scale-downs, 0 flaps
+GPUs:      2.5 GPU-hours on 2.5 node-hours, idle for 25.00 %
+cost:      1.75 USD, 0.000 USD per million output tokens
+"
+        );
+    }
+
+    #[test]
+    fn several_runs_have_intervals_and_summed_accounts() {
+        let text = run_summary(&[record(1.0), record(3.0)], 0.95, &heading());
+        assert!(text.contains("2 replications, means with 95 % confidence"), "{text}");
+        assert!(text.contains("200 arrived, 194 completed, 6 cut off"), "{text}");
+        assert!(text.contains("cost:      2.00 (-10.7 to 14.7) USD"), "{text}");
+    }
+}
