@@ -6,4 +6,5 @@ mod architecture;
 mod engine_oracle;
 mod laws;
 mod support;
+mod sweep;
 mod workload_generators;
