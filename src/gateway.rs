@@ -1,18 +1,23 @@
 //! Chooses a ready replica for a request.
+//!
+//! Every policy draws the same number of random words per request, whatever the fleet looks like.
+//! Sources: gke.md 7.1; Envoy documentation, load balancers (least request, power of two choices).
 
 use crate::rng::{Generator, Seed, Stream};
 use crate::units::PodId;
+use rand::Rng as _;
 
 /// How a replica is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Policy {
-    /// Uniformly at random, per request.
+    /// Uniformly at random, per request (kube-proxy with clients that connect anew).
     Random,
-    /// In order of pod id, around.
+    /// In order of pod id, around (IPVS rr, nginx).
     RoundRobin,
     /// The fewest outstanding requests; ties at random.
     LeastRequest,
-    /// Two distinct replicas at random, then the one with fewer outstanding requests.
+    /// Two distinct replicas at random, then the one with fewer outstanding requests; a tie goes to
+    /// the one drawn first.
     PowerOfTwo,
 }
 
@@ -33,10 +38,12 @@ pub struct EndpointView {
 }
 
 /// Routes requests by one policy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Gateway {
     policy: Policy,
     rng: Generator,
+    /// The pod of the last round-robin choice.
+    last: Option<PodId>,
 }
 
 impl Policy {
@@ -47,19 +54,140 @@ impl Policy {
 
     /// Whether the policy reads `waiting`, `running` and `kv_usage`.
     pub const fn needs_gauges(self) -> bool {
-        false
+        match self {
+            Self::Random | Self::RoundRobin | Self::LeastRequest | Self::PowerOfTwo => false,
+        }
     }
 }
 
 impl Gateway {
     /// A gateway with its own random stream.
     pub fn new(policy: Policy, seed: Seed) -> Self {
-        Self { policy, rng: seed.stream(Stream::Routing, 0) }
+        Self { policy, rng: seed.stream(Stream::Routing, 0), last: None }
     }
 
-    /// The index of the chosen endpoint; `None` if there is none.
+    /// The index of the chosen endpoint; `None` if there is none. The order of `endpoints` matters
+    /// only in that equal slices get equal answers.
     pub fn pick(&mut self, endpoints: &[EndpointView]) -> Option<usize> {
-        let _ = (&self.policy, &mut self.rng);
-        if endpoints.is_empty() { None } else { Some(0) }
+        let (first, second) = (self.rng.next_u64(), self.rng.next_u64());
+        let n = endpoints.len();
+        if n == 0 {
+            return None;
+        }
+        let chosen = match self.policy {
+            Policy::Random => below(first, n),
+            Policy::RoundRobin => next_in_order(endpoints, self.last),
+            Policy::LeastRequest => least_outstanding(endpoints, first),
+            Policy::PowerOfTwo => {
+                let a = below(first, n);
+                // Among the others, counted from the one after `a`.
+                let b = if n == 1 { a } else { (a + 1 + below(second, n - 1)) % n };
+                if endpoints[b].outstanding < endpoints[a].outstanding { b } else { a }
+            }
+        };
+        self.last = Some(endpoints[chosen].pod);
+        Some(chosen)
+    }
+}
+
+/// `random` scaled to `0..n` (n > 0): the high half of the product (Lemire 2019), with a bias under
+/// n / 2^64.
+fn below(random: u64, n: usize) -> usize {
+    ((u128::from(random) * n as u128) >> 64) as usize
+}
+
+/// The endpoint with the next higher pod id after `last`, or the lowest.
+fn next_in_order(endpoints: &[EndpointView], last: Option<PodId>) -> usize {
+    let key = |i: &usize| {
+        let pod = endpoints[*i].pod;
+        (last.is_some_and(|last| pod <= last), pod)
+    };
+    (0..endpoints.len()).min_by_key(key).expect("not empty")
+}
+
+/// An endpoint with the fewest outstanding requests.
+fn least_outstanding(endpoints: &[EndpointView], random: u64) -> usize {
+    let least = endpoints.iter().map(|e| e.outstanding).min().expect("not empty");
+    let ties = endpoints.iter().filter(|e| e.outstanding == least).count();
+    let mut tied = (0..endpoints.len()).filter(|i| endpoints[*i].outstanding == least);
+    tied.nth(below(random, ties)).expect("below(ties)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fleet(outstanding: &[u32]) -> Vec<EndpointView> {
+        let view = |(i, n): (usize, &u32)| EndpointView {
+            pod: PodId(10 + i as u32),
+            outstanding: *n,
+            waiting: 0,
+            running: 0,
+            kv_usage: 0.0,
+        };
+        outstanding.iter().enumerate().map(view).collect()
+    }
+
+    fn counts(policy: Policy, fleet: &[EndpointView], picks: usize) -> Vec<usize> {
+        let mut gateway = Gateway::new(policy, Seed(5));
+        let mut counts = vec![0; fleet.len()];
+        for _ in 0..picks {
+            counts[gateway.pick(fleet).unwrap()] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn nobody_to_pick() {
+        for policy in [Policy::Random, Policy::RoundRobin, Policy::LeastRequest, Policy::PowerOfTwo]
+        {
+            assert_eq!(Gateway::new(policy, Seed(1)).pick(&[]), None);
+            assert_eq!(Gateway::new(policy, Seed(1)).pick(&fleet(&[3])), Some(0));
+        }
+    }
+
+    #[test]
+    fn random_is_uniform() {
+        // 4 x 10 000 expected 10 000 each, sigma 87: five sigma.
+        for n in counts(Policy::Random, &fleet(&[9, 0, 5, 1]), 40_000) {
+            assert!(n.abs_diff(10_000) < 435, "{n}");
+        }
+    }
+
+    #[test]
+    fn round_robin_goes_around_and_survives_a_lost_pod() {
+        let mut gateway = Gateway::new(Policy::RoundRobin, Seed(1));
+        let mut pods = fleet(&[0, 0, 0]);
+        let mut pick = |pods: &[EndpointView]| pods[gateway.pick(pods).unwrap()].pod.0;
+        assert_eq!([pick(&pods), pick(&pods)], [10, 11]);
+        pods.remove(1);
+        assert_eq!([pick(&pods), pick(&pods), pick(&pods)], [12, 10, 12]);
+    }
+
+    #[test]
+    fn least_request_breaks_ties_evenly() {
+        let picked = counts(Policy::LeastRequest, &fleet(&[2, 1, 5, 1]), 10_000);
+        assert_eq!((picked[0], picked[2]), (0, 0));
+        assert!(picked[1].abs_diff(5_000) < 250, "{picked:?}");
+    }
+
+    /// With distinct loads the k-th best of n wins against n - k others: 2(n-k)/(n(n-1)) of the picks.
+    #[test]
+    fn power_of_two_prefers_the_better_of_two() {
+        let picked = counts(Policy::PowerOfTwo, &fleet(&[3, 0, 2, 1]), 60_000);
+        for (got, expected) in picked.iter().zip([0, 30_000, 10_000, 20_000]) {
+            assert!(got.abs_diff(expected) < 700, "{picked:?}");
+        }
+    }
+
+    /// What one policy draws does not depend on the fleet, so a paired case stays paired.
+    #[test]
+    fn draws_per_pick_are_constant() {
+        let mut small = Gateway::new(Policy::Random, Seed(9));
+        let mut large = Gateway::new(Policy::Random, Seed(9));
+        small.pick(&fleet(&[0]));
+        large.pick(&fleet(&[0, 0, 0, 0, 0]));
+        let pods = fleet(&[0; 97]);
+        assert_eq!(small.pick(&pods), large.pick(&pods));
     }
 }

@@ -114,6 +114,8 @@ struct Run<'a> {
     endpoints: Vec<EndpointView>,
     effects: Vec<Effect>,
     cluster_effects: Vec<cluster::Effect>,
+    /// How many of them have been carried out.
+    cluster_effects_done: usize,
     gauges: Vec<f64>,
     collector: Collector,
     replicas: TimeWeighted,
@@ -162,6 +164,7 @@ impl<'a> Run<'a> {
             endpoints: Vec::new(),
             effects: Vec::new(),
             cluster_effects: Vec::new(),
+            cluster_effects_done: 0,
             gauges: vec![0.0; metrics],
             collector: Collector::new(scenario.slo, warmup, horizon, level),
             replicas: TimeWeighted::new(SimTime::ZERO, 0),
@@ -349,13 +352,15 @@ impl<'a> Run<'a> {
 
     /// Carries out what the cluster asked for. Effects may lead to further ones (an abort frees a pod).
     fn apply_cluster_effects(&mut self) {
-        let mut next = 0;
-        while next < self.cluster_effects.len() {
-            let effect = self.cluster_effects[next];
-            next += 1;
+        // An effect may call this again (a drained replica is gone at once): the cursor is shared, so
+        // that no effect is carried out twice.
+        while self.cluster_effects_done < self.cluster_effects.len() {
+            let effect = self.cluster_effects[self.cluster_effects_done];
+            self.cluster_effects_done += 1;
             self.apply_cluster_effect(effect);
         }
         self.cluster_effects.clear();
+        self.cluster_effects_done = 0;
         self.replicas.set(self.now, u64::from(self.cluster.status_replicas()));
     }
 

@@ -1,0 +1,239 @@
+//! The cluster autoscaler's rules, at both sides of each edge.
+
+use super::*;
+use AutoscalerEvent::{
+    NotTriggerScaleUp, ScaleDown, StockOut as StockedOut, TimedOut, TriggeredScaleUp,
+};
+
+/// The oldest pod no node is coming for must be 30 s old; later pods that fit on nodes to come do not
+/// wait for nodes of their own, others wait their own 30 s.
+#[test]
+fn gpu_wait_is_per_group() {
+    let mut driver = Driver::start(&big_nodes(), 3, 0);
+    driver.replicas(at(100), 1);
+    driver.run_until(at(145));
+    let first = driver.node_entered(0, NodeStage::Requested).unwrap();
+    assert!(first >= at(130) && first < at(140), "{first:?}");
+    driver.replicas(at(150), 4);
+    driver.run_until(at(200));
+    assert_eq!(driver.cluster.nodes().len(), 1, "three more fit on the node to come");
+    driver.replicas(at(200), 5);
+    driver.run_until(at(229));
+    assert_eq!(driver.cluster.nodes().len(), 1);
+    driver.run_until(at(240));
+    assert_eq!(driver.cluster.nodes().len(), 2);
+}
+
+/// N pods on one-pod nodes ask for N nodes in one loop; on four-pod nodes for a quarter.
+#[test]
+fn all_pending_pods_are_served_in_one_loop() {
+    for (config, nodes) in [(fixed(), 6), (big_nodes(), 2)] {
+        let mut driver = Driver::start(&config, 3, 0);
+        driver.replicas(at(100), 6);
+        driver.run_until(at(150));
+        let events: Vec<_> = driver.autoscaler_events().into_iter().map(|(_, e)| e).collect();
+        assert_eq!(events, [TriggeredScaleUp { pool: 0, nodes }]);
+    }
+}
+
+#[test]
+fn max_nodes_is_kept_and_told_once() {
+    let mut config = fixed();
+    config.pools[0].max_nodes = 3;
+    let mut driver = Driver::start(&config, 3, 2);
+    driver.replicas(at(100), 6);
+    driver.run_until(at(2_000));
+    assert_eq!(driver.cluster.nodes().len(), 3);
+    assert_eq!(driver.count(PodStage::InService), 3);
+    assert_eq!(driver.count(PodStage::Pending), 3);
+    let events: Vec<_> = driver.autoscaler_events().into_iter().map(|(_, e)| e).collect();
+    assert_eq!(events, [TriggeredScaleUp { pool: 0, nodes: 1 }, NotTriggerScaleUp { pods: 3 }]);
+}
+
+/// gke.md V17: after a stock-out replicas stay Pending for 5 minutes, then 10, 20, 30, 30.
+#[test]
+fn stock_outs_back_off_5_10_20_30_minutes() {
+    let mut config = fixed();
+    config.pools[0].stock_out =
+        StockOut { probability: 1.0, report_delay: Dist::Constant(secs(60)) };
+    let mut driver = Driver::start(&config, 3, 0);
+    driver.replicas(at(100), 2);
+    driver.run_until(at(20_000));
+    let events = driver.autoscaler_events();
+    let asked: Vec<_> = events
+        .iter()
+        .filter(|(_, e)| matches!(e, TriggeredScaleUp { .. }))
+        .map(|(at, _)| *at)
+        .collect();
+    let failed: Vec<_> = events
+        .iter()
+        .filter_map(|(at, e)| match e {
+            StockedOut { backoff_until, .. } => Some((*at, *backoff_until)),
+            _ => None,
+        })
+        .collect();
+    let waits: Vec<_> = failed.iter().map(|(at, until)| *until - *at).collect();
+    assert_eq!(waits[..6], [300, 600, 1_200, 1_800, 1_800, 1_800].map(secs));
+    for (n, (failed_at, until)) in failed.iter().enumerate().take(5) {
+        // Reported after 60 s, seen by a loop; asked again by the first loop after the backoff.
+        assert_eq!((*failed_at - asked[n]), secs(60));
+        let again = asked[n + 1] - *until;
+        assert!(again < secs(10), "{again:?}");
+    }
+    assert_eq!(driver.count(PodStage::Pending), 2);
+    assert_eq!(driver.cluster.usage(at(20_000), 0).node_ps, 0, "a stock-out costs nothing");
+}
+
+/// A node that is not there after 15 minutes is taken back, and its pool backed off.
+#[test]
+fn provisioning_times_out() {
+    let mut config = fixed();
+    for (provision, times_out) in [(900, false), (901, false), (911, true)] {
+        config.pools[0].provisioning = Dist::Constant(secs(provision));
+        let mut driver = Driver::start(&config, 3, 0);
+        driver.replicas(at(100), 1);
+        driver.run_until(at(1_200));
+        let asked = driver.node_entered(0, NodeStage::Requested).unwrap();
+        let expected = times_out.then_some(asked + secs(910));
+        assert_eq!(driver.node_entered(0, NodeStage::Failed), expected, "{provision}");
+        assert_eq!(driver.node_entered(0, NodeStage::Ready).is_some(), !times_out);
+        let backoff = driver
+            .autoscaler_events()
+            .iter()
+            .any(|(at, e)| *e == TimedOut { pool: 0, backoff_until: *at + secs(300) });
+        assert_eq!(backoff, times_out);
+    }
+}
+
+/// A scale-up that ends well forgets the backoff.
+#[test]
+fn success_resets_the_backoff() {
+    let mut config = fixed();
+    // Node 0 is late, later ones are not.
+    config.pools[0].provisioning = Dist::Empirical(vec![secs(100), secs(2_000)]);
+    let mut seen = 0;
+    for seed in 0..60 {
+        let mut driver = Driver::start(&config, seed, 0);
+        driver.replicas(at(0), 1);
+        driver.run_until(at(4_000));
+        let failures =
+            driver.autoscaler_events().iter().filter(|(_, e)| matches!(e, TimedOut { .. })).count();
+        if failures != 1 || driver.count(PodStage::InService) != 1 {
+            continue;
+        }
+        // A further failure after the success starts again at five minutes.
+        driver.replicas(at(4_000), 8);
+        driver.run_until(at(6_000));
+        let second = driver.autoscaler_events().into_iter().filter_map(|(at, e)| match e {
+            TimedOut { backoff_until, .. } => Some(backoff_until - at),
+            _ => None,
+        });
+        if let Some(second) = second.skip(1).next() {
+            assert_eq!(second, secs(300));
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "{seen}");
+}
+
+/// The next pool in order helps while the first is backed off.
+#[test]
+fn a_second_pool_takes_over() {
+    let mut config = fixed();
+    let spare = config.pools[0].clone();
+    config.pools.push(spare);
+    config.pools[0].stock_out =
+        StockOut { probability: 1.0, report_delay: Dist::Constant(secs(45)) };
+    let mut driver = Driver::start(&config, 3, 0);
+    driver.replicas(at(100), 1);
+    driver.run_until(at(1_000));
+    let pools: Vec<_> = driver
+        .autoscaler_events()
+        .iter()
+        .filter_map(|(_, e)| match e {
+            TriggeredScaleUp { pool, .. } => Some(*pool),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pools, [0, 1]);
+    assert_eq!(driver.count(PodStage::InService), 1);
+}
+
+/// Idle nodes go at max(idle + 600 s, last scale-up + 600 s), at the next loop; 60 s later the bill ends.
+#[test]
+fn idle_nodes_are_removed_after_ten_minutes() {
+    let mut driver = Driver::start(&fixed(), 3, 3);
+    driver.replicas(at(1_000), 1);
+    let idle: Vec<_> =
+        driver.cluster.pods().iter().filter(|p| p.is_deleting()).map(Pod::id).collect();
+    driver.input(at(1_010), Input::Empty(idle[0]));
+    driver.input(at(1_020), Input::Empty(idle[1]));
+    driver.run_until(at(1_609));
+    assert_eq!(driver.cluster.billed_nodes(), 3);
+    driver.run_until(at(3_000));
+    let removed: Vec<_> = driver
+        .autoscaler_events()
+        .iter()
+        .filter(|(_, e)| matches!(e, ScaleDown { .. }))
+        .map(|(at, _)| *at)
+        .collect();
+    for (removed, idle) in removed.iter().zip([1_010, 1_020]) {
+        let wait = *removed - at(idle);
+        assert!(wait >= secs(600) && wait < secs(610), "{wait:?}");
+    }
+    let used = driver.cluster.usage(at(3_000), 0);
+    let node_s: u64 = removed.iter().map(|at| (*at + secs(60)).as_ps()).sum();
+    assert_eq!(used.node_ps, u128::from(node_s + at(3_000).as_ps()));
+    assert_eq!(used.gpu_ps, 2 * used.node_ps);
+    assert_eq!(used.gpu_bound_ps, 2 * u128::from(at(3_000 + 1_010 + 1_020).as_ps()));
+}
+
+/// A scale-up anywhere holds every removal for ten minutes.
+#[test]
+fn scale_up_delays_scale_down() {
+    let mut driver = Driver::start(&fixed(), 3, 2);
+    driver.replicas(at(1_000), 1);
+    let gone = driver.cluster.pods().iter().find(|p| p.is_deleting()).unwrap().id();
+    driver.input(at(1_001), Input::Empty(gone));
+    // Two pods: one takes the warm node, one asks for a new one.
+    driver.replicas(at(1_100), 3);
+    driver.run_until(at(1_200));
+    let asked = driver.node_entered(2, NodeStage::Requested).unwrap();
+    // The warm pod goes again at once: its node is idle from 1 210 s.
+    driver.replicas(at(1_210), 2);
+    driver.replicas(at(1_210), 1);
+    driver.run_until(at(4_000));
+    let removals: Vec<_> = driver
+        .autoscaler_events()
+        .iter()
+        .filter(|(_, e)| matches!(e, ScaleDown { .. }))
+        .map(|(at, _)| *at)
+        .collect();
+    assert!(removals.iter().all(|at| *at >= asked + secs(600)), "{removals:?}");
+    assert_eq!(driver.cluster.billed_nodes(), 1);
+}
+
+/// A pod that comes back within ten minutes keeps the node.
+#[test]
+fn a_returning_pod_resets_the_idle_timer() {
+    let mut driver = Driver::start(&fixed(), 3, 2);
+    driver.replicas(at(1_000), 1);
+    driver.run_until(at(1_030));
+    driver.replicas(at(1_600), 2);
+    driver.replicas(at(2_000), 1);
+    driver.run_until(at(2_600));
+    assert_eq!(driver.cluster.billed_nodes(), 2);
+    driver.run_until(at(2_700));
+    assert_eq!(driver.cluster.billed_nodes(), 1);
+}
+
+#[test]
+fn min_nodes_are_kept() {
+    let mut config = fixed();
+    config.pools[0].min_nodes = 2;
+    let mut driver = Driver::start(&config, 3, 4);
+    driver.replicas(at(1_000), 0);
+    driver.run_until(at(10_000));
+    assert_eq!(driver.cluster.nodes().len(), 2);
+    assert!(driver.cluster.pods().is_empty());
+}

@@ -1,0 +1,214 @@
+//! Properties over random small clusters and random replica counts.
+
+use super::*;
+
+fn dist(max_s: u64) -> impl Strategy<Value = Dist> {
+    prop_oneof![
+        (0..=max_s).prop_map(|s| Dist::Constant(secs(s))),
+        (1..=max_s, 1..=max_s)
+            .prop_map(|(a, b)| Dist::LogNormal { median: secs(a.min(b)), p95: secs(a.max(b)) }),
+        prop::collection::vec(0..=max_s, 1..4)
+            .prop_map(|list| Dist::Empirical(list.into_iter().map(secs).collect())),
+    ]
+}
+
+prop_compose! {
+    fn pool()(
+        per_node in 1_u32..5,
+        spare_gpu in 0_u32..2,
+        min_nodes in 0_u32..3,
+        more in 0_u32..5,
+        provisioning in dist(1_200),
+        probability in prop_oneof![Just(0.0), Just(0.3), Just(1.0)],
+        report_delay in dist(120),
+        delete in dist(90),
+    ) -> NodePool {
+        NodePool {
+            name: "pool".to_owned(),
+            machine_type: "test".to_owned(),
+            gpus_per_node: per_node * 2 + spare_gpu,
+            replicas_per_node: per_node,
+            min_nodes,
+            max_nodes: min_nodes + more,
+            provisioning,
+            stock_out: StockOut { probability, report_delay },
+            delete,
+        }
+    }
+}
+
+prop_compose! {
+    fn config()(
+        pools in prop::collection::vec(pool(), 1..3),
+        pack in any::<bool>(),
+        attach in dist(20),
+        pull in dist(200),
+        init in dist(90),
+        shared in prop::option::of(100_u64..900),
+        cached in prop::option::of(500_u64..3_000),
+        from_storage in any::<bool>(),
+        endpoint in dist(2),
+        removal in dist(3),
+        grace in 0_u64..40,
+        pre_stop in 0_u64..40,
+        drain in prop::option::of(0_u64..60),
+        startup_probe in any::<bool>(),
+        initial_delay in 0_u64..250,
+    ) -> ClusterConfig {
+        let mut config = fixed();
+        config.pools = pools;
+        config.packing = if pack { Packing::Pack } else { Packing::Spread };
+        config.startup.attach = attach;
+        config.startup.image = ImagePull::Time(pull);
+        config.startup.init = init.clone();
+        config.startup.load = if from_storage {
+            ModelLoad::Storage(StorageLoad {
+                bytes: 16_000_000_000,
+                pod_rate: Rate { median: 450_000_000, p05: 250_000_000 },
+                volume_bytes_per_s: shared.map(|mb| mb * 1_000_000),
+                page_cache_bytes_per_s: cached.map(|mb| mb * 1_000_000),
+            })
+        } else {
+            ModelLoad::Time(init)
+        };
+        config.probe.readiness.initial_delay = secs(initial_delay);
+        config.probe.startup = startup_probe
+            .then_some(Probe { initial_delay: secs(5), period: secs(7), failure_threshold: 60 });
+        config.probe.endpoint_delay = endpoint;
+        config.termination = TerminationConfig {
+            grace: secs(grace),
+            pre_stop: secs(pre_stop),
+            shutdown: match drain {
+                None => ShutdownMode::Abort,
+                Some(timeout) => ShutdownMode::Drain { timeout: secs(timeout) },
+            },
+            endpoint_removal: removal,
+        };
+        config
+    }
+}
+
+/// Replica counts at times; within each, some draining servers end early.
+fn inputs() -> impl Strategy<Value = Vec<(SimTime, u32, bool)>> {
+    let step = (1_u64..900_000, 0_u32..9, any::<bool>());
+    prop::collection::vec(step, 1..25).prop_map(|steps| {
+        let mut now = SimTime::ZERO;
+        let mut add = |(ms, n, empties): (u64, u32, bool)| {
+            now += SimDuration::from_millis(ms);
+            (now, n, empties)
+        };
+        steps.into_iter().map(&mut add).collect()
+    })
+}
+
+fn drive(driver: &mut Driver, inputs: &[(SimTime, u32, bool)]) {
+    for (when, n, empties) in inputs {
+        driver.run_until(*when);
+        if *empties {
+            let draining = |p: &&Pod| p.stage() == PodStage::Terminating;
+            if let Some(pod) = driver.cluster.pods().iter().find(draining).map(Pod::id) {
+                driver.input(*when, Input::Empty(pod));
+            }
+        }
+        driver.replicas(*when, *n);
+        assert_eq!(driver.cluster.status_replicas(), *n);
+    }
+    let end = inputs.last().unwrap().0 + secs(1_500);
+    driver.run_until(end);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// L8 (asserted by the driver after every effect), and: everything ends. After a scale to 0 and
+    /// enough time no pod is left, no GPU is held, and only the minimum of nodes remains.
+    #[test]
+    fn stages_and_gpus_are_conserved(
+        config in config(),
+        inputs in inputs(),
+        seed in any::<u64>(),
+        replicas in 0_u32..6,
+    ) {
+        let mut driver = Driver::start(&config, seed, replicas);
+        drive(&mut driver, &inputs);
+        let end = driver.now;
+        driver.replicas(end, 0);
+        driver.run_until(end + secs(20_000));
+        prop_assert!(driver.cluster.pods().is_empty());
+        prop_assert!(driver.checks.routed.is_empty());
+        prop_assert!(driver.cluster.still_routed.is_empty());
+        let min: u32 = config.pools.iter().map(|pool| pool.min_nodes).sum();
+        prop_assert_eq!(driver.cluster.nodes().len() as u32, min);
+        for pool in 0..config.pools.len() {
+            let now = driver.now;
+            let (before, after) =
+                (driver.cluster.usage(now, pool), driver.cluster.usage(now + secs(100), pool));
+            prop_assert_eq!(before.gpu_bound_ps, after.gpu_bound_ps);
+            prop_assert!(before.gpu_bound_ps <= before.gpu_ps);
+            let nodes = u128::from(config.pools[pool].min_nodes);
+            let span = u128::from(secs(100).as_ps());
+            prop_assert_eq!(after.node_ps - before.node_ps, nodes * span);
+        }
+    }
+
+    /// Leaving out loops in which nothing can happen changes no effect.
+    #[test]
+    fn skipped_loops_change_nothing(
+        config in config(),
+        inputs in inputs(),
+        seed in any::<u64>(),
+        replicas in 0_u32..6,
+    ) {
+        let run = |every_scan: bool| {
+            let mut cluster = Cluster::new(&config, Seed(seed));
+            cluster.every_scan = every_scan;
+            let mut driver = Driver::start_with(cluster, replicas);
+            drive(&mut driver, &inputs);
+            driver.log
+        };
+        let (sparse, every) = (run(false), run(true));
+        for (n, (a, b)) in sparse.iter().zip(&every).enumerate() {
+            prop_assert_eq!(a, b, "effect {}", n);
+        }
+        prop_assert_eq!(sparse.len(), every.len());
+    }
+
+    /// Pod k has the same drawn delays whatever the case does before.
+    #[test]
+    fn delays_are_paired_by_ordinal(config in config(), seed in any::<u64>()) {
+        let stages = [PodStage::Attaching, PodStage::Creating];
+        let spans = |driver: &Driver, pod: u32| {
+            let next = [
+                driver.entered(pod, PodStage::Pulling).or(driver.entered(pod, PodStage::Creating)),
+                driver.entered(pod, PodStage::Loading),
+            ];
+            let spans = stages.iter().zip(next).map(|(stage, next)| {
+                Some(next? - driver.entered(pod, *stage)?)
+            });
+            spans.collect::<Option<Vec<_>>>()
+        };
+        let mut early = Driver::start(&config, seed, 1);
+        early.replicas(at(10), 4);
+        early.run_until(at(5_000));
+        let mut late = Driver::start(&config, seed, 1);
+        late.replicas(at(700), 2);
+        late.replicas(at(1_500), 4);
+        late.run_until(at(9_000));
+        for pod in 1..4 {
+            if let (Some(a), Some(b)) = (spans(&early, pod), spans(&late, pod)) {
+                prop_assert_eq!(a, b);
+            }
+        }
+    }
+
+    /// The same seed and inputs give the same effects (law L5).
+    #[test]
+    fn runs_repeat(config in config(), inputs in inputs(), seed in any::<u64>()) {
+        let run = || {
+            let mut driver = Driver::start(&config, seed, 2);
+            drive(&mut driver, &inputs);
+            driver.log
+        };
+        prop_assert_eq!(run(), run());
+    }
+}

@@ -1,0 +1,75 @@
+//! The samples of one scrape target that a query may still see.
+
+use crate::units::SimTime;
+use std::collections::VecDeque;
+
+/// One scrape, or the mark of a failed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scrape {
+    pub(super) scraped_at: SimTime,
+    /// From here on queries see it.
+    pub(super) visible_at: SimTime,
+    /// Whether it has values; a failed scrape ends the series where the adapter notices.
+    pub(super) has_values: bool,
+}
+
+/// Scrapes of one target in order of time, `width` values each. Keeps only what a later query could
+/// still return: its memory is bounded by the scrapes that are in flight.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Series {
+    scrapes: VecDeque<Scrape>,
+    values: VecDeque<f64>,
+    width: usize,
+}
+
+impl Series {
+    /// An empty series of `width` values per scrape.
+    pub(super) fn new(width: usize) -> Self {
+        Self { scrapes: VecDeque::new(), values: VecDeque::new(), width }
+    }
+
+    /// Drops everything, keeping the memory.
+    pub(super) fn clear(&mut self) {
+        self.scrapes.clear();
+        self.values.clear();
+    }
+
+    /// Number of scrapes kept.
+    pub(super) fn len(&self) -> usize {
+        self.scrapes.len()
+    }
+
+    /// Adds a scrape, the newest so far; `None` = it failed.
+    pub(super) fn push(
+        &mut self,
+        scraped_at: SimTime,
+        visible_at: SimTime,
+        values: Option<&[f64]>,
+    ) {
+        self.scrapes.push_back(Scrape { scraped_at, visible_at, has_values: values.is_some() });
+        match values {
+            Some(values) => {
+                assert_eq!(values.len(), self.width, "a scrape has one value per metric");
+                self.values.extend(values);
+            }
+            None => self.values.extend(std::iter::repeat_n(0.0, self.width)),
+        }
+    }
+
+    /// Drops scrapes that no query at `now` or later can return: those before the newest visible
+    /// one, and those before `oldest`.
+    pub(super) fn forget(&mut self, now: SimTime, oldest: SimTime) {
+        let newest = self.scrapes.iter().rposition(|s| s.visible_at <= now).unwrap_or(0);
+        let outdated = self.scrapes.iter().take_while(|s| s.scraped_at < oldest).count();
+        for _ in 0..newest.max(outdated) {
+            self.scrapes.pop_front();
+            self.values.drain(..self.width);
+        }
+    }
+
+    /// The newest scrape visible at `now`, with its value of one metric.
+    pub(super) fn newest(&self, now: SimTime, metric: usize) -> Option<(Scrape, f64)> {
+        let i = self.scrapes.iter().rposition(|s| s.visible_at <= now)?;
+        Some((self.scrapes[i], self.values[i * self.width + metric]))
+    }
+}
