@@ -93,7 +93,7 @@ impl Cluster {
         pod.bound = Some(now);
         // The kubelet's first status has Ready = False.
         pod.ready_transition = Some(now);
-        let gpus = self.config.gpus_per_replica as i32;
+        let gpus = self.config.gpus_per_replica.cast_signed();
         self.pools[node.pool].meter.change(now, pool.gpus_per_node, 0, gpus);
     }
 
@@ -335,7 +335,7 @@ impl Cluster {
         }
         out.push(Effect::Gone(pod.id));
         let Some(n) = pod.node.and_then(|node| self.node_index(node)) else { return };
-        let gpus = self.config.gpus_per_replica as i32;
+        let gpus = self.config.gpus_per_replica.cast_signed();
         let node = &mut self.nodes[n];
         let per_node = self.config.pools[node.pool].gpus_per_node;
         self.pools[node.pool].meter.change(now, per_node, 0, -gpus);

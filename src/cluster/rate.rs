@@ -4,6 +4,9 @@ use super::config::Rate;
 use crate::rng::{Dist, Generator};
 use crate::units::{PS_PER_S, SimDuration};
 
+/// Bytes in the unit of the rate's inverse.
+const TB: u64 = 1_000_000_000_000;
+
 /// The time to move `bytes` at `bytes_per_s` (not 0), rounded up.
 pub(super) fn time_for(bytes: u64, bytes_per_s: u64) -> SimDuration {
     let ps = (u128::from(bytes) * u128::from(PS_PER_S)).div_ceil(u128::from(bytes_per_s));
@@ -16,7 +19,6 @@ pub(super) fn sample(rate: Rate, rng: &mut Generator) -> u64 {
         return rate.median;
     }
     // A lognormal's inverse is lognormal: draw the seconds per terabyte, whose p95 is the slow end.
-    const TB: u64 = 1_000_000_000_000;
     let per_tb = Dist::LogNormal { median: time_for(TB, rate.median), p95: time_for(TB, rate.p05) };
     let ps = u128::from(per_tb.sample(rng).as_ps().max(1));
     let drawn = u128::from(TB) * u128::from(PS_PER_S) / ps;

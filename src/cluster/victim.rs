@@ -99,5 +99,5 @@ fn whole_second(t: SimTime) -> u64 {
 /// floor(log2(age in ns)), -1 for no age.
 fn log_age(second: u64, now: SimTime) -> i32 {
     let age = now.saturating_since(SimTime::from_secs(second)).as_nanos();
-    if age <= 0 { -1 } else { age.ilog2() as i32 }
+    if age <= 0 { -1 } else { age.ilog2().cast_signed() }
 }

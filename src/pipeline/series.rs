@@ -35,6 +35,7 @@ impl Series {
     }
 
     /// Number of scrapes kept.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.scrapes.len()
     }

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod engine_oracle;
+mod cluster_known_answers;
 mod laws;
 mod support;
 mod sweep;

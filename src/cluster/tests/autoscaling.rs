@@ -124,11 +124,11 @@ fn success_resets_the_backoff() {
         // A further failure after the success starts again at five minutes.
         driver.replicas(at(4_000), 8);
         driver.run_until(at(6_000));
-        let second = driver.autoscaler_events().into_iter().filter_map(|(at, e)| match e {
+        let mut second = driver.autoscaler_events().into_iter().filter_map(|(at, e)| match e {
             TimedOut { backoff_until, .. } => Some(backoff_until - at),
             _ => None,
         });
-        if let Some(second) = second.skip(1).next() {
+        if let Some(second) = second.nth(1) {
             assert_eq!(second, secs(300));
             seen += 1;
         }
