@@ -3,8 +3,8 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod architecture;
-mod engine_oracle;
 mod cluster_known_answers;
+mod engine_oracle;
 mod laws;
 mod support;
 mod sweep;
