@@ -162,7 +162,8 @@ fn a_gauge_that_cannot_reach_its_target_is_named() {
 #[test]
 fn a_metric_that_never_scales_is_named() {
     let waiting = Signal::NumRequestsWaiting;
-    let cases = (0..2).map(|i| case(i, spec(waiting, 5 + i as i64, None), waiting)).collect();
+    let cases = [5, 6].into_iter().enumerate();
+    let cases = cases.map(|(i, target)| case(i, spec(waiting, target, None), waiting)).collect();
     let plan = plan(cases);
     let idle = made_up(&plan, &[1.0, 1.0], |_, m| m.scale_ups = 0.0);
     assert!(codes(&plan, &idle).contains(&"idle-metric"));
@@ -211,17 +212,12 @@ fn limits_flaps_and_noise_are_named() {
 #[test]
 fn a_difference_within_its_interval_is_named() {
     let plan = targets(&[2, 4]);
-    let noisy = |replication: u32, case: usize| match (case, replication) {
-        (0, 0) => 1.0,
-        (0, _) => 3.0,
-        (_, 0) => 3.0,
-        (_, _) => 1.2,
-    };
+    let costs = [[1.0, 3.0], [3.0, 1.2]];
     let units = (0..2).flat_map(|case| (0..2).map(move |replication| Unit { case, replication }));
     let result = SweepResult::of(
         &plan,
         units.map(|unit| {
-            let cost_usd = noisy(unit.replication, unit.case);
+            let cost_usd = costs[unit.case][unit.replication as usize];
             let measures =
                 Measures { cost_usd, slo_attainment: 1.0, scale_ups: 1.0, ..Measures::default() };
             (unit, Some(Outcome::Done(measures)))
