@@ -230,7 +230,7 @@ impl Cluster {
     }
 
     /// Gives up the read of a pod that ends; a pod that follows it goes on.
-    // ASSUMPTION(C2): what a deleted reader had brought into the page cache is kept only while
+    // ASSUMPTION(A102): what a deleted reader had brought into the page cache is kept only while
     // another pod of its node is waiting for the same read.
     fn stop_load(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
         let load = std::mem::replace(&mut self.pods[i].load, LoadState::Timer);
@@ -289,7 +289,7 @@ impl Cluster {
             self.endpoint_timer(i, known, out);
         }
         if !listens {
-            // ASSUMPTION(C3): a server that is still starting ends on SIGTERM at once, and its
+            // ASSUMPTION(A103): a server that is still starting ends on SIGTERM at once, and its
             // preStop hook is not waited for.
             return self.remove_pod(now, i, out);
         }

@@ -111,7 +111,7 @@ impl Cluster {
     /// The start of the run: `initial_replicas` pods in service on ready nodes, further nodes up to
     /// each pool's minimum, and the first loop of the autoscaler. Pods for which the pools are too
     /// small are Pending. Call once, at time 0, before anything else.
-    // ASSUMPTION(C4): nodes present at the start have run a pod before and hold the image.
+    // ASSUMPTION(A104): nodes present at the start have run a pod before and hold the image.
     pub fn start(&mut self, initial_replicas: u32, out: &mut Vec<Effect>) {
         assert!(self.next_node == 0 && self.next_pod == 0, "a cluster starts once");
         for pool in 0..self.pools.len() {

@@ -92,7 +92,7 @@ impl Node {
     }
 
     /// Whether it is paid for: stock-outs never exist.
-    // ASSUMPTION(C1): a VM is billed from the request on; the seconds before it runs are not known.
+    // ASSUMPTION(A101): a VM is billed from the request on; the seconds before it runs are not known.
     pub(super) fn is_billed(&self) -> bool {
         match self.stage {
             NodeStage::Requested => matches!(self.outcome, Outcome::Ready(_)),

@@ -112,13 +112,13 @@ pub fn autoscaler() -> AutoscalerConfig {
 }
 
 /// [`autoscaler`] under GKE's optimize-utilization profile.
-// ASSUMPTION(C5): half the unneeded time; GKE says "sooner" and publishes no figure.
+// ASSUMPTION(A105): half the unneeded time; GKE says "sooner" and publishes no figure.
 pub fn autoscaler_optimize_utilization() -> AutoscalerConfig {
     AutoscalerConfig { scale_down_unneeded: secs(300), ..autoscaler() }
 }
 
 /// From the request of a node to allocatable GPUs.
-// ASSUMPTION(C6): no table is published; built from the parts of gke.md 1.2 (VM and boot, driver,
+// ASSUMPTION(A106): no table is published; built from the parts of gke.md 1.2 (VM and boot, driver,
 // device plugin): low / median / high 90/180/330, 110/210/420, 150/300/720 s.
 pub fn provisioning(accelerator: Accelerator) -> Dist {
     match accelerator {
@@ -129,7 +129,7 @@ pub fn provisioning(accelerator: Accelerator) -> Dist {
 }
 
 /// Chance of a stock-out that a stress case may assume for one on-demand request; no public base.
-// ASSUMPTION(C7): gke.md 1.2, last row.
+// ASSUMPTION(A107): gke.md 1.2, last row.
 pub const fn stock_out_stress_probability(accelerator: Accelerator) -> f64 {
     match accelerator {
         Accelerator::L4 => 0.01,
@@ -139,13 +139,13 @@ pub const fn stock_out_stress_probability(accelerator: Accelerator) -> f64 {
 }
 
 /// No stock-outs, with the delay that one would be reported after.
-// ASSUMPTION(C8): reported after 30-90 s.
+// ASSUMPTION(A108): reported after 30-90 s.
 pub fn no_stock_out() -> StockOut {
     StockOut { probability: 0.0, report_delay: lognormal(60, 90) }
 }
 
 /// From the removal decision until a VM is gone.
-// ASSUMPTION(C9): 30-90 s.
+// ASSUMPTION(A109): 30-90 s.
 pub fn node_delete() -> Dist {
     lognormal(60, 90)
 }
@@ -199,7 +199,7 @@ pub fn node_pool(
 }
 
 /// Unpacked size of the guide's image, vLLM v0.6.3.post1 \[bytes\].
-// ASSUMPTION(C10): between 9 GB (2024-08, vllm issue 7609) and 25 GB (2025-04, issue 17163).
+// ASSUMPTION(A110): between 9 GB (2024-08, vllm issue 7609) and 25 GB (2025-04, issue 17163).
 pub const GUIDE_IMAGE_BYTES: u64 = 10_000 * MB;
 
 /// Unpacked size of the image of vLLM v0.18 \[bytes\].
@@ -208,7 +208,7 @@ pub const V0_18_IMAGE_BYTES: u64 = 28_000 * MB;
 
 /// Pull of an image onto the node pools' boot disks, without image streaming.
 // Source: dudeperf3ct/benchmark-vllm-startup: 28 GB in 236 s = 119 MB/s on pd-balanced.
-// ASSUMPTION(C11): 350 MB/s on an a3 with local SSD.
+// ASSUMPTION(A111): 350 MB/s on an a3 with local SSD.
 pub fn image(accelerator: Accelerator, unpacked_bytes: u64) -> ImagePull {
     let bytes_per_s = match accelerator {
         Accelerator::L4 | Accelerator::A100 => 120 * MB,
@@ -218,13 +218,13 @@ pub fn image(accelerator: Accelerator, unpacked_bytes: u64) -> ImagePull {
 }
 
 /// Image streaming, or a secondary boot disk that holds the image.
-// ASSUMPTION(C12): 3 / 8 / 20 s low / median / high. Works for Artifact Registry images only.
+// ASSUMPTION(A112): 3 / 8 / 20 s low / median / high. Works for Artifact Registry images only.
 pub fn image_streaming() -> ImagePull {
     ImagePull::Time(lognormal(8, 20))
 }
 
 /// Rate of one replica alone \[bytes/s\], through the low (p05) and the median figure.
-// ASSUMPTION(C13): gke.md 2.3, read from the measured loads of gke.md 2.2.
+// ASSUMPTION(A113): gke.md 2.3, read from the measured loads of gke.md 2.2.
 pub const fn load_rate(accelerator: Accelerator, storage: Storage) -> Rate {
     let (p05, median) = match (storage, accelerator) {
         (Storage::Gcs, Accelerator::L4) => (100, 150),
@@ -252,7 +252,7 @@ pub const fn volume_rate(storage: Storage) -> Option<u64> {
 }
 
 /// Rate of a further pod on a node whose page cache holds the weights \[bytes/s\].
-// ASSUMPTION(C14): at least 1.5 GB/s. GCSFuse caches per pod (an emptyDir of the sidecar and a mount
+// ASSUMPTION(A114): at least 1.5 GB/s. GCSFuse caches per pod (an emptyDir of the sidecar and a mount
 // of its own), and a streamer reads past the page cache: none for these.
 pub const fn page_cache_rate(storage: Storage) -> Option<u64> {
     match storage {
@@ -262,7 +262,7 @@ pub const fn page_cache_rate(storage: Storage) -> Option<u64> {
 }
 
 /// Attach and mount of the volume.
-// ASSUMPTION(C15): pd 5-20 s, hdml 2-5 s (one report), gcs 1-3 s.
+// ASSUMPTION(A115): pd 5-20 s, hdml 2-5 s (one report), gcs 1-3 s.
 pub fn attach(storage: Storage) -> Dist {
     match storage {
         Storage::Pd => lognormal(10, 20),
@@ -273,7 +273,7 @@ pub fn attach(storage: Storage) -> Dist {
 }
 
 /// From loaded weights to a listening server.
-// ASSUMPTION(C16): gke.md 2.4, between published start-ups: L4 Mistral-7B on vLLM 0.18 (bootstrap
+// ASSUMPTION(A116): gke.md 2.4, between published start-ups: L4 Mistral-7B on vLLM 0.18 (bootstrap
 // 45-53 s, compile 25-28 s, graphs 11 s), 8B on A10G with vLLM 0.5.5 (16-21 s), cached compile 59 s.
 pub fn engine_init(accelerator: Accelerator, start: EngineStart) -> Dist {
     match (start, accelerator) {
@@ -319,7 +319,7 @@ pub fn snapshot_restore(startup: StartupConfig) -> StartupConfig {
 }
 
 /// From Ready until the gateway routes to the pod.
-// ASSUMPTION(C17): 0.1-1.5 s for kubelet status, EndpointSlice and kube-proxy.
+// ASSUMPTION(A117): 0.1-1.5 s for kubelet status, EndpointSlice and kube-proxy.
 pub fn endpoint_delay() -> Dist {
     Dist::LogNormal { median: secs(1), p95: SimDuration::from_millis(1_500) }
 }
@@ -375,7 +375,7 @@ pub const fn shutdown_of_vllm(minor: u32) -> ShutdownMode {
 }
 
 /// Grace period and preStop sleep with a given server.
-// ASSUMPTION(C18): the gateway stops routing 0.1-2 s after the deletion.
+// ASSUMPTION(A118): the gateway stops routing 0.1-2 s after the deletion.
 pub fn termination(
     grace: SimDuration,
     pre_stop: SimDuration,

@@ -47,7 +47,7 @@ pub enum Adapter {
 impl PipelineConfig {
     /// The guide's path: `PodMonitoring` every 15 s, Cloud Monitoring, Stackdriver adapter.
     // Source: accelerated-platforms PodMonitoring (15 s); k8s-stackdriver (5 min window).
-    // ASSUMPTION(C20): ingestion 5 s median, 10 s p95; a new pod's first sample 10 s later.
+    // ASSUMPTION(A120): ingestion 5 s median, 10 s p95; a new pod's first sample 10 s later.
     pub fn stackdriver() -> Self {
         Self {
             scrape_interval: SimDuration::from_secs(15),
@@ -64,7 +64,7 @@ impl PipelineConfig {
 
     /// Prometheus every 15 s behind prometheus-adapter with live queries.
     // Source: prometheus-adapter queries live; Prometheus looks back 5 min.
-    // ASSUMPTION(C21): a scrape can be queried 0.05-1 s later.
+    // ASSUMPTION(A121): a scrape can be queried 0.05-1 s later.
     pub fn prometheus_adapter() -> Self {
         Self {
             ingest: Dist::LogNormal {

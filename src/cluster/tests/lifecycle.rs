@@ -183,7 +183,7 @@ fn the_shorter_ready_pod_goes_first() {
         driver.replicas(at(10_000), 2);
         assert!(driver.cluster.pods()[2].is_deleting());
         driver.replicas(at(10_000), 1);
-        let second = driver.cluster.pods().iter().position(|p| p.is_deleting()).unwrap();
+        let second = driver.cluster.pods().iter().position(Pod::is_deleting).unwrap();
         picked.insert(second);
     }
     assert_eq!(picked, BTreeSet::from([0, 1]), "equal ages are decided by UID");
