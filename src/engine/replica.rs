@@ -203,6 +203,11 @@ impl Replica {
         self.phase = Phase::Idle;
     }
 
+    /// Panics unless laws L1 and L2 hold inside. Slow: for tests.
+    pub fn check_laws(&self) {
+        self.scheduler.check_laws();
+    }
+
     fn oldest_end(&self) -> SimTime {
         self.in_flight.front().expect("a blocked iteration waits for a batch").end
     }

@@ -2,7 +2,11 @@
 //! vLLM 0.33.0 with a model runner that returns one token per request. Every key of every line is compared,
 //! block ids included where they were recorded.
 
-#![allow(clippy::disallowed_methods, reason = "tests read their own data files")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests read their own data files"
+)]
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};

@@ -4,7 +4,9 @@
 
 mod architecture;
 mod cluster_known_answers;
+mod engine_laws;
 mod engine_oracle;
+mod engine_script;
 mod laws;
 mod support;
 mod sweep;

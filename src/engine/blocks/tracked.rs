@@ -194,6 +194,30 @@ impl TrackedPool {
         holder.indexed = 0;
     }
 
+    /// Panics unless the free queue, the reference counts and the lists of the requests agree; `held` is
+    /// the length of all lists together.
+    pub(in super::super) fn check_laws(&self, held: u32) {
+        let mut holders = vec![0; self.blocks.len()];
+        for block in self.holders.iter().flat_map(|holder| &holder.blocks) {
+            holders[*block as usize] += 1;
+        }
+        let lists: u32 = holders.iter().sum();
+        assert_eq!(lists, held, "law L2: lists and capacities");
+        let mut free = 0;
+        let mut at = self.blocks[0].next;
+        while at != 0 {
+            assert_eq!(holders[at as usize], 0, "law L2: block {at} is held and free");
+            free += 1;
+            at = self.blocks[at as usize].next;
+        }
+        assert_eq!(free, self.free, "law L2: length of the free queue");
+        for (id, block) in self.blocks.iter().enumerate().skip(1) {
+            assert_eq!(block.holders, holders[id], "law L2: holders of block {id}");
+        }
+        let owned = holders.iter().filter(|&&count| count > 0).count();
+        assert_eq!(owned + free as usize, self.blocks.len() - 1, "law L2: no block is lost");
+    }
+
     fn evict(&mut self, block: u32) {
         if let Some(hash) = self.blocks[block as usize].hash.take() {
             self.index.remove(hash, block, &mut self.blocks);

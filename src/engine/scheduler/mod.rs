@@ -290,6 +290,23 @@ impl Scheduler {
         batch.items.iter().map(|item| (self.ids[item.slot as usize], item.tokens))
     }
 
+    /// Panics unless law L2 holds: blocks held + free = pool, none owned twice. Looks at every block.
+    pub fn check_laws(&self) {
+        let block_size = self.config.block_size;
+        let held: u32 = self.running.iter().map(|r| r.capacity / block_size).sum();
+        let usable = self.config.num_gpu_blocks - 1;
+        match &self.pool {
+            BlockPool::Counted { free } => {
+                assert_eq!(held + free, usable, "law L2: blocks held and free");
+            }
+            BlockPool::Tracked(pool) => pool.check_laws(held),
+        }
+        let waiting = self.slots.iter().filter(|s| s.state == State::Waiting).count();
+        let running = self.slots.iter().filter(|s| s.state == State::Running).count();
+        assert_eq!(self.waiting.len() as usize, waiting, "law L1: waiting requests");
+        assert_eq!(self.running.len(), running, "law L1: running requests");
+    }
+
     /// Gives back the blocks of a request that was taken off the running list.
     fn release(&mut self, r: &Running) {
         self.pool.release(r.slot, r.capacity / self.config.block_size);

@@ -170,10 +170,7 @@ impl Scheduler {
         match self.config.policy {
             SchedulingPolicy::Fcfs => self.running.len() - 1,
             SchedulingPolicy::Priority => {
-                let key = |index: usize| {
-                    let s = &self.slots[self.running[index].slot as usize];
-                    (s.priority, s.arrival)
-                };
+                let key = |index: usize| urgency(&self.slots[self.running[index].slot as usize]);
                 let mut victim = 0;
                 for index in 1..self.running.len() {
                     if key(index) > key(victim) {
