@@ -1,6 +1,9 @@
 //! The validated experiment: everything a command needs to run it.
 
-use crate::rng::Seed;
+use super::profile::GpuProfile;
+use crate::manifest::HpaManifest;
+use crate::sim::Scenario;
+use crate::sweep::Plan;
 
 /// Reads files for [`load`](super::load); implemented by `cli`, and by a map of strings in tests.
 pub trait Loader {
@@ -14,6 +17,17 @@ pub trait Loader {
 pub struct Override {
     /// The whole argument, `KEY=VALUE`. VALUE is TOML; what is no TOML is taken as a string.
     pub argument: String,
+}
+
+/// What the command line adds to an experiment file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `--set`, in order.
+    pub overrides: Vec<Override>,
+    /// `--hpa FILE`: this manifest instead of the file's `[hpa]`. Relative to the working directory.
+    pub hpa: Option<String>,
+    /// `--current FILE`: the manifest in use today becomes the last case of the plan.
+    pub current: Option<String>,
 }
 
 /// A file that was read, for the digest of the inputs.
@@ -30,12 +44,23 @@ pub struct Input {
 pub struct Experiment {
     /// `name`: letters, digits, `-`, `_`, `.`; names the output directory.
     pub name: String,
-    /// `seed` of all random streams.
-    pub seed: Seed,
-    /// Replications of each case, at least 1.
-    pub replications: u32,
-    /// Confidence level of all intervals, between 0.5 and 1.
-    pub confidence: f64,
+    /// The file without its sweep: what `run` runs. A file whose metrics come from the sweep alone has its
+    /// first case here.
+    pub base: Scenario,
+    /// The HPA object of [`Experiment::base`], if it has one.
+    pub base_manifest: Option<HpaManifest>,
+    /// Digest of everything that decides the base's results besides seed and version.
+    pub base_digest: String,
+    /// The grid; a file without `[sweep]` has one case, its base.
+    pub plan: Plan<Scenario>,
+    /// The HPA object of each case of the plan, ready to export.
+    pub manifests: Vec<Option<HpaManifest>>,
+    /// The GPU profile of the base.
+    pub profile: GpuProfile,
+    /// Which price a node has and where it comes from, in words.
+    pub price_note: String,
+    /// Digest of the whole experiment: file, overrides and the files it names.
+    pub digest: String,
     /// Every file that was read, in order.
     pub inputs: Vec<Input>,
 }

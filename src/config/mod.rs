@@ -12,12 +12,18 @@ mod code;
 mod diagnostic;
 mod duration;
 mod experiment;
+mod grid;
+mod load;
+mod lower;
+mod manifest_file;
 pub mod profile;
 mod reader;
 pub mod registry;
+mod trace_file;
 mod tree;
 
 pub use diagnostic::{
     Code, Diagnostic, Diagnostics, Label, Severity, Source, SourceId, Sources, Span,
 };
-pub use experiment::{Experiment, Input, Loader, Override};
+pub use experiment::{Experiment, Input, Loader, Options, Override};
+pub use load::{Loaded, load, registry as schema};

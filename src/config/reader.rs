@@ -7,10 +7,10 @@
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
-use super::diagnostic::{Code, Diagnostic, Span};
+use super::diagnostic::{Code, Diagnostic, Severity, Span};
 use super::duration;
 use super::registry::{KeyInfo, Kind, Registry};
-use super::tree::{Node, Table, Value};
+use super::tree::{self, Node, Table, Value};
 use crate::rng::Dist;
 use crate::units::SimDuration;
 
@@ -41,9 +41,10 @@ impl<'c> Context<'c> {
             self.diagnostics.borrow_mut().push(diagnostic);
         }
     }
-    /// How many findings there are, to see later whether some were added.
-    pub(crate) fn count(&self) -> usize {
-        self.diagnostics.borrow().len()
+    /// How many errors there are, to see later whether some were added.
+    pub(crate) fn errors(&self) -> usize {
+        let is_error = |d: &&Diagnostic| d.severity == Severity::Error;
+        self.diagnostics.borrow().iter().filter(is_error).count()
     }
     /// The findings in the order of their places, and the registry.
     pub(crate) fn into_parts(self) -> (Vec<Diagnostic>, Registry) {
@@ -107,6 +108,24 @@ impl<'a> Fields<'a> {
     pub(crate) fn key_span(&self, name: &str) -> Span {
         let entry = self.table.and_then(|t| t.get(name));
         entry.map_or_else(|| self.span.clone(), |e| e.key_span.clone())
+    }
+    /// Where `path` below this table is, as in `states[1].rate_rps`, or as much of it as there is.
+    pub(crate) fn span_at(&self, path: &str) -> Span {
+        let Ok(steps) = tree::parse_path(path) else { return self.span.clone() };
+        let mut span = self.span.clone();
+        let mut node: Option<&Node> = None;
+        for step in &steps {
+            let next = match (step, node.map(|n| &n.value)) {
+                (tree::Step::Key(key), None) => self.node(key),
+                (tree::Step::Key(key), Some(Value::Table(t))) => t.get(key).map(|e| &e.node),
+                (tree::Step::Index(i), Some(Value::Array(items))) => items.get(*i),
+                _ => None,
+            };
+            let Some(next) = next else { break };
+            span = next.span.clone();
+            node = Some(next);
+        }
+        span
     }
     /// Reports a finding.
     pub(crate) fn report(&self, diagnostic: Diagnostic) {
@@ -332,6 +351,10 @@ impl<'a> Key<'_, 'a> {
         self.duration_with(range, Some(default)).unwrap_or(default)
     }
 
+    /// A delay.
+    pub(crate) fn delay(self) -> Option<Dist> {
+        self.parse(Kind::Delay, None, delay_of)
+    }
     /// A delay with a default: a duration, `{ median, p95 }` of a lognormal, or `{ values }`.
     pub(crate) fn delay_or(self, default: &Dist) -> Dist {
         let shown = delay_text(default);

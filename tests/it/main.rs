@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod architecture;
+mod config_experiments;
 mod cluster_known_answers;
 mod engine_laws;
 mod engine_oracle;

@@ -1,0 +1,425 @@
+//! Loads an experiment: read, override, lower, expand.
+
+use super::diagnostic::{Code, Diagnostic, Diagnostics, SourceId, Span};
+use super::experiment::{Experiment, Loader, Options};
+use super::lower::sweep::{Change, Point, Sweep};
+use super::lower::{self, Inputs, Lowered};
+use super::profile::Constants;
+use super::reader::{Context, Fields};
+use super::registry::{Kind, Registry};
+use super::tree::{self, Entry, Node, Step, Table, Value};
+use crate::rng::Seed;
+use crate::sweep::{Case, Objective, Plan};
+
+/// Most findings that the cases of a sweep add to those of the file itself.
+const MAX_CASE_FINDINGS: usize = 20;
+
+/// A loaded experiment and the warnings about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Warnings; no errors.
+    pub warnings: Diagnostics,
+}
+
+/// Reads the experiment at `path` with `options`. Paths in the file are relative to it.
+///
+/// # Errors
+/// All findings of all inputs, at least one of them an error.
+pub fn load(loader: &dyn Loader, path: &str, options: &Options) -> Result<Loaded, Diagnostics> {
+    let constants = Constants::builtin()?;
+    let registry = registry();
+    let inputs = Inputs::new(loader, path, &constants);
+    let mut found = Vec::new();
+    let experiment = load_with(&inputs, &registry, path, options, &mut found);
+    let (sources, files) = inputs.into_parts();
+    let findings = Diagnostics { sources, items: found };
+    match experiment {
+        Some(mut experiment) if !findings.has_errors() => {
+            experiment.inputs = files;
+            Ok(Loaded { experiment, warnings: findings })
+        }
+        _ => Err(findings),
+    }
+}
+
+/// All keys of an experiment file, with types, defaults and explanations.
+pub fn registry() -> Registry {
+    struct Nothing;
+    impl Loader for Nothing {
+        fn read(&self, _: &str) -> Result<Vec<u8>, String> {
+            Err("no file".into())
+        }
+    }
+    let constants = Constants {
+        gpus: Vec::new(),
+        models: Vec::new(),
+        machines: Vec::new(),
+        price_basis: String::new(),
+    };
+    let inputs = Inputs::new(&Nothing, "", &constants);
+    let source = inputs.sources().add("", "");
+    let context = Context::describing();
+    {
+        let root = Fields::root(&context, None, Span { source, range: 0..0 });
+        let _ = lower::header(&root, "experiment");
+        let _ = lower::scenario(&root, &inputs, "experiment");
+        let _ = lower::sweep::sweep(&root);
+    }
+    context.into_parts().1
+}
+
+fn load_with(
+    inputs: &Inputs<'_>,
+    registry: &Registry,
+    path: &str,
+    options: &Options,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Experiment> {
+    let text = match inputs.read_text(path) {
+        Ok(text) => text,
+        Err(reason) => {
+            let source = inputs.sources().add(path, "");
+            let title = format!("cannot read `{path}`: {reason}");
+            let span = Span { source, range: 0..0 };
+            found.push(Diagnostic::error(Code::Unreadable, title).at(&span, ""));
+            return None;
+        }
+    };
+    let source = inputs.sources().add(path, text);
+    let parsed = tree::parse(&inputs.sources(), source);
+    let mut table = match parsed {
+        Ok(table) => table,
+        Err(errors) => {
+            found.extend(errors);
+            return None;
+        }
+    };
+    found.extend(apply(&mut table, inputs, options));
+    if !found.is_empty() {
+        return None;
+    }
+    let span = Span { source, range: 0..0 };
+    let stem = stem(path);
+    // First the keys that are not part of a case.
+    let (header, sweep, errors) = {
+        let context = Context::reading(registry);
+        let (header, sweep) = {
+            // Reading in two passes: the first must not report the keys of the second as unknown.
+            let outer = outer_keys(&table);
+            let root = Fields::root(&context, Some(&outer), span.clone());
+            (lower::header(&root, &stem), lower::sweep::sweep(&root))
+        };
+        (header, sweep, context.into_parts().0)
+    };
+    found.extend(errors);
+    // The base as it is, unless its metrics come from the sweep alone.
+    let first = sweep.as_ref().and_then(first_if_needed(&table));
+    let base = match first {
+        Some(changes) => changed(&table, &changes),
+        None => Ok(table.clone()),
+    };
+    let base = match base {
+        Ok(base) => base,
+        Err(error) => {
+            found.push(*error);
+            return None;
+        }
+    };
+    let lowered = lower_case(&base, &span, inputs, registry, &header.name, found);
+    let (lowered, sweep) = (lowered?, sweep?);
+    if found.iter().any(|d| d.severity == super::diagnostic::Severity::Error) {
+        return None;
+    }
+    let base_digest = digest(&base, inputs, &lowered);
+    let mut cases = expand(&table, &span, &sweep, inputs, registry, &header.name, found)?;
+    let current = match &options.current {
+        None => None,
+        Some(manifest) => {
+            let knobs: Vec<(String, String)> = vec![("case".into(), "current".into())];
+            let tree = with_manifest(&base, manifest, inputs, "--current");
+            let lowered = lower_case(&tree, &span, inputs, registry, &header.name, found)?;
+            let digest = digest(&tree, inputs, &lowered);
+            cases.push((knobs, lowered, digest));
+            Some(cases.len() - 1)
+        }
+    };
+    let width = cases.len().saturating_sub(1).to_string().len().max(3);
+    let attainment = lowered.scenario.slo.attainment;
+    let mut manifests = Vec::with_capacity(cases.len());
+    let mut all = blake3::Hasher::new();
+    all.update(base_digest.as_bytes());
+    let cases = cases
+        .into_iter()
+        .enumerate()
+        .map(|(index, (knobs, lowered, digest))| {
+            manifests.push(lowered.manifest);
+            all.update(digest.as_bytes());
+            let id = if current == Some(index) {
+                "current".to_owned()
+            } else {
+                format!("c{index:0width$}")
+            };
+            Case { id, knobs, scenario: lowered.scenario, digest }
+        })
+        .collect();
+    all.update(format!("{} {} {}", header.seed, sweep.replications, sweep.confidence).as_bytes());
+    Some(Experiment {
+        name: header.name,
+        base: lowered.scenario,
+        base_manifest: lowered.manifest,
+        base_digest,
+        plan: Plan {
+            cases,
+            replications: sweep.replications,
+            confidence: sweep.confidence,
+            seed: Seed(header.seed),
+            objective: Objective { attainment },
+            current,
+        },
+        manifests,
+        profile: lowered.profile,
+        price_note: lowered.price_note,
+        digest: all.finalize().to_hex().to_string(),
+        inputs: Vec::new(),
+    })
+}
+
+/// `experiments/l4.toml` -> `l4`.
+fn stem(path: &str) -> String {
+    let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    let stem = file.strip_suffix(".toml").unwrap_or(file);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let stem: String = stem.chars().map(|c| if plain(c) { c } else { '-' }).collect();
+    let stem = stem.trim_start_matches(['.', '-']);
+    if stem.is_empty() { "experiment".to_owned() } else { stem.to_owned() }
+}
+
+/// Puts the overrides into the tree.
+fn apply(table: &mut Table, inputs: &Inputs<'_>, options: &Options) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    if let Some(manifest) = &options.hpa {
+        *table = with_manifest(table, manifest, inputs, "--hpa");
+    }
+    for set in &options.overrides {
+        let text = &set.argument;
+        let source = inputs.sources().add("--set", text.as_str());
+        match parse_override(text, source) {
+            Ok((path, key_span, node)) => {
+                errors.extend(tree::set(table, &path, &key_span, node).err());
+            }
+            Err(found) => errors.extend(found),
+        }
+    }
+    errors
+}
+
+fn parse_override(
+    text: &str,
+    source: SourceId,
+) -> Result<(Vec<Step>, Span, Node), Vec<Diagnostic>> {
+    let whole = Span { source, range: 0..text.len() };
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(vec![
+            Diagnostic::error(Code::Override, "`--set` needs KEY=VALUE")
+                .at(&whole, "there is no `=`")
+                .help("as in `--set hpa.max_replicas=8`"),
+        ]);
+    };
+    let shift = key.len() - key.trim_start().len();
+    let trimmed = key.trim();
+    let path = tree::parse_path(trimmed).map_err(|(at, remark)| {
+        let at = (shift + at).min(text.len());
+        vec![
+            Diagnostic::error(Code::Override, format!("`{trimmed}` is not a key"))
+                .at(&Span { source, range: at..(at + 1).min(text.len()) }, remark),
+        ]
+    })?;
+    let node = tree::parse_value(value, source, key.len() + 1)?;
+    Ok((path, Span { source, range: shift..shift + trimmed.len() }, node))
+}
+
+/// The tree with `[hpa]` replaced by a manifest; a scripted number of replicas goes.
+fn with_manifest(table: &Table, manifest: &str, inputs: &Inputs<'_>, flag: &str) -> Table {
+    let text = format!("{flag} {manifest}");
+    let source = inputs.sources().add(flag, text.as_str());
+    let span = Span { source, range: flag.len() + 1..text.len() };
+    // The manifest's path is relative to the working directory, not to the experiment.
+    let path = inputs.from_working_directory(manifest);
+    let entry = |key: &str, value| Entry {
+        key: key.into(),
+        key_span: span.clone(),
+        node: Node { value, span: span.clone() },
+    };
+    let hpa = Table { entries: vec![entry("manifest", Value::String(path))] };
+    let mut table = table.clone();
+    table.entries.retain(|e| e.key != "hpa" && e.key != "replicas");
+    table.entries.push(entry("hpa", Value::Table(hpa)));
+    table
+}
+
+/// The entries that are not part of a case.
+fn outer_keys(table: &Table) -> Table {
+    let outer = |key: &str| ["schema", "name", "seed", "sweep"].contains(&key);
+    Table { entries: table.entries.iter().filter(|e| outer(&e.key)).cloned().collect() }
+}
+
+/// The first case's changes, if the file's own HPA has neither metrics nor a manifest.
+fn first_if_needed(table: &Table) -> impl FnOnce(&Sweep) -> Option<Vec<Change>> {
+    let hpa = table.get("hpa").map(|e| &e.node.value);
+    let needed = matches!(hpa, Some(Value::Table(t)) if t.get("metrics").is_none() && t.get("manifest").is_none());
+    move |sweep| {
+        let firsts = sweep.axes.iter().filter_map(|axis| axis.first());
+        needed.then(|| firsts.flat_map(|p| p.changes.iter().cloned()).collect())
+    }
+}
+
+fn changed(table: &Table, changes: &[Change]) -> Result<Table, Box<Diagnostic>> {
+    let mut table = table.clone();
+    for change in changes {
+        tree::set(&mut table, &change.path, &change.key_span, change.node.clone())
+            .map_err(Box::new)?;
+    }
+    Ok(table)
+}
+
+fn lower_case(
+    table: &Table,
+    span: &Span,
+    inputs: &Inputs<'_>,
+    registry: &Registry,
+    name: &str,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Lowered> {
+    let context = Context::reading(registry);
+    let lowered = {
+        let root = Fields::root(&context, Some(table), span.clone());
+        for key in ["schema", "name", "seed", "sweep"] {
+            let _ = root.key(key, "").any(Kind::Table);
+        }
+        lower::scenario(&root, inputs, name)
+    };
+    for finding in context.into_parts().0 {
+        if !found.contains(&finding) {
+            found.push(finding);
+        }
+    }
+    lowered
+}
+
+type Expanded = Vec<(Vec<(String, String)>, Lowered, String)>;
+
+/// All cases in grid order; the last axis varies fastest.
+fn expand(
+    table: &Table,
+    span: &Span,
+    sweep: &Sweep,
+    inputs: &Inputs<'_>,
+    registry: &Registry,
+    name: &str,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Expanded> {
+    let count: usize = sweep.axes.iter().map(Vec::len).product();
+    let limit = found.len() + MAX_CASE_FINDINGS;
+    let mut cases = Expanded::with_capacity(count);
+    let mut complete = true;
+    for index in 0..count {
+        let mut rest = index;
+        let mut points: Vec<&Point> = Vec::with_capacity(sweep.axes.len());
+        for axis in sweep.axes.iter().rev() {
+            points.push(&axis[rest % axis.len()]);
+            rest /= axis.len();
+        }
+        points.reverse();
+        let changes: Vec<Change> = points.iter().flat_map(|p| p.changes.iter().cloned()).collect();
+        let knobs = points.iter().flat_map(|p| p.knobs.iter().cloned()).collect();
+        let tree = match changed(table, &changes) {
+            Ok(tree) => tree,
+            Err(error) => {
+                if !found.contains(&error) {
+                    found.push(*error);
+                }
+                complete = false;
+                continue;
+            }
+        };
+        match lower_case(&tree, span, inputs, registry, name, found) {
+            Some(lowered) => {
+                let digest = digest(&tree, inputs, &lowered);
+                cases.push((knobs, lowered, digest));
+            }
+            None => complete = false,
+        }
+        if found.len() > limit {
+            break;
+        }
+    }
+    complete.then_some(cases)
+}
+
+/// Digest of what decides a case's results: its keys in canonical form, its profile and the files it names.
+fn digest(table: &Table, inputs: &Inputs<'_>, lowered: &Lowered) -> String {
+    let mut text = String::new();
+    for entry in &table.entries {
+        if !["schema", "name", "seed", "sweep"].contains(&entry.key.as_str()) {
+            text.push_str(&entry.key);
+            text.push('=');
+            canonical(&entry.node.value, &mut text);
+            text.push('\n');
+        }
+    }
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    let mut hasher = blake3::Hasher::new();
+    for line in lines {
+        hasher.update(line.as_bytes());
+        hasher.update(b"\n");
+    }
+    hasher.update(format!("{:?}", lowered.profile).as_bytes());
+    let mut named = Vec::new();
+    file_names(&Value::Table(table.clone()), &mut named);
+    for path in named {
+        if let Ok(bytes) = inputs.read_known(&inputs.resolve(&path)) {
+            hasher.update(blake3::hash(&bytes).as_bytes());
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// A value in a form that does not depend on the order of keys or on layout.
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Table(table) => {
+            let mut entries: Vec<&Entry> = table.entries.iter().collect();
+            entries.sort_by(|a, b| a.key.cmp(&b.key));
+            out.push('{');
+            for entry in entries {
+                out.push_str(&format!("{:?}:", entry.key));
+                canonical(&entry.node.value, out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for item in items {
+                canonical(&item.value, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        Value::String(s) => out.push_str(&format!("{s:?}")),
+        other => out.push_str(&other.text()),
+    }
+}
+
+/// All strings of a tree: those that name a file that was read count.
+fn file_names(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::String(s) => out.push(s.clone()),
+        Value::Array(items) => items.iter().for_each(|n| file_names(&n.value, out)),
+        Value::Table(table) => table.entries.iter().for_each(|e| file_names(&e.node.value, out)),
+        _ => {}
+    }
+}

@@ -1,0 +1,285 @@
+//! `[model]` and `[engine]`: a profile and vLLM's flags become an engine.
+
+use std::sync::Arc;
+
+use super::Inputs;
+use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::profile::{GpuProfile, host_terms};
+use crate::config::reader::{Fields, Problem, nearest};
+use crate::config::registry::Kind;
+use crate::config::tree::Value;
+use crate::engine::{
+    EngineConfig, EngineMode, SchedulerConfig, SchedulerRules, SchedulingPolicy, StepCoefficients,
+    StepModel,
+};
+use crate::units::SimDuration;
+
+/// Minor releases of vLLM 0.x that may be named.
+const VLLM_MINORS: std::ops::RangeInclusive<u32> = 11..=33;
+/// The release whose defaults apply when none is named.
+const DEFAULT_MINOR: u32 = 33;
+
+/// Reads `[model]`; `None` if there is no usable profile.
+pub(super) fn model(root: &Fields<'_>, inputs: &Inputs<'_>) -> Option<GpuProfile> {
+    let table = root.key("model", "The model and the GPU it runs on").table_or_empty();
+    let doc = "GPU profile: a built-in name (`hpasim profile list`) or the path of a file";
+    let name = table.key("profile", doc).required().string()?;
+    let span = table.span_of("profile");
+    if name.contains(['/', '\\']) || name.ends_with(".toml") {
+        let path = inputs.resolve(name);
+        let text = match inputs.read_text(&path) {
+            Ok(text) => text,
+            Err(reason) => {
+                root.report(
+                    Diagnostic::error(Code::Unreadable, format!("cannot read profile `{path}`"))
+                        .at(&span, reason),
+                );
+                return None;
+            }
+        };
+        return inputs.profile(&path, &text, root);
+    }
+    if let Some(text) = GpuProfile::builtin_text(name) {
+        return inputs.profile(&format!("models/{name}.toml"), text, root);
+    }
+    let names: Vec<&str> = GpuProfile::builtin_names().collect();
+    let label = match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "not built in, and not a path".to_owned(),
+    };
+    root.report(
+        Diagnostic::error(Code::UnknownProfile, format!("there is no profile `{name}`"))
+            .at(&span, label)
+            .help("`hpasim profile list` shows all profiles; a path names a file of your own"),
+    );
+    None
+}
+
+/// `0.N` or `0.N.P`, as the minor release N.
+fn vllm_minor(table: &Fields<'_>) -> u32 {
+    let doc = "vLLM release: selects defaults and scheduler rules; 0.11 to 0.33";
+    table
+        .key("vllm_version", doc)
+        .parse(Kind::Text, Some(format!("\"0.{DEFAULT_MINOR}\"")), |node| {
+            let Value::String(text) = &node.value else {
+                let title = "must be a string, as in \"0.33\"";
+                return Err(Problem::new(
+                    Code::Type,
+                    title,
+                    format!("this is {}", node.value.kind()),
+                ));
+            };
+            let mut parts = text.trim_start_matches('v').split('.');
+            let minor = match (parts.next(), parts.next().and_then(|m| m.parse().ok())) {
+                (Some("0"), Some(minor)) if VLLM_MINORS.contains(&minor) => Some(minor),
+                _ => None,
+            };
+            minor.ok_or_else(|| {
+                let title = "must be a release from 0.11 to 0.33";
+                Problem::new(Code::Version, title, "not modelled").help(
+                    "older engines schedule differently; the nearest modelled one is \"0.11\"",
+                )
+            })
+        })
+        .unwrap_or(DEFAULT_MINOR)
+}
+
+/// Reads `[engine]`: the minor release of vLLM, and the engine, which is `None` if there is no profile or an
+/// error was reported.
+pub(super) fn engine(
+    root: &Fields<'_>,
+    profile: Option<&GpuProfile>,
+) -> (u32, Option<EngineConfig>) {
+    let table = root.key("engine", "vLLM's own flags; absent = its default").table_or_empty();
+    let minor = vllm_minor(&table);
+    (minor, engine_of(root, &table, profile, minor))
+}
+
+fn engine_of(
+    root: &Fields<'_>,
+    table: &Fields<'_>,
+    profile: Option<&GpuProfile>,
+    minor: u32,
+) -> Option<EngineConfig> {
+    let before = root.context().errors();
+    let modern = minor >= 22;
+    // Source: vllm 0.11.0 and 0.33.0, engine/arg_utils.py: GPUs of at least 70 GiB whose name has no "a100".
+    let large = profile.is_some_and(|p| {
+        p.gpu.memory_bytes >= 70 << 30 && !p.gpu.title.to_lowercase().contains("a100")
+    });
+    let tensor_parallel_size =
+        table.key("tensor_parallel_size", "Must be the profile's").u32(1..=64);
+    if let (Some(given), Some(profile)) = (tensor_parallel_size, profile)
+        && given != profile.tensor_parallel_size
+    {
+        let made_for = profile.tensor_parallel_size;
+        root.report(
+            Diagnostic::error(
+                Code::Conflict,
+                format!("profile `{}` is for tensor_parallel_size {made_for}", profile.name),
+            )
+            .at(&table.span_of("tensor_parallel_size"), "another value here")
+            .help(
+                "profiles for several GPUs end in `-tp2`, `-tp4`; `hpasim profile list` shows all",
+            ),
+        );
+    }
+    let max_num_seqs = table
+        .key("max_num_seqs", "Most requests in the running batch. Source: vLLM 0.33.0 arg_utils.py")
+        .shown("256; 1024 on GPUs of at least 70 GiB other than A100")
+        .u32_or(1..=65_536, if large { 1024 } else { 256 });
+    let max_num_batched_tokens = table
+        .key("max_num_batched_tokens", "Token budget of a step. Source: vLLM 0.33.0 arg_utils.py")
+        .shown("2048; 8192 on GPUs of at least 70 GiB other than A100")
+        .u32_or(1..=131_072, if large { 8192 } else { 2048 });
+    let max_model_len = table
+        .key(
+            "max_model_len",
+            "Longest prompt plus output [tokens]. Source: vLLM, the model's config",
+        )
+        .shown("the model's max_position_embeddings")
+        .u32_or(1..=1 << 24, profile.map_or(8192, |p| p.model.max_position_embeddings));
+    let gpu_memory_utilization = table
+        .key(
+            "gpu_memory_utilization",
+            "Share of GPU memory. Source: vLLM 0.11.0 and 0.33.0 arg_utils.py",
+        )
+        .shown("0.92; 0.9 before 0.33")
+        .number_or(0.05..=1.0, if minor >= 33 { 0.92 } else { 0.9 });
+    let block_size =
+        table.key("block_size", "Tokens per KV block. Source: vLLM on CUDA").u32_or(1..=1024, 16);
+    let kv_tokens =
+        profile.map_or(0, |p| p.kv_tokens(gpu_memory_utilization, max_num_batched_tokens));
+    let by_rule = u32::try_from(kv_tokens / u64::from(block_size)).unwrap_or(u32::MAX);
+    let num_gpu_blocks = table
+        .key("num_gpu_blocks", "Size of the KV pool [blocks], as the server's log shows it")
+        .shown("from the profile, `gpu_memory_utilization` and `max_num_batched_tokens`")
+        .u32_or(2..=1 << 30, by_rule);
+    let scheduler = SchedulerConfig {
+        rules: if modern { SchedulerRules::V0_33 } else { SchedulerRules::V0_11 },
+        max_num_seqs,
+        max_num_batched_tokens,
+        num_gpu_blocks,
+        block_size,
+        max_model_len,
+        enable_prefix_caching: table
+            .key("enable_prefix_caching", "Find full blocks again by content. Source: vLLM V1")
+            .boolean_or(true),
+        enable_chunked_prefill: table
+            .key("enable_chunked_prefill", "Compute a prompt in several steps. Source: vLLM V1")
+            .boolean_or(true),
+        policy: table.key("scheduling_policy", "Order of admission. Source: vLLM").choice_or(
+            &[("fcfs", SchedulingPolicy::Fcfs), ("priority", SchedulingPolicy::Priority)],
+            SchedulingPolicy::Fcfs,
+        ),
+        async_scheduling: table
+            .key("async_scheduling", "Schedule a step while the last one runs. Source: vLLM 0.33.0")
+            .shown("true; false before 0.14")
+            .boolean_or(minor >= 14),
+        long_prefill_token_threshold: table
+            .key(
+                "long_prefill_token_threshold",
+                "Longest chunk while others wait [tokens]; 0 = off",
+            )
+            .u32_or(0..=1 << 24, 0),
+        long_prefill_token_threshold_adaptive: false,
+        scheduler_reserve_full_isl: table
+            .key(
+                "scheduler_reserve_full_isl",
+                "Admit a prompt only if all of it fits. Source: 0.33.0",
+            )
+            .shown("true; false before 0.22")
+            .boolean_or(modern),
+        watermark: table
+            .key("watermark", "Share of the pool that admissions leave free. Source: vLLM 0.33.0")
+            .number_or(0.0..=0.99, 0.0),
+        prefill_schedule_interval: 1,
+        max_num_active_seqs: None,
+    };
+    // ASSUMPTION(A43): 12 ms before the engine sees a request: 15.6 ms learned by BLIS, 4 ms measured on
+    // localhost with token-id prompts, 10 to 20 ms implied by two published runs.
+    let ingest = table
+        .key("ingest", "Front-end time before the engine sees a request. Estimate: 12 ms")
+        .duration_or(SimDuration::ZERO..=SimDuration::from_secs(10), SimDuration::from_millis(12));
+    let profile = profile?;
+    if !matches!(minor, 11 | 33) && table.has("vllm_version") {
+        let (rules, other) = if modern { ("0.33.0", "0.11.0") } else { ("0.11.0", "0.33.0") };
+        root.report(
+            Diagnostic::warning(
+                Code::Suspicious,
+                format!("scheduling of vLLM 0.{minor} is taken to be that of {rules}"),
+            )
+            .at(&table.span_of("vllm_version"), "")
+            .help(format!("only {rules} and {other} were compared with the real scheduler")),
+        );
+    }
+    check_scheduler(table, profile, &scheduler, kv_tokens);
+    let (cpu_step_ms, cpu_seq_ms) = host_terms(minor);
+    let coefficients = StepCoefficients { cpu_step_ms, cpu_seq_ms, ..profile.coefficients.clone() };
+    let step_model = match StepModel::new(&coefficients, max_num_batched_tokens) {
+        Ok(model) => Arc::new(model),
+        Err(error) => {
+            root.report(
+                Diagnostic::error(Code::Range, format!("profile `{}`: {error}", profile.name))
+                    .at(table.span(), "the step model cannot be used"),
+            );
+            return None;
+        }
+    };
+    (root.context().errors() == before).then_some(EngineConfig {
+        scheduler,
+        step_model,
+        ingest,
+        mode: EngineMode::Fast,
+    })
+}
+
+/// What vLLM would refuse at start-up, in its own order of thought.
+fn check_scheduler(
+    table: &Fields<'_>,
+    profile: &GpuProfile,
+    scheduler: &SchedulerConfig,
+    kv_tokens: u64,
+) {
+    if kv_tokens == 0 && !table.has("num_gpu_blocks") {
+        let gb = profile.model.weight_bytes(profile.weights) as f64 / 1e9;
+        table.report(
+            Diagnostic::error(
+                Code::DoesNotFit,
+                format!("`{}` does not fit: no memory is left for the KV cache", profile.name),
+            )
+            .at(&table.span_of("gpu_memory_utilization"), format!("{gb:.1} GB of weights"))
+            .help("use a profile with more GPUs (`-tp2`) or fp8 weights"),
+        );
+        return;
+    }
+    if scheduler.max_num_batched_tokens < scheduler.max_num_seqs {
+        // Source: vllm config/scheduler.py.
+        table.report(
+            Diagnostic::error(
+                Code::Conflict,
+                "`max_num_batched_tokens` must be at least `max_num_seqs`",
+            )
+            .at(
+                &table.span_of("max_num_batched_tokens"),
+                format!("{} against {}", scheduler.max_num_batched_tokens, scheduler.max_num_seqs),
+            ),
+        );
+    }
+    for error in scheduler.validate() {
+        let mut diagnostic = Diagnostic::error(
+            if error.field == "max_model_len" { Code::DoesNotFit } else { Code::Conflict },
+            format!("`engine.{}`: vLLM would not start", error.field),
+        )
+        .at(&table.span_of(error.field), error.message);
+        if error.field == "max_model_len" {
+            let fits = u64::from(scheduler.num_gpu_blocks.saturating_sub(1))
+                * u64::from(scheduler.block_size);
+            diagnostic = diagnostic.help(format!(
+                "set `engine.max_model_len` to at most {fits}, the KV cache of `{}`",
+                profile.name
+            ));
+        }
+        table.report(diagnostic);
+    }
+}

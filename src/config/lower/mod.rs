@@ -1,0 +1,211 @@
+//! From a tree to a scenario: every key of an experiment file except `[sweep]`.
+
+mod cluster;
+mod engine;
+mod hpa;
+mod inputs;
+mod lengths;
+mod pipeline;
+pub(super) mod sweep;
+mod workload;
+
+pub(super) use inputs::Inputs;
+
+use std::sync::Arc;
+
+use super::diagnostic::{Code, Diagnostic};
+use super::profile::GpuProfile;
+use super::reader::Fields;
+use crate::manifest::HpaManifest;
+use crate::sim::{Autoscaler, Scenario, Slo};
+use crate::units::{SimDuration, SimTime};
+
+/// Version of the file format.
+pub(super) const SCHEMA: u32 = 1;
+
+/// What a file says besides the sweep.
+pub(super) struct Lowered {
+    /// One case.
+    pub(super) scenario: Scenario,
+    /// The GPU profile.
+    pub(super) profile: GpuProfile,
+    /// The HPA object, if there is one.
+    pub(super) manifest: Option<HpaManifest>,
+    /// Which price is used, in words.
+    pub(super) price_note: String,
+}
+
+/// Keys that name and seed an experiment but do not change a case.
+pub(super) struct Header {
+    /// `name`.
+    pub(super) name: String,
+    /// `seed`.
+    pub(super) seed: u64,
+}
+
+/// Reads `schema`, `name` and `seed`. `stem` is the file's name without extension.
+pub(super) fn header(root: &Fields<'_>, stem: &str) -> Header {
+    let schema =
+        root.key("schema", "Version of the file format; 1").required().integer(i64::MIN..=i64::MAX);
+    if let Some(other) = schema.filter(|s| *s != i64::from(SCHEMA)) {
+        root.report(
+            Diagnostic::error(Code::Schema, format!("schema {other} is not supported"))
+                .at(&root.span_of("schema"), format!("this version reads schema {SCHEMA}")),
+        );
+    }
+    let name = root
+        .key("name", "Names the output directory and the exported object")
+        .shown("the file's name")
+        .string()
+        .unwrap_or(stem)
+        .to_owned();
+    let valid = !name.is_empty()
+        && !name.starts_with(['.', '-'])
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if !valid && root.has("name") {
+        root.report(
+            Diagnostic::error(Code::Range, "`name` must be letters, digits, `-`, `_` or `.`")
+                .at(&root.span_of("name"), "names a directory"),
+        );
+    }
+    let seed = root.key("seed", "Seed of all random streams").integer_or(0..=i64::MAX, 1) as u64;
+    Header { name, seed }
+}
+
+/// Reads everything but the sweep. `None` if an error was reported.
+pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Option<Lowered> {
+    let before = root.context().errors();
+    let ninety_days = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
+    let second = SimDuration::from_secs(1);
+    let duration = root
+        .key("duration", "Length of the run, at most 90 days")
+        .shown("the length of the trace")
+        .duration(second..=ninety_days);
+    let warmup = root
+        .key("warmup", "Left out of all statistics")
+        .duration_or(SimDuration::ZERO..=ninety_days, SimDuration::ZERO);
+    let timeline_interval = root
+        .key("timeline_interval", "Distance of the rows of timeline.csv")
+        .duration_or(second..=ninety_days, SimDuration::from_secs(15));
+    let profile = engine::model(root, inputs);
+    let (vllm_minor, engine) = engine::engine(root, profile.as_ref());
+    let max_model_len = engine.as_ref().map_or(u32::MAX, |e| e.scheduler.max_model_len);
+    let workload = workload::workload(root, inputs, max_model_len);
+    let cluster = cluster::cluster(root, profile.as_ref(), vllm_minor, inputs.constants());
+    let pipeline = pipeline::pipeline(root);
+    let (controller, schedule) = pipeline::controller(root, cluster.kube_minor);
+    let autoscaler = hpa::autoscaler(root, inputs, controller, schedule, name);
+    let slo = slo(root);
+    let (node_usd_per_hour, price_note) = cost(root, &cluster);
+    let duration = length_of_run(root, duration, workload.as_ref(), warmup);
+    if root.context().errors() > before {
+        return None;
+    }
+    let autoscaler = autoscaler?;
+    warn_about_limits(root, &autoscaler.autoscaler, &cluster);
+    let scenario = Scenario {
+        engine: Arc::new(engine?),
+        cluster: cluster.cluster,
+        pipeline,
+        gateway: cluster.gateway,
+        autoscaler: autoscaler.autoscaler,
+        workload: workload?,
+        slo,
+        node_usd_per_hour,
+        duration: duration?,
+        warmup,
+        timeline_interval,
+    };
+    Some(Lowered { scenario, profile: profile?, manifest: autoscaler.manifest, price_note })
+}
+
+fn slo(root: &Fields<'_>) -> Slo {
+    let t = root.key("slo", "What a request must meet; both limits count").table_or_empty();
+    let limit = SimDuration::from_millis(1)..=SimDuration::from_secs(86_400);
+    Slo {
+        ttft: t
+            .key("ttft", "Longest time to first token")
+            .duration_or(limit.clone(), SimDuration::from_secs(2)),
+        tpot: t
+            .key("tpot", "Longest mean gap after the first token")
+            .duration_or(limit, SimDuration::from_millis(100)),
+        attainment: t
+            .key("attainment", "Share of requests that must meet both")
+            .number_or(0.01..=1.0, 0.99),
+    }
+}
+
+fn cost(root: &Fields<'_>, cluster: &cluster::Lowered) -> (f64, String) {
+    let t = root.key("cost", "Prices").table_or_empty();
+    let given = t
+        .key("node_usd_per_hour", "Price of one node [USD/h]")
+        .shown("the machine type's price in the profile, with its date")
+        .number(0.0..=1e6);
+    let machine = &cluster.cluster.pools[0].machine_type;
+    match (given, &cluster.price) {
+        (Some(price), _) => (price, format!("{price} USD/h per {machine}, from the experiment")),
+        (None, Some((price, basis))) => (*price, format!("{price} USD/h per {machine}, {basis}")),
+        (None, None) => {
+            root.report(
+                Diagnostic::error(
+                    Code::MissingKey,
+                    format!("the price of `{machine}` is not known"),
+                )
+                .at(t.span(), "")
+                .help("set `cost.node_usd_per_hour`"),
+            );
+            (0.0, String::new())
+        }
+    }
+}
+
+fn length_of_run(
+    root: &Fields<'_>,
+    duration: Option<SimDuration>,
+    workload: Option<&crate::workload::WorkloadSpec>,
+    warmup: SimDuration,
+) -> Option<SimDuration> {
+    let natural = workload.and_then(crate::workload::WorkloadSpec::natural_duration);
+    let limit = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
+    let length = duration.or(natural.map(|n| n.min(limit)));
+    let Some(length) = length else {
+        if workload.is_some() && !root.has("duration") {
+            root.report(
+                Diagnostic::error(Code::MissingKey, "`duration` is missing")
+                    .at(root.span(), "")
+                    .help(
+                        "this workload has no end of its own; set for example `duration = \"24h\"`",
+                    ),
+            );
+        }
+        return None;
+    };
+    if warmup >= length {
+        root.report(
+            Diagnostic::error(Code::Conflict, "`warmup` leaves nothing of the run")
+                .at(&root.span_of("warmup"), "")
+                .help(format!("the run lasts {}", super::duration::text(length))),
+        );
+    }
+    Some(length)
+}
+
+/// Limits that cannot both be reached.
+fn warn_about_limits(root: &Fields<'_>, autoscaler: &Autoscaler, cluster: &cluster::Lowered) {
+    let Autoscaler::Hpa(setup) = autoscaler else { return };
+    let pool = &cluster.cluster.pools[0];
+    let room = u64::from(pool.max_nodes) * u64::from(pool.replicas_per_node);
+    let wanted = u64::try_from(setup.spec.max_replicas).unwrap_or(0);
+    if wanted > room {
+        root.report(
+            Diagnostic::warning(
+                Code::Suspicious,
+                format!("{wanted} replicas do not fit on {} nodes", pool.max_nodes),
+            )
+            .at(&root.span_at("cluster.max_nodes"), format!("room for {room}"))
+            .help(
+                "pods beyond that stay Pending; raise `cluster.max_nodes` or lower `max_replicas`",
+            ),
+        );
+    }
+}

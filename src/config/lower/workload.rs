@@ -1,0 +1,533 @@
+//! `[workload]`: one source of requests, or several overlapping `[[workload.stream]]` tables.
+
+use super::Inputs;
+use super::lengths::{lengths, numbers};
+use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::reader::{Fields, Problem, duration_of, nearest, number_of};
+use crate::config::registry::Kind;
+use crate::config::tree::{Node, Value};
+use crate::units::SimDuration;
+use crate::workload::{
+    Arrivals, Clients, ClosedLoop, Diurnal, Generated, Interpolation, LengthModel, LogNoise, Mmpp,
+    MmppState, OverLength, Overlay, ParamError, RateCurve, RateModel, Renewal, StreamSpec,
+    Transform, Wait, WorkloadSpec, presets,
+};
+
+/// Longest duration of anything in a workload.
+fn any_span() -> std::ops::RangeInclusive<SimDuration> {
+    SimDuration::ZERO..=SimDuration::from_secs(90 * 86_400)
+}
+fn positive_span() -> std::ops::RangeInclusive<SimDuration> {
+    SimDuration::from_millis(1)..=SimDuration::from_secs(90 * 86_400)
+}
+const RATE: std::ops::RangeInclusive<f64> = 0.0..=1e6;
+const FACTOR: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+
+const SOURCES: [&str; 8] =
+    ["trace", "constant", "poisson", "gamma", "weibull", "mmpp", "rate_curve", "closed_loop"];
+
+/// Reports what a constructor of `workload` refused, at the key it names.
+pub(super) fn report_param(table: &Fields<'_>, error: &ParamError) {
+    let span = table.span_at(&error.field);
+    let title = format!("`{}` {}", table.path_of(&error.field), error.message);
+    table.report(Diagnostic::error(Code::Range, title).at(&span, ""));
+}
+
+/// Reads `[workload]`; `max_model_len` bounds replayed requests.
+pub(super) fn workload(
+    root: &Fields<'_>,
+    inputs: &Inputs<'_>,
+    max_model_len: u32,
+) -> Option<WorkloadSpec> {
+    let table = root.key("workload", "Where requests come from").required().table_or_empty();
+    let clients = Clients {
+        client_timeout: table
+            .key("client_timeout", "A client gives up this long after it sent its request")
+            .duration(positive_span()),
+        max_connections: table
+            .key(
+                "max_connections",
+                "At most this many requests in flight; others wait at the client",
+            )
+            .u32(1..=1 << 24),
+        retries: table.key("retries", "Attempts after the first one").u32_or(0..=100, 0),
+    };
+    let mut streams = Vec::new();
+    let mut complete = true;
+    let own = sources(&table, inputs, max_model_len);
+    let tables = table.key("stream", "Overlapping streams, each with one source").tables();
+    let has_streams = table.has("stream");
+    for t in &tables {
+        let arrivals = sources(t, inputs, max_model_len);
+        let class = t.key("class", "Name of the traffic class").string_or("");
+        let start =
+            t.key("start", "When the stream starts").duration_or(any_span(), SimDuration::ZERO);
+        let duration =
+            t.key("duration", "When it ends, counted from its start").duration(positive_span());
+        match one(t, arrivals) {
+            Some(arrivals) => streams.push(StreamSpec { class, arrivals, start, duration }),
+            None => complete = false,
+        }
+    }
+    if !own.is_empty() || !has_streams {
+        match (root.has("workload") || root.context().is_describing(), one(&table, own)) {
+            (_, Some(arrivals)) => streams.insert(0, StreamSpec::new(arrivals)),
+            _ => complete = false,
+        }
+    }
+    if !complete || root.context().is_describing() {
+        return None;
+    }
+    WorkloadSpec::new(streams, clients).map_err(|e| report_param(&table, &e)).ok()
+}
+
+/// A source's name and, if it is valid, its arrivals.
+type Found = Vec<(&'static str, Option<Arrivals>)>;
+
+fn one(table: &Fields<'_>, found: Found) -> Option<Arrivals> {
+    let help =
+        format!("one of {}", SOURCES.map(|s| format!("`[{}]`", table.path_of(s))).join(", "));
+    let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+    match names.as_slice() {
+        [] => {
+            if table.path() != "workload" || table.span() != &table.span_of("workload") {
+                // The table exists but has no source; a missing `[workload]` is reported on its own.
+            }
+            table.report(
+                Diagnostic::error(Code::MissingKey, format!("`{}` has no source", table.path()))
+                    .at(table.span(), "")
+                    .help(help),
+            );
+            None
+        }
+        [_] => found.into_iter().next().and_then(|(_, arrivals)| arrivals),
+        [first, second, ..] => {
+            table.report(
+                Diagnostic::error(Code::Conflict, "a workload has one source")
+                    .at(&table.key_span(second), "this is a second one")
+                    .and_at(&table.key_span(first), "the first")
+                    .help("overlap several sources with `[[workload.stream]]` tables"),
+            );
+            None
+        }
+    }
+}
+
+/// All sources of a table, in the order of [`SOURCES`].
+fn sources(table: &Fields<'_>, inputs: &Inputs<'_>, max_model_len: u32) -> Found {
+    let mut found = Found::new();
+    if let Some(t) = table.key("trace", "Replays a recorded trace").table() {
+        found.push(("trace", replay(&t, inputs, max_model_len)));
+    }
+    if let Some(t) = table.key("constant", "Equal gaps").table() {
+        let rate = constant_rate(&t);
+        found.push(("constant", generated(&t, inputs, rate, Some(Renewal::Deterministic))));
+    }
+    if let Some(t) = table.key("poisson", "Exponential gaps").table() {
+        let rate = constant_rate(&t);
+        found.push(("poisson", generated(&t, inputs, rate, Some(Renewal::Exponential))));
+    }
+    if let Some(t) = table.key("gamma", "Gamma gaps: burstier than Poisson for cv above 1").table()
+    {
+        let rate = constant_rate(&t);
+        let renewal = gamma(&t);
+        found.push(("gamma", generated(&t, inputs, rate, renewal)));
+    }
+    if let Some(t) = table.key("weibull", "Weibull gaps").table() {
+        let rate = constant_rate(&t);
+        let shape = t.key("shape", "Shape; 1 is exponential").required().number(0.01..=100.0);
+        let renewal = shape.map(|shape| Renewal::Weibull { shape });
+        found.push(("weibull", generated(&t, inputs, rate, renewal)));
+    }
+    if let Some(t) = table.key("mmpp", "A rate that jumps between states").table() {
+        let rate = mmpp(&t);
+        found.push(("mmpp", generated(&t, inputs, rate, Some(Renewal::Exponential))));
+    }
+    if let Some(t) = table.key("rate_curve", "A rate over time").table() {
+        found.push(("rate_curve", rate_curve(&t, inputs)));
+    }
+    if let Some(t) = table.key("closed_loop", "Users who wait for their answer").table() {
+        found.push(("closed_loop", closed_loop(&t, inputs)));
+    }
+    if table.context().is_describing() { Found::new() } else { found }
+}
+
+fn replay(t: &Fields<'_>, inputs: &Inputs<'_>, max_model_len: u32) -> Option<Arrivals> {
+    let before = t.context().errors();
+    let path =
+        t.key("path", "Trace file: arrival_s,prompt_tokens,output_tokens").required().string();
+    let recorded = path.and_then(|path| inputs.trace(path, &t.span_of("path"), t));
+    let from = t.key("from", "Keep arrivals from here on; becomes time zero").duration(any_span());
+    let to = t.key("to", "Keep arrivals before").duration(positive_span());
+    if let (Some(a), Some(b)) = (from.or(Some(SimDuration::ZERO)), to)
+        && a >= b
+    {
+        t.report(
+            Diagnostic::error(Code::Conflict, "`from` is not before `to`")
+                .at(&t.span_of("to"), "")
+                .and_at(&t.span_of("from"), ""),
+        );
+    }
+    let over = t
+        .key("over_length", "What becomes of requests longer than `engine.max_model_len`")
+        .choice_or(
+            &[
+                ("drop", OverLength::Drop),
+                ("clip_input", OverLength::ClipInput),
+                ("clip_output", OverLength::ClipOutput),
+            ],
+            OverLength::Drop,
+        );
+    let jitter = t
+        .key("jitter", "Copies of `rate_scale` above 1 move by up to this instead of being rotated")
+        .duration(any_span());
+    let window = match (from, to) {
+        (None, None) => None,
+        (from, to) => Some((from.unwrap_or_default(), to.unwrap_or(SimDuration::MAX))),
+    };
+    let transform = Transform {
+        window,
+        max_model_len: Some((max_model_len, over)),
+        dequantize: t
+            .key("dequantize", "Spread the rows of one time stamp up to the next")
+            .boolean_or(false),
+        time_stretch: t
+            .key("time_stretch", "Multiplies all times: 2 = half the rate, bursts twice as long")
+            .number_or(FACTOR, 1.0),
+        rate_scale: t
+            .key("rate_scale", "Multiplies the load: below 1 drops rows, above 1 overlays copies")
+            .number_or(FACTOR, 1.0),
+        overlay: jitter.map_or(Overlay::Rotate, Overlay::Jitter),
+        repeat: t.key("repeat", "Plays the trace this many times").u32_or(1..=10_000, 1),
+        truncate: None,
+    };
+    let recorded = recorded?;
+    (t.context().errors() == before).then_some(Arrivals::Replay(recorded, transform))
+}
+
+fn constant_rate(t: &Fields<'_>) -> Option<RateModel> {
+    let rate = t.key("rate_rps", "Mean rate [requests/s]").required().number(RATE)?;
+    if rate <= 0.0 {
+        report_param(t, &ParamError::new("rate_rps", "must be above 0"));
+        return None;
+    }
+    Some(RateModel::Constant(rate))
+}
+
+fn gamma(t: &Fields<'_>) -> Option<Renewal> {
+    let cv = t.key("cv", "Coefficient of variation of the gaps; 1 is Poisson").number(0.01..=100.0);
+    let burstiness = t
+        .key("burstiness", "vLLM's --burstiness: the shape, 1/cv^2; small is bursty")
+        .number(0.0001..=10_000.0);
+    match (cv, burstiness) {
+        (Some(cv), None) => Renewal::gamma_cv(cv).map_err(|e| report_param(t, &e)).ok(),
+        (None, Some(shape)) => Some(Renewal::Gamma { shape }),
+        _ => {
+            t.report(
+                Diagnostic::error(Code::MissingKey, "gamma needs either `cv` or `burstiness`")
+                    .at(t.span(), ""),
+            );
+            None
+        }
+    }
+}
+
+fn mmpp(t: &Fields<'_>) -> Option<RateModel> {
+    let states: Vec<MmppState> = t
+        .key("states", "States: `{ rate_rps, sojourn }`")
+        .required()
+        .tables()
+        .iter()
+        .map(|s| MmppState {
+            rate_rps: s
+                .key("rate_rps", "Rate while in this state [requests/s]")
+                .required()
+                .number(RATE)
+                .unwrap_or(1.0),
+            mean_sojourn_s: s
+                .key("sojourn", "Mean stay in this state")
+                .required()
+                .duration(positive_span())
+                .map_or(1.0, SimDuration::as_secs_f64),
+        })
+        .collect();
+    let jumps = t
+        .key("jumps", "Row i: where the process goes when state i ends; two states alternate")
+        .list()
+        .map(|rows| {
+            rows.iter()
+                .map(|row| match &row.value {
+                    Value::Array(items) => items
+                        .iter()
+                        .map(|n| number_of(n, &(0.0..=1.0)).unwrap_or(f64::NAN))
+                        .collect(),
+                    _ => vec![f64::NAN],
+                })
+                .collect::<Vec<Vec<f64>>>()
+        });
+    if t.context().is_describing() || !t.has("states") {
+        return None;
+    }
+    Mmpp::new(states, jumps).map_err(|e| report_param(t, &e)).map(RateModel::Mmpp).ok()
+}
+
+/// Lengths and the keys that every generated source has.
+fn generated(
+    t: &Fields<'_>,
+    inputs: &Inputs<'_>,
+    rate: Option<RateModel>,
+    renewal: Option<Renewal>,
+) -> Option<Arrivals> {
+    let lengths = lengths(t, inputs);
+    let base = match (rate, renewal) {
+        (Some(rate), Some(renewal)) => Some(Generated::new(rate, renewal)),
+        _ => None,
+    };
+    finish(t, base, lengths)
+}
+
+/// Applies the keys that every generated source has.
+fn finish(
+    t: &Fields<'_>,
+    base: Option<Generated>,
+    lengths: Option<LengthModel>,
+) -> Option<Arrivals> {
+    let (sd, tau, batch) = base.as_ref().map_or((0.0, 900.0, 1.0), |g| {
+        let noise = g.noise.unwrap_or(LogNoise { sd: 0.0, time_constant_s: 900.0 });
+        (noise.sd, noise.time_constant_s, g.batch_mean)
+    });
+    let sd = t
+        .key("noise_sd", "Standard deviation of AR(1) noise on the log rate; 0 = none")
+        .shown("0; by preset")
+        .number_or(0.0..=5.0, sd);
+    let tau = t
+        .key("noise_time_constant", "Time constant of that noise")
+        .duration_or(positive_span(), SimDuration::from_secs_f64(tau));
+    let batch_mean = t
+        .key("batch_mean", "Mean size of micro-batches, 1 ms apart; 1 = none")
+        .shown("1; by preset")
+        .number_or(1.0..=10_000.0, batch);
+    let rate_scale = t.key("rate_scale", "Multiplies the rate").number_or(FACTOR, 1.0);
+    let stretch = t
+        .key("modulation_stretch", "Multiplies sojourns, knots and time constants, not the rates")
+        .number_or(FACTOR, 1.0);
+    let generated = Generated {
+        noise: (sd > 0.0).then(|| LogNoise { sd, time_constant_s: tau.as_secs_f64() }),
+        batch_mean,
+        rate_scale,
+        modulation_stretch: stretch,
+        ..base?
+    };
+    if let Err(error) = generated.check() {
+        report_param(t, &error);
+        return None;
+    }
+    Some(Arrivals::Generated(generated, lengths?))
+}
+
+fn rate_curve(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
+    let preset = t.key("preset", "Rate, gaps and noise of a named workload").parse(
+        Kind::Choice(presets::ARRIVALS.map(str::to_owned).to_vec()),
+        None,
+        preset,
+    );
+    let points = t
+        .key("points", "`[[\"0s\", 4.8], [\"7m30s\", 4.7], ..]`: time and rate [requests/s]")
+        .parse(Kind::List, None, points);
+    let file = t.key("file", "CSV with columns `t_s,rate_rps`").string();
+    let weekday = t.has("weekday") || t.context().is_describing();
+    let diurnal = weekday.then(|| diurnal(t)).flatten();
+    let interpolation = t.key("interpolation", "What lies between two points").choice_or(
+        &[("linear", Interpolation::Linear), ("step", Interpolation::Step)],
+        Interpolation::Linear,
+    );
+    let period = t.key("period", "The curve repeats after this long").duration(positive_span());
+    let mean_rps = t
+        .key("mean_rps", "Mean rate over a whole week [requests/s]; diurnal curves")
+        .number(1e-9..=1e6);
+    let renewal = t.key("renewal", "Gaps in operational time").choice(&[
+        ("exponential", Renewal::Exponential),
+        ("deterministic", Renewal::Deterministic),
+    ]);
+    let gamma_shape = t
+        .key("gamma_shape", "Gamma gaps of this shape instead; below 1 is burstier than Poisson")
+        .number(0.0001..=10_000.0);
+    let renewal = gamma_shape.map(|shape| Renewal::Gamma { shape }).or(renewal);
+    let lengths = lengths(t, inputs);
+    let given: Vec<&str> =
+        ["preset", "points", "file", "weekday"].into_iter().filter(|name| t.has(name)).collect();
+    let curve = |points| {
+        RateCurve::new(points, interpolation, period.map(SimDuration::as_secs_f64))
+            .map(RateModel::Curve)
+            .map_err(|e| report_param(t, &e))
+            .ok()
+    };
+    let base = match given.as_slice() {
+        ["preset"] => preset,
+        ["points"] => points.and_then(curve).map(|rate| Generated::new(rate, Renewal::Exponential)),
+        ["file"] => file
+            .and_then(|path| inputs.rates(path, &t.span_of("file"), t))
+            .and_then(curve)
+            .map(|rate| Generated::new(rate, Renewal::Exponential)),
+        ["weekday"] => diurnal.map(|d| Generated::new(RateModel::Diurnal(d), Renewal::Exponential)),
+        _ => {
+            t.report(
+                Diagnostic::error(Code::Conflict, "a rate curve needs exactly one description")
+                    .at(t.span(), format!("this has {}", given.len()))
+                    .help("give `preset`, `points`, `file`, or `weekday` and `weekend`"),
+            );
+            None
+        }
+    };
+    let base = base.and_then(|mut base| {
+        if let Some(renewal) = renewal {
+            base.renewal = renewal;
+        }
+        match (mean_rps, base.rate) {
+            (Some(mean), RateModel::Diurnal(d)) => {
+                let scaled = d.with_mean_rps(mean).map_err(|e| report_param(t, &e)).ok()?;
+                base.rate = RateModel::Diurnal(scaled);
+            }
+            (Some(_), rate) => {
+                t.report(
+                    Diagnostic::error(Code::Conflict, "`mean_rps` is for diurnal curves")
+                        .at(&t.key_span("mean_rps"), "this curve has its own rates")
+                        .help("scale it with `rate_scale`"),
+                );
+                base.rate = rate;
+            }
+            (None, rate) => base.rate = rate,
+        }
+        Some(base)
+    });
+    finish(t, base, lengths)
+}
+
+fn preset(node: &Node) -> Result<Generated, Problem> {
+    let Value::String(name) = &node.value else {
+        let label = format!("this is {}", node.value.kind());
+        return Err(Problem::new(Code::Type, "must be the name of a preset", label));
+    };
+    presets::arrivals(name).map_err(|_| {
+        let label = nearest(name, presets::ARRIVALS)
+            .map_or_else(|| "no preset".to_owned(), |near| format!("did you mean `{near}`?"));
+        Problem::new(
+            Code::Choice,
+            format!("must be one of {}", presets::ARRIVALS.join(", ")),
+            label,
+        )
+    })
+}
+
+fn points(node: &Node) -> Result<Vec<(f64, f64)>, Problem> {
+    let wrong =
+        || Problem::new(Code::Type, "must be a list of `[\"time\", rate]`", "not a list of pairs");
+    let Value::Array(items) = &node.value else { return Err(wrong()) };
+    let mut out = Vec::with_capacity(items.len());
+    for item in items {
+        let Value::Array(pair) = &item.value else { return Err(wrong()) };
+        let [time, rate] = pair.as_slice() else { return Err(wrong()) };
+        let time = duration_of(time, &any_span())?.as_secs_f64();
+        out.push((time, number_of(rate, &RATE)?));
+    }
+    Ok(out)
+}
+
+/// Twenty-four multipliers for weekdays and for weekend days.
+fn diurnal(t: &Fields<'_>) -> Option<Diurnal> {
+    let weekday =
+        numbers(t, "weekday", "24 multipliers of the mean, one per hour, Monday to Friday");
+    let weekend = numbers(t, "weekend", "24 multipliers of the mean, one per hour, weekend");
+    let days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    let days: Vec<(&str, u32)> = days.into_iter().zip(0..).collect();
+    let start_day = t.key("start_weekday", "Day on which the workload starts").choice_or(&days, 0);
+    let start_hour =
+        t.key("start_hour", "Hour of the day at which it starts").number_or(0.0..=23.999, 0.0);
+    let hours = |name: &str, values: Option<Vec<f64>>| -> Option<[f64; 24]> {
+        let values = values?;
+        let count = values.len();
+        values
+            .try_into()
+            .map_err(|_| {
+                let message = format!("must have 24 values, not {count}");
+                report_param(t, &ParamError::new(name, message));
+            })
+            .ok()
+    };
+    let (weekday, weekend) = (hours("weekday", weekday)?, hours("weekend", weekend)?);
+    Diurnal::new(1.0, weekday, weekend, start_day, start_hour).map_err(|e| report_param(t, &e)).ok()
+}
+
+fn closed_loop(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
+    let before = t.context().errors();
+    let users = t.key("users", "Number of users").u32(1..=1 << 20);
+    let spawn_rate = t
+        .key("spawn_rate", "Users started per second until there are enough")
+        .number_or(1e-6..=1e6, 100.0);
+    let schedule: Vec<(f64, u32, f64)> = t
+        .key("schedule", "Numbers of users over time, instead of `users`")
+        .tables()
+        .iter()
+        .map(|s| {
+            (
+                s.key("at", "From when")
+                    .required()
+                    .duration(any_span())
+                    .map_or(0.0, SimDuration::as_secs_f64),
+                s.key("users", "Number of users").required().u32(0..=1 << 20).unwrap_or(0),
+                s.key("spawn_rate", "Users started or stopped per second")
+                    .number_or(1e-6..=1e6, 100.0),
+            )
+        })
+        .collect();
+    let seconds = |name, doc| t.key(name, doc).duration(any_span()).map(SimDuration::as_secs_f64);
+    let wait = seconds("wait", "Pause between an answer and the next request");
+    let wait_min = seconds("wait_min", "Shortest pause; with `wait_max`: uniform");
+    let wait_max = seconds("wait_max", "Longest pause");
+    let wait_mean = seconds("wait_mean", "Mean of an exponential pause");
+    let pacing = seconds("pacing", "Next request this long after the last one was sent");
+    let wait = match (wait, wait_min, wait_max, wait_mean, pacing) {
+        (None, None, None, None, None) => Some(Wait::Constant(0.0)),
+        (Some(s), None, None, None, None) => Some(Wait::Constant(s)),
+        (None, Some(a), Some(b), None, None) => Some(Wait::Between(a, b)),
+        (None, None, None, Some(s), None) => Some(Wait::Exponential(s)),
+        (None, None, None, None, Some(s)) => Some(Wait::Pacing(s)),
+        _ => {
+            t.report(
+                Diagnostic::error(Code::Conflict, "the pause of users is given in two ways")
+                    .at(t.span(), "")
+                    .help("give `wait`, `wait_min` and `wait_max`, `wait_mean`, or `pacing`"),
+            );
+            None
+        }
+    };
+    let lengths = lengths(t, inputs);
+    let users = match (users, t.has("schedule")) {
+        (Some(users), false) => vec![(0.0, users, spawn_rate)],
+        (None, true) => schedule,
+        (None, false) => {
+            t.report(
+                Diagnostic::error(Code::MissingKey, format!("`{}` is missing", t.path_of("users")))
+                    .at(t.span(), "")
+                    .help("give `users`, or `schedule` for numbers over time"),
+            );
+            return None;
+        }
+        (Some(_), true) => {
+            t.report(
+                Diagnostic::error(Code::Conflict, "give `users` or `schedule`, not both")
+                    .at(&t.key_span("schedule"), "")
+                    .and_at(&t.key_span("users"), ""),
+            );
+            return None;
+        }
+    };
+    let (wait, lengths) = (wait?, lengths?);
+    if t.context().errors() > before {
+        return None;
+    }
+    ClosedLoop::new(users, wait, lengths)
+        .map_err(|e| report_param(t, &e))
+        .map(Arrivals::ClosedLoop)
+        .ok()
+}

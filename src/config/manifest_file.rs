@@ -1,0 +1,133 @@
+//! HPA manifests with their faults at the lines they are about.
+
+use super::diagnostic::{Code, Diagnostic, Sources, Span};
+use crate::manifest::{self, HpaManifest};
+
+/// Reads the HPA objects of `text`. All errors are returned at once; warnings come with the objects.
+pub(crate) fn read(
+    sources: &mut Sources,
+    path: &str,
+    text: &str,
+) -> Result<(Vec<HpaManifest>, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let source = sources.add(path, text);
+    let at = |field: &str| Span { source, range: locate(text, field) };
+    match manifest::read(text) {
+        Ok(file) => {
+            let warnings = file.warnings.iter().map(|w| {
+                Diagnostic::warning(Code::Suspicious, format!("{}: {}", w.path, w.message))
+                    .at(&at(&w.path), "")
+            });
+            let warnings = warnings.collect();
+            Ok((file.hpas, warnings))
+        }
+        Err(errors) => Err(errors
+            .iter()
+            .map(|e| {
+                let title = if e.path.is_empty() {
+                    e.message.clone()
+                } else {
+                    format!("{}: {}", e.path, e.message)
+                };
+                Diagnostic::error(Code::Manifest, title).at(&at(&e.path), "")
+            })
+            .collect()),
+    }
+}
+
+/// The bytes of the line that `field` (as `spec.metrics[0].pods`) is on, as far as the path can be followed in
+/// block-style YAML; the first line if it cannot.
+pub(crate) fn locate(text: &str, field: &str) -> std::ops::Range<usize> {
+    let lines: Vec<(usize, &str)> = {
+        let mut start = 0;
+        text.split_inclusive('\n')
+            .map(|line| {
+                let at = start;
+                start += line.len();
+                (at, line.trim_end_matches(['\n', '\r']))
+            })
+            .collect()
+    };
+    let mut found: Option<usize> = None;
+    let mut next = 0;
+    let mut indent = -1_isize;
+    for segment in field.split('.') {
+        let (key, index) = match segment.split_once('[') {
+            Some((key, rest)) => (key, rest.trim_end_matches(']').parse::<usize>().ok()),
+            None => (segment, None),
+        };
+        let Some(at) = find_key(&lines, next, indent, key) else { break };
+        found = Some(at);
+        indent = indent_of(lines[at].1);
+        next = at + 1;
+        if let Some(index) = index {
+            // Items may be indented as deep as their key.
+            let items = lines.iter().enumerate().skip(next).take_while(|(_, (_, line))| {
+                line.trim().is_empty()
+                    || indent_of(line) > indent
+                    || (indent_of(line) == indent && line.trim_start().starts_with('-'))
+            });
+            let items: Vec<usize> = items
+                .filter(|(_, (_, l))| l.trim_start().starts_with("- "))
+                .map(|(i, _)| i)
+                .collect();
+            let Some(depth) = items.first().map(|&i| indent_of(lines[i].1)) else { break };
+            let mut own = items.into_iter().filter(|&i| indent_of(lines[i].1) == depth);
+            let Some(item) = own.nth(index) else { break };
+            found = Some(item);
+            indent = depth;
+            next = item;
+        }
+    }
+    let Some(line) = found else {
+        let first = text.lines().next().unwrap_or("");
+        return 0..first.len();
+    };
+    let (start, content) = lines[line];
+    let lead = content.len() - content.trim_start().len();
+    start + lead..start + content.trim_end().len()
+}
+
+fn indent_of(line: &str) -> isize {
+    (line.len() - line.trim_start_matches(' ').len()) as isize
+}
+
+/// The line of `key:` below an indentation of `indent`, from line `from` on.
+fn find_key(lines: &[(usize, &str)], from: usize, indent: isize, key: &str) -> Option<usize> {
+    for (number, (_, line)) in lines.iter().enumerate().skip(from) {
+        let trimmed = line.trim_start();
+        if trimmed.is_empty() || trimmed.starts_with('#') {
+            continue;
+        }
+        let bare = trimmed.strip_prefix("- ").map_or(trimmed, str::trim_start);
+        if number > from && indent_of(line) <= indent && !trimmed.starts_with("- ") {
+            return None;
+        }
+        let name = bare.split(':').next().unwrap_or("").trim_matches(['"', '\'']);
+        if name == key && bare.contains(':') {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "apiVersion: autoscaling/v2\nspec:\n  maxReplicas: 5\n  metrics:\n  - pods:\n      \
+        metric:\n        name: a\n    type: Pods\n  - type: Pods\n    pods:\n      metric:\n        \
+        name: b\n  minReplicas: 1\n";
+
+    #[test]
+    fn paths_are_found_in_block_yaml() {
+        let line = |field| &TEXT[locate(TEXT, field)];
+        assert_eq!(line("spec.maxReplicas"), "maxReplicas: 5");
+        assert_eq!(line("spec.metrics[0].pods.metric.name"), "name: a");
+        assert_eq!(line("spec.metrics[1].pods.metric.name"), "name: b");
+        assert_eq!(line("spec.minReplicas"), "minReplicas: 1");
+        assert_eq!(line("spec.metrics[1].type"), "- type: Pods");
+        assert_eq!(line("nowhere"), "apiVersion: autoscaling/v2");
+        assert_eq!(line("spec.metrics[7]"), "metrics:");
+        assert_eq!(locate("", "spec"), 0..0);
+    }
+}
