@@ -1,7 +1,7 @@
 //! Chooses a ready replica for a request.
 //!
 //! Every policy draws the same number of random words per request, whatever the fleet looks like.
-//! Sources: gke.md 7.1; Envoy documentation, load balancers (least request, power of two choices).
+//! Source: Envoy documentation, load balancers (least request, power of two choices).
 
 use crate::rng::{Generator, Seed, Stream};
 use crate::units::PodId;

@@ -1,6 +1,6 @@
 //! The cluster autoscaler: one loop every ten seconds.
 //!
-//! Source: gke.md 1.1; kubernetes/autoscaler, cluster-autoscaler: core/static_autoscaler.go (order of
+//! Source: kubernetes/autoscaler, cluster-autoscaler: core/static_autoscaler.go (order of
 //! a loop, the GPU wait, no scale-down while pods wait or are helped), clusterstate/clusterstate.go
 //! (requests, time-outs), utils/backoff/exponential_backoff.go.
 //!
@@ -286,7 +286,7 @@ impl Cluster {
     }
 
     /// When an idle node above its pool's minimum may be removed.
-    // Source: gke.md 1.1: max(idle + 600 s, last scale-up + 600 s), then the next loop.
+    // Source: core/scaledown/unneeded and static_autoscaler.go: both waits must be over at a loop.
     fn removal_due(&self, node: &Node) -> Option<SimTime> {
         let config = &self.config.autoscaler;
         let idle = node.idle_since.filter(|_| node.stage == NodeStage::Ready)?;

@@ -36,7 +36,9 @@ pub struct NodePool {
     pub gpus_per_node: u32,
     /// Pods that fit on one node (GPUs, CPU and memory all counted).
     pub replicas_per_node: u32,
-    /// The autoscaler never goes below; this many nodes exist at the start.
+    /// No node is removed while the pool has this many or fewer, those asked for included; this many
+    /// exist at the start. A node that is then given up is not replaced before a pod needs it (upstream's
+    /// default, `--enforce-node-group-min-size=false`).
     pub min_nodes: u32,
     /// The autoscaler never goes above.
     pub max_nodes: u32,

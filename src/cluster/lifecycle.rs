@@ -52,7 +52,7 @@ impl Cluster {
     }
 
     /// Binds Pending pods, oldest first, to nodes with room.
-    // Source: gke.md 1.3: the default scheduler spreads, optimize-utilization packs. The second or
+    // Source: kube-scheduler's LeastAllocated default spreads, GKE's optimize-utilization packs. The second or
     // less that scheduling takes is left out.
     pub(super) fn place_pending(&mut self, now: SimTime, out: &mut Vec<Effect>) {
         for i in 0..self.pods.len() {
@@ -272,7 +272,8 @@ impl Cluster {
     }
 
     /// Deletes a pod.
-    // Source: gke.md 7.2 and vllm.md 15.
+    // Source: Kubernetes documentation, pod lifecycle, termination: endpoint removal and preStop start
+    // together, SIGTERM follows, SIGKILL at the end of the grace period, counted from the deletion.
     pub(super) fn delete_pod(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
         assert!(!self.pods[i].is_deleting(), "law L8: {:?} deleted twice", self.pods[i].id);
         self.pods[i].deleted = Some(now);

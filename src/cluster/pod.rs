@@ -132,7 +132,8 @@ impl Pod {
     }
 
     /// When the readiness probe first passes if the server listens from `http_up` on.
-    // Source: gke.md 2.5: the first tick at or after max(container start + initial delay, HTTP up).
+    // Source: kubernetes pkg/kubelet/prober/worker.go: ticks run from the pod's admission, and those before
+    // the initial delay do nothing; a pod is Ready at the first tick that finds the server.
     pub(super) fn ready_at(&self, config: &ClusterConfig, http_up: SimTime) -> SimTime {
         let started = self.container_start.expect("law L8: a listening pod has a container");
         let tick = |probe: Probe, phase: SimDuration, not_before: SimTime| {

@@ -118,7 +118,7 @@ pub fn autoscaler_optimize_utilization() -> AutoscalerConfig {
 }
 
 /// From the request of a node to allocatable GPUs.
-// ASSUMPTION(A106): no table is published; built from the parts of gke.md 1.2 (VM and boot, driver,
+// ASSUMPTION(A106): no table is published; built from reports on the parts (VM and boot, driver install,
 // device plugin): low / median / high 90/180/330, 110/210/420, 150/300/720 s.
 pub fn provisioning(accelerator: Accelerator) -> Dist {
     match accelerator {
@@ -129,7 +129,7 @@ pub fn provisioning(accelerator: Accelerator) -> Dist {
 }
 
 /// Chance of a stock-out that a stress case may assume for one on-demand request; no public base.
-// ASSUMPTION(A107): gke.md 1.2, last row.
+// ASSUMPTION(A107): our guess.
 pub const fn stock_out_stress_probability(accelerator: Accelerator) -> f64 {
     match accelerator {
         Accelerator::L4 => 0.01,
@@ -224,7 +224,8 @@ pub fn image_streaming() -> ImagePull {
 }
 
 /// Rate of one replica alone \[bytes/s\], through the low (p05) and the median figure.
-// ASSUMPTION(A113): gke.md 2.3, read from the measured loads of gke.md 2.2.
+// ASSUMPTION(A113): between measured loads: ai-on-gke startup-latency.md (GCSFuse, pd-ssd),
+// dudeperf3ct/benchmark-vllm-startup (L4), run-ai/runai-model-streamer (streamer).
 pub const fn load_rate(accelerator: Accelerator, storage: Storage) -> Rate {
     let (p05, median) = match (storage, accelerator) {
         (Storage::Gcs, Accelerator::L4) => (100, 150),
@@ -273,7 +274,7 @@ pub fn attach(storage: Storage) -> Dist {
 }
 
 /// From loaded weights to a listening server.
-// ASSUMPTION(A116): gke.md 2.4, between published start-ups: L4 Mistral-7B on vLLM 0.18 (bootstrap
+// ASSUMPTION(A116): between published start-ups: L4 Mistral-7B on vLLM 0.18 (bootstrap
 // 45-53 s, compile 25-28 s, graphs 11 s), 8B on A10G with vLLM 0.5.5 (16-21 s), cached compile 59 s.
 pub fn engine_init(accelerator: Accelerator, start: EngineStart) -> Dist {
     match (start, accelerator) {
@@ -418,7 +419,7 @@ pub fn guide(accelerator: Accelerator, storage: Storage, model_bytes: u64) -> Cl
 }
 
 /// Weights of Gemma-2 9B in bf16 \[bytes\].
-// Source: gke.md 2.3 (18.5 GB).
+// Source: huggingface.co/google/gemma-2-9b-it, size of the safetensors files (18.5 GB).
 pub const GEMMA_2_9B_BYTES: u64 = 18_500 * MB;
 
 #[cfg(test)]
@@ -435,7 +436,7 @@ mod tests {
         }
     }
 
-    /// gke.md 1.3: one pod per L4 and A100 node, four per H100 node.
+    /// The guide's pools: one pod per L4 and A100 node, four per H100 node.
     #[test]
     fn pods_per_node_of_the_guide() {
         let per_node = |a| guide(a, Storage::Pd, 1).pools[0].replicas_per_node;

@@ -3,7 +3,7 @@
 //! Processor sharing in integer arithmetic: what is left of a read is counted in bytes x picoseconds
 //! per second, so that advancing by any sequence of steps gives the same remainder as one step.
 //!
-//! Source: gke.md 2.3, load-time model: `rate_i = min(own cap, volume_rate / k)`, k = present readers,
+//! Load-time model: `rate_i = min(own cap, volume_rate / k)`, k = present readers,
 //! re-divided whenever a read starts or ends.
 
 use crate::units::{NodeId, PS_PER_S, SimTime};
@@ -131,7 +131,7 @@ mod tests {
         ends
     }
 
-    /// gke.md 2.3: Gemma-2 9B, 18.5 GB at 450 MB/s alone is 41 s; four at once on a 515 MB/s disk
+    /// Gemma-2 9B, 18.5 GB at 450 MB/s alone is 41 s; four at once on a 515 MB/s disk
     /// get 128.75 MB/s each and take 144 s.
     #[test]
     fn four_readers_share_the_disk() {

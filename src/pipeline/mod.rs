@@ -4,7 +4,8 @@
 //! answers a query with the newest sample that shows, by the rules of its kind. Nothing else of a
 //! pod's state reaches the HPA (law L9): a gauge that changes between two scrapes changes no answer.
 //!
-//! Source: gke.md 3 (metrics path) and hpa.md 3.3 (truncation to milli).
+//! Sources: prometheus-engine and k8s-stackdriver custom-metrics-stackdriver-adapter (metrics path),
+//! prometheus-adapter (live queries, truncation).
 
 mod series;
 
@@ -158,7 +159,7 @@ impl Pipeline {
             let target = Target { pod, rng, new_series_delay, shows_from: None, series };
             self.targets.insert(at, target);
         }
-        // Source: gke.md 3.1: each target has a fixed phase in [0, interval).
+        // Source: Prometheus scrape/target.go, offset: each target has a fixed phase in [0, interval).
         let interval = self.config.scrape_interval.as_ps();
         let phase = self.seed.stream(Stream::ScrapePhase, index).random_range(0..interval);
         let behind = now.as_ps().saturating_sub(phase).div_ceil(interval);
@@ -208,7 +209,7 @@ impl Pipeline {
             return None;
         }
         let (scrape, value) = target.series.newest(asked_at, metric)?;
-        // Source: gke.md 3.2: scrape_time >= T - 300 s, the edge included.
+        // Source: k8s-stackdriver, aligner NEXT_OLDER over the last 5 min; the edge counts as inside.
         let fresh = scrape.scraped_at >= asked_at - self.config.lookback;
         (scrape.has_values && fresh)
             .then(|| Sample { value: truncate(value), scraped_at: scrape.scraped_at })
@@ -241,7 +242,7 @@ impl PipelineConfig {
 }
 
 /// `int64(value * 1000)` milli: truncation toward zero, NaN as 0.
-// Source: hpa.md 3.3; both adapters convert a float64 this way.
+// Source: prometheus-adapter pkg/custom-provider/provider.go; k8s-stackdriver pkg/adapter/translator.
 fn truncate(value: f64) -> Milli {
     Milli((value * 1000.0) as i64)
 }

@@ -50,7 +50,7 @@ fn a_sample_shows_after_ingestion_and_new_series_delay() {
     assert_eq!((newest.value.0, newest.scraped_at), (8_000, t0 + secs(15)));
 }
 
-/// gke.md pitfall 4: after a crash the Stackdriver path serves the old gauge for 300 s, the edge
+/// After a crash the Stackdriver path serves the old gauge for 300 s, the edge
 /// included; Prometheus drops it with the first failed scrape.
 #[test]
 fn a_crash_leaves_an_old_gauge_on_stackdriver_only() {

@@ -71,7 +71,7 @@ fn start_times(config: &ClusterConfig, initial: u32, scale: &[(u64, u32)], pod: 
     (0..200).map(total).collect()
 }
 
-/// gke.md section 0: on L4 with no free node about 540 s (35 s autoscaler, 180 s node, 80 s image,
+/// On L4 with no free node about 540 s (35 s autoscaler, 180 s node, 80 s image,
 /// 242 s probe). The attach of the disk and the container start, which that sum leaves out, add 12 s.
 #[test]
 fn guide_l4_without_a_free_node_takes_nine_minutes() {
@@ -80,7 +80,7 @@ fn guide_l4_without_a_free_node_takes_nine_minutes() {
     assert!((535.0..565.0).contains(&total), "{total}");
 }
 
-/// gke.md section 0: on a warm node with the image about 245 s (plus the attach).
+/// On a warm node with the image about 245 s (plus the attach).
 #[test]
 fn guide_l4_on_a_warm_node_takes_four_minutes() {
     let config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B_BYTES);
@@ -88,7 +88,7 @@ fn guide_l4_on_a_warm_node_takes_four_minutes() {
     assert!((245.0..265.0).contains(&total), "{total}");
 }
 
-/// gke.md 1.1: the warm window is ten minutes; after it the new replica needs a new node.
+/// The warm window is ten minutes; after it the new replica needs a new node.
 #[test]
 fn the_warm_window_is_ten_minutes() {
     let config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B_BYTES);
@@ -100,7 +100,7 @@ fn the_warm_window_is_ten_minutes() {
     }
 }
 
-/// gke.md 2.5 and pitfall 1: with the guide's probe the storage makes no difference to Ready as long
+/// With the guide's probe the storage makes no difference to Ready as long
 /// as load and initialisation take less than 240 s; without the delay it does.
 #[test]
 fn the_guides_probe_hides_the_storage() {
@@ -121,7 +121,7 @@ fn the_guides_probe_hides_the_storage() {
     assert!(early[0] > early[2] + 50.0 && early[2] > early[1] + 15.0, "{early:?}");
 }
 
-/// gke.md 1.3: an H100 node of eight GPUs takes four replicas of two; one order serves four, the fifth
+/// An H100 node of eight GPUs takes four replicas of two; one order serves four, the fifth
 /// waits for a second node.
 #[test]
 fn eight_gpu_nodes_make_a_staircase() {
@@ -139,7 +139,7 @@ fn eight_gpu_nodes_make_a_staircase() {
     assert!(bound[..4].iter().all(|t| *t == bound[0]) && bound[4] > 2_000.0, "{bound:?}");
 }
 
-/// gke.md V17: a stock-out leaves replicas Pending for at least the backoff.
+/// A stock-out leaves replicas Pending for at least the backoff.
 #[test]
 fn a_stock_out_keeps_replicas_pending_through_the_backoff() {
     let mut config = presets::guide(Accelerator::H100, Storage::Hdml, GEMMA_2_9B_BYTES);
@@ -158,7 +158,7 @@ fn a_stock_out_keeps_replicas_pending_through_the_backoff() {
     assert!(!log.iter().any(|(_, e)| matches!(e, Effect::InService(_))));
 }
 
-/// gke.md V15 (dudeperf3ct/benchmark-vllm-startup): Mistral 7B (14.5 GB) on one L4 with vLLM 0.18 from
+/// dudeperf3ct/benchmark-vllm-startup: Mistral 7B (14.5 GB) on one L4 with vLLM 0.18 from
 /// pd-balanced: 436 s with the image pull, 173 s with image and page cache.
 #[test]
 fn mistral_on_l4_starts_in_436_and_173_seconds() {

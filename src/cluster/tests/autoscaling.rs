@@ -50,7 +50,7 @@ fn max_nodes_is_kept_and_told_once() {
     assert_eq!(events, [TriggeredScaleUp { pool: 0, nodes: 1 }, NotTriggerScaleUp { pods: 3 }]);
 }
 
-/// gke.md V17: after a stock-out replicas stay Pending for 5 minutes, then 10, 20, 30, 30.
+/// After a stock-out replicas stay Pending for 5 minutes, then 10, 20, 30, 30.
 #[test]
 fn stock_outs_back_off_5_10_20_30_minutes() {
     let mut config = fixed();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The whole chain on a new node, second by second (gke.md 0 and 2.5).
+/// The whole chain on a new node, second by second.
 #[test]
 fn a_cold_start_adds_up() {
     let mut driver = Driver::start(&fixed(), 1, 1);
@@ -27,7 +27,7 @@ fn a_cold_start_adds_up() {
     assert_eq!(driver.times_of(Effect::ServerUp(PodId(1))), [ready + secs(182)]);
 }
 
-/// gke.md section 0: about 245 s on a warm node with the image, 540 s with none.
+/// About 245 s on a warm node with the image, 540 s with none.
 #[test]
 fn a_warm_node_skips_autoscaler_and_image() {
     let mut driver = Driver::start(&fixed(), 1, 2);
@@ -171,7 +171,7 @@ fn pending_pods_go_first_and_at_once() {
     assert!(removed >= secs(600) && removed < secs(610), "{removed:?}");
 }
 
-/// gke.md 7.3: of ready pods the clearly younger one goes; of one age bucket any.
+/// Of ready pods the clearly younger one goes; of one age bucket any.
 #[test]
 fn the_shorter_ready_pod_goes_first() {
     let mut picked = BTreeSet::new();
@@ -189,7 +189,7 @@ fn the_shorter_ready_pod_goes_first() {
     assert_eq!(picked, BTreeSet::from([0, 1]), "equal ages are decided by UID");
 }
 
-/// gke.md 7.3, rank 5: the fullest node is thinned out first, against emptying the other.
+/// The fullest node is thinned out first, against emptying the other.
 #[test]
 fn doubled_up_pods_go_first() {
     let mut config = big_nodes();
