@@ -12,11 +12,12 @@
 //! [`WorkloadSpec::materialise`] gives the [`Trace`] that every case of a sweep replays (common random
 //! numbers). Only closed-loop sources ([`ClosedLoop`]) depend on the case, through [`ArrivalSource`].
 //!
-//! Readers and writers work on `impl Read` and `impl Write`: this module opens no file.
+//! Readers and writers ([`import`]) work on `impl Read` and `impl Write`: this module opens no file.
 //! Random draws are portable ([`draw`]): a seed gives the same bytes everywhere.
 
 pub mod client;
 pub mod draw;
+pub mod import;
 pub mod lengths;
 mod path;
 pub mod presets;

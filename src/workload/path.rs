@@ -52,7 +52,7 @@ struct Noise {
 }
 
 /// Grid points per time constant of the noise.
-// ASSUMPTION(A-W1): the AR(1) noise of the week preset (15 min constant) is refreshed each minute and linear
+// ASSUMPTION(A201): the AR(1) noise of the week preset (15 min constant) is refreshed each minute and linear
 // in between; the source gives only its standard deviation and time constant.
 const NOISE_STEPS: f64 = 15.0;
 

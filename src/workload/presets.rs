@@ -39,7 +39,7 @@ pub fn lengths(name: &str) -> Result<LengthModel, ParamError> {
             LengthDist::lognormal_mean_p50(1377.0, 260.0, 1, 32_768)?,
             LengthDist::lognormal_mean_p50(1502.0, 730.0, 1, 16_384)?,
         )),
-        // ASSUMPTION(A-W2): the guide's one-sentence prompts are 25-35 tokens with the chat template, and its
+        // ASSUMPTION(A202): the guide's one-sentence prompts are 25-35 tokens with the chat template, and its
         // answers lognormal with mean 200, capped at its max_tokens of 256.
         "seed-locust" => Ok(independent(
             LengthDist::new(super::LengthKind::Uniform { min: 25, max: 35 }, 1, 64)?,
@@ -73,7 +73,7 @@ pub fn arrivals(name: &str) -> Result<Generated, ParamError> {
         "reasoning-like" => {
             Ok(curve(RateCurve::new(REASONING.to_vec(), Interpolation::Step, Some(3600.0))?))
         }
-        // ASSUMPTION(A-W3): test shapes of our own, 30 min each: what a scaling policy must follow.
+        // ASSUMPTION(A203): test shapes of our own, 30 min each: what a scaling policy must follow.
         "step" => Ok(curve(RateCurve::step(1.0, 6.0, 300.0, 900.0)?)),
         "ramp" => Ok(curve(RateCurve::ramp(0.5, 6.0, 300.0, 900.0)?)),
         "spike" => Ok(curve(RateCurve::spike(1.0, 10.0, 600.0, (30.0, 120.0, 30.0))?)),
@@ -192,7 +192,7 @@ const HILL: [(f64, f64); 8] = [
     (460.0, 0.9),
 ];
 
-// ASSUMPTION(A-W4): order and levels of the plateaus; known are their length (10 min), their range (4 to
+// ASSUMPTION(A204): order and levels of the plateaus; known are their length (10 min), their range (4 to
 // 43 requests/s) and the mean of 16.
 const REASONING: [(f64, f64); 6] =
     [(0.0, 8.0), (600.0, 12.0), (1200.0, 26.0), (1800.0, 43.0), (2400.0, 15.0), (3000.0, 4.0)];

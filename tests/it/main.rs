@@ -12,3 +12,4 @@ mod laws;
 mod support;
 mod sweep;
 mod workload_generators;
+mod workload_import;

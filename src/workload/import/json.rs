@@ -1,0 +1,271 @@
+//! JSON lines: Mooncake and its dialects, and hpasim's own names.
+//!
+//! Times are milliseconds in Mooncake and aiperf, seconds in qwen-bailian; prefix blocks have 512 tokens in
+//! Mooncake, 16 in qwen-bailian. Both can be set, because a wrong unit makes a rate a thousand times too high.
+
+use super::collect::{Collector, Row, Verdict};
+use super::lines::Lines;
+use super::number::{TimeUnit, time, tokens};
+use super::{Content, Format, Imported, ReadOptions, TraceError};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufRead;
+
+/// Whether a file that starts with `head` is one JSON document rather than an object per line.
+pub(super) fn is_document(head: &[u8]) -> bool {
+    head.starts_with(b"[") || is_bench(head) || mentions(head, "resultType")
+}
+
+/// Whether it is a result of `vllm bench serve`.
+pub(super) fn is_bench(head: &[u8]) -> bool {
+    mentions(head, "input_lens") || mentions(head, "num_prompts")
+}
+
+fn mentions(head: &[u8], key: &str) -> bool {
+    let quoted = format!("\"{key}\"");
+    head.windows(quoted.len()).any(|w| w == quoted.as_bytes())
+}
+
+/// Which keys a row has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Mooncake,
+    Bailian,
+    Own,
+}
+
+impl Dialect {
+    fn of(row: &Map<String, Value>, options: &ReadOptions) -> Option<Self> {
+        let own = options.columns.arrival.as_deref().unwrap_or("arrival_s");
+        if row.contains_key("chat_id") {
+            Some(Self::Bailian)
+        } else if row.contains_key(own) {
+            Some(Self::Own)
+        } else {
+            row.contains_key("input_length").then_some(Self::Mooncake)
+        }
+    }
+}
+
+struct Reader<'o> {
+    dialect: Dialect,
+    options: &'o ReadOptions,
+    unit: TimeUnit,
+    block: u32,
+    /// Prefix blocks seen so far.
+    seen: BTreeSet<u64>,
+    prompt_total: u64,
+    reused_total: u64,
+    wrong_blocks: u64,
+    has_blocks: bool,
+    /// Last arrival of each session, for rows that give a delay instead of a time.
+    sessions: BTreeMap<String, i128>,
+    delays: u64,
+}
+
+/// What a row says besides numbers; owned, because a [`Row`] only borrows.
+#[derive(Default)]
+struct Texts {
+    session: String,
+    group: String,
+    class: String,
+}
+
+/// Reads one object per line.
+pub(super) fn read_lines<R: BufRead>(
+    mut lines: Lines<R>,
+    options: &ReadOptions,
+) -> Result<Imported, TraceError> {
+    let mut reader: Option<Reader> = None;
+    let mut collector = Collector::new("jsonl", options);
+    let mut texts = Texts::default();
+    while let Some((number, line)) = lines.next()? {
+        let row = match serde_json::from_slice(line) {
+            Ok(Value::Object(row)) => row,
+            Ok(_) => {
+                collector.push(number, Verdict::Bad("no object", "is not a JSON object".into()));
+                continue;
+            }
+            Err(e) => {
+                collector.push(number, Verdict::Bad("no JSON", format!("is not JSON: {e}")));
+                continue;
+            }
+        };
+        if reader.is_none() {
+            let new = Reader::new(&row, options, number)?;
+            if new.dialect == Dialect::Own && options.time_unit.is_none() {
+                collector.keep_zero();
+            }
+            reader = Some(new);
+        }
+        if let Some(reader) = &mut reader {
+            let verdict = reader.row(&row, &mut texts);
+            collector.push(number, verdict);
+        }
+    }
+    let Some(reader) = reader else { return collector.finish().map(trace) };
+    let (recorded, mut report) = collector.finish()?;
+    reader.finish(&mut report);
+    Ok(trace((recorded, report)))
+}
+
+fn trace((trace, report): (crate::workload::Recorded, super::Report)) -> Imported {
+    Imported { content: Content::Trace(trace), report }
+}
+
+impl<'o> Reader<'o> {
+    fn new(
+        row: &Map<String, Value>,
+        options: &'o ReadOptions,
+        number: u64,
+    ) -> Result<Self, TraceError> {
+        let forced = options.format == Some(Format::Mooncake);
+        let dialect = Dialect::of(row, options).filter(|d| !forced || *d != Dialect::Own);
+        let Some(dialect) = dialect else {
+            let keys: Vec<&str> = row.keys().map(String::as_str).collect();
+            let hint = format!("its keys are: {}", keys.join(", "));
+            let wanted = if forced {
+                "`timestamp`, `input_length` and `output_length`"
+            } else {
+                "`arrival_s`, `prompt_tokens` and `output_tokens`"
+            };
+            return Err(TraceError::file(number, format!("has no {wanted}"), Some(hint)));
+        };
+        let (unit, block) = match dialect {
+            Dialect::Mooncake => (TimeUnit::Ms, 512),
+            Dialect::Bailian => (TimeUnit::S, 16),
+            Dialect::Own => (TimeUnit::S, 512),
+        };
+        Ok(Self {
+            dialect,
+            options,
+            unit: options.time_unit.unwrap_or(unit),
+            block: options.block_tokens.unwrap_or(block).max(1),
+            seen: BTreeSet::new(),
+            prompt_total: 0,
+            reused_total: 0,
+            wrong_blocks: 0,
+            has_blocks: false,
+            sessions: BTreeMap::new(),
+            delays: 0,
+        })
+    }
+
+    fn row<'a>(&mut self, row: &Map<String, Value>, texts: &'a mut Texts) -> Verdict<'a> {
+        let columns = &self.options.columns;
+        let name = |own: &'static str, mapped: &'o Option<String>, other: &'static str| match self
+            .dialect
+        {
+            Dialect::Own => mapped.as_deref().unwrap_or(own),
+            Dialect::Mooncake | Dialect::Bailian => other,
+        };
+        let keys = [
+            name("prompt_tokens", &columns.prompt, "input_length"),
+            name("output_tokens", &columns.output, "output_length"),
+        ];
+        let arrival_key = name("arrival_s", &columns.arrival, "timestamp");
+        texts.session = ["session_id", "chat_id"]
+            .iter()
+            .find_map(|k| row.get(*k))
+            .map(text)
+            .unwrap_or_default();
+        texts.class =
+            ["class", "type"].iter().find_map(|k| row.get(*k)).map(text).unwrap_or_default();
+        texts.group = row.get("prefix_group").map(text).unwrap_or_default();
+        let at = match (row.get(arrival_key), row.get("delay")) {
+            (Some(value), _) => time(&text(value), self.unit),
+            (None, Some(delay)) => {
+                self.delays += 1;
+                let before = self.sessions.get(&texts.session).copied().unwrap_or(0);
+                time(&text(delay), self.unit).map(|d| before + d)
+            }
+            (None, None) => None,
+        };
+        let Some(at) = at else {
+            let message = format!("`{arrival_key}` is missing or not a time");
+            return Verdict::Bad("unreadable time", message);
+        };
+        if self.unit != TimeUnit::Iso && at < 0 {
+            return Verdict::Bad("negative time", format!("`{arrival_key}` is negative"));
+        }
+        if row.contains_key("delay") || !self.sessions.is_empty() {
+            self.sessions.insert(texts.session.clone(), at);
+        }
+        let [prompt, output] = keys.map(|k| row.get(k).map(text).and_then(|t| tokens(&t)));
+        let (Some(prompt), Some(output)) = (prompt, output) else {
+            let [p, o] = keys;
+            let message = format!("`{p}` or `{o}` is missing or not a whole number of tokens");
+            return Verdict::Bad("unreadable length", message);
+        };
+        if self.options.model.as_ref().is_some_and(|m| *m != texts.class) {
+            return Verdict::Drop(at, "other type");
+        }
+        let number =
+            |key: &str| row.get(key).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
+        let mut prefix_tokens = number("prefix_tokens").unwrap_or(0);
+        if let Some(Value::Array(ids)) = row.get("hash_ids") {
+            prefix_tokens = self.reuse(ids, prompt);
+            texts.group = ids.first().map(text).unwrap_or_default();
+        }
+        Verdict::Keep(Row {
+            at,
+            prompt,
+            output,
+            session: &texts.session,
+            turn: number("turn"),
+            prefix_group: &texts.group,
+            prefix_tokens,
+            class: &texts.class,
+        })
+    }
+
+    /// Leading tokens that an earlier row had too (an endless cache, rows in order). The last block is
+    /// partial and counts for nothing, and one token is always left to compute.
+    fn reuse(&mut self, ids: &[Value], prompt: i64) -> u32 {
+        self.has_blocks = true;
+        let prompt = u32::try_from(prompt).unwrap_or(0);
+        if ids.len() as u64 != u64::from(prompt.div_ceil(self.block)) {
+            self.wrong_blocks += 1;
+        }
+        let ids: Vec<u64> = ids.iter().filter_map(Value::as_u64).collect();
+        let hits = ids.iter().take_while(|id| self.seen.contains(id)).count() as u32;
+        self.seen.extend(ids);
+        let whole = prompt.saturating_sub(1) / self.block * self.block;
+        let reused = hits.saturating_mul(self.block).min(whole);
+        self.prompt_total += u64::from(prompt);
+        self.reused_total += u64::from(reused);
+        reused
+    }
+
+    fn finish(self, report: &mut super::Report) {
+        report.format = match self.dialect {
+            Dialect::Mooncake => "mooncake",
+            Dialect::Bailian => "mooncake (bailian)",
+            Dialect::Own => "jsonl",
+        };
+        if self.has_blocks && self.prompt_total > 0 {
+            report.prefix_reuse = Some(self.reused_total as f64 / self.prompt_total as f64);
+        }
+        if self.wrong_blocks > 0 {
+            report.notes.push(format!(
+                "{} rows do not have ceil(prompt / {}) prefix blocks: is `--block-tokens` right?",
+                self.wrong_blocks, self.block
+            ));
+        }
+        if self.delays > 0 {
+            report.notes.push(format!(
+                "{} rows give a delay instead of a time; it was counted from the row before of the same session",
+                self.delays
+            ));
+        }
+    }
+}
+
+/// A JSON scalar as text.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(s) => s.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,238 @@
+//! CSV formats: hpasim's own, Azure, vidur, BurstGPT; Locust is handed on.
+
+use super::collect::{Collector, Row, Verdict};
+use super::lines::{Cells, Lines, delimiter};
+use super::number::{TimeUnit, looks_like_date, time, tokens};
+use super::series::LocustHistory;
+use super::{Columns, Content, Format, Imported, ReadOptions, TraceError};
+use std::io::BufRead;
+
+/// Names of the columns of a header, in order.
+pub(super) struct Header {
+    names: Vec<String>,
+}
+
+impl Header {
+    pub(super) fn new(cells: &Cells) -> Self {
+        let names = (0..cells.len()).filter_map(|i| cells.get(i)).map(str::to_ascii_lowercase);
+        Self { names: names.collect() }
+    }
+
+    /// Index of the column `name`, in any case.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|n| n.eq_ignore_ascii_case(name))
+    }
+
+    fn has(&self, names: &[&str]) -> bool {
+        names.iter().all(|n| self.find(n).is_some())
+    }
+
+    /// Index of a column that must be there.
+    pub(super) fn need(&self, name: &str, line: u64) -> Result<usize, TraceError> {
+        self.find(name).ok_or_else(|| {
+            let found = self.names.join(", ");
+            let hint =
+                format!("the columns are: {found}; `--map arrival=NAME` and the like name others");
+            TraceError::file(line, format!("has no column `{name}`"), Some(hint))
+        })
+    }
+}
+
+/// Columns of one CSV format.
+struct Table {
+    arrival: usize,
+    /// Unit of the arrival; `None`: seconds or a date, as the first row has it.
+    unit: Option<TimeUnit>,
+    prompt: usize,
+    output: usize,
+    session: Option<usize>,
+    turn: Option<usize>,
+    prefix_group: Option<usize>,
+    prefix_tokens: Option<usize>,
+    class: Option<usize>,
+    /// Column and value that a row must have, with the reason given if not.
+    filters: Vec<(usize, String, &'static str)>,
+}
+
+const AZURE: [&str; 3] = ["timestamp", "contexttokens", "generatedtokens"];
+const VIDUR: [&str; 3] = ["arrived_at", "num_prefill_tokens", "num_decode_tokens"];
+const BURSTGPT: [&str; 3] = ["timestamp", "request tokens", "response tokens"];
+const OWN: [&str; 3] = ["arrival_s", "prompt_tokens", "output_tokens"];
+
+impl Table {
+    fn basic(
+        header: &Header,
+        line: u64,
+        names: [&str; 3],
+        unit: Option<TimeUnit>,
+    ) -> Result<Self, TraceError> {
+        Ok(Self {
+            arrival: header.need(names[0], line)?,
+            unit,
+            prompt: header.need(names[1], line)?,
+            output: header.need(names[2], line)?,
+            session: None,
+            turn: None,
+            prefix_group: None,
+            prefix_tokens: None,
+            class: None,
+            filters: Vec::new(),
+        })
+    }
+
+    /// hpasim's own columns, or those that the options name.
+    fn own(header: &Header, line: u64, options: &ReadOptions) -> Result<Self, TraceError> {
+        let c = &options.columns;
+        let names = [&c.arrival, &c.prompt, &c.output];
+        let name = |i: usize| names[i].as_deref().unwrap_or(OWN[i]);
+        let mut table = Self::basic(header, line, [name(0), name(1), name(2)], options.time_unit)?;
+        table.session = header.find("session_id");
+        table.turn = header.find("turn");
+        table.prefix_group = header.find("prefix_group");
+        table.prefix_tokens = header.find("prefix_tokens");
+        table.class = header.find("class");
+        Ok(table)
+    }
+
+    fn burstgpt(header: &Header, line: u64, options: &ReadOptions) -> Result<Self, TraceError> {
+        let unit = options.time_unit.or(Some(TimeUnit::S));
+        let mut table = Self::basic(header, line, BURSTGPT, unit)?;
+        table.session = header.find("session id");
+        for (wanted, column, reason) in [
+            (&options.model, "model", "other model"),
+            (&options.log_type, "log type", "other log type"),
+        ] {
+            if let Some(value) = wanted {
+                table.filters.push((header.need(column, line)?, value.clone(), reason));
+            }
+        }
+        Ok(table)
+    }
+
+    fn row<'a>(&mut self, cells: &'a Cells) -> Verdict<'a> {
+        let cell = |i: usize| cells.get(i).unwrap_or("");
+        let optional = |i: Option<usize>| i.map_or("", cell);
+        let text = cell(self.arrival);
+        let unit = *self
+            .unit
+            .get_or_insert_with(|| if looks_like_date(text) { TimeUnit::Iso } else { TimeUnit::S });
+        let Some(at) = time(text, unit) else {
+            return Verdict::Bad(
+                "unreadable time",
+                format!("`{text}` is not a time{}", hint(unit)),
+            );
+        };
+        if unit != TimeUnit::Iso && at < 0 {
+            return Verdict::Bad("negative time", format!("the time `{text}` is negative"));
+        }
+        let [prompt, output] = [self.prompt, self.output].map(|i| (cell(i), tokens(cell(i))));
+        for (text, value) in [prompt, output] {
+            if value.is_none() {
+                let message = format!("`{text}` is not a whole number of tokens");
+                return Verdict::Bad("unreadable length", message);
+            }
+        }
+        for (column, value, reason) in &self.filters {
+            if !cell(*column).eq_ignore_ascii_case(value) {
+                return Verdict::Drop(at, reason);
+            }
+        }
+        let mut row = Row {
+            at,
+            prompt: prompt.1.unwrap_or_default(),
+            output: output.1.unwrap_or_default(),
+            session: optional(self.session),
+            prefix_group: optional(self.prefix_group),
+            class: optional(self.class),
+            ..Row::default()
+        };
+        for (column, name) in [(self.turn, "turn"), (self.prefix_tokens, "prefix_tokens")] {
+            let text = optional(column);
+            if text.is_empty() {
+                continue;
+            }
+            let Ok(value) = text.parse::<u32>() else {
+                let message = format!("`{text}` is not a whole number in the column `{name}`");
+                return Verdict::Bad("unreadable number", message);
+            };
+            if name == "turn" { row.turn = Some(value) } else { row.prefix_tokens = value }
+        }
+        if i64::from(row.prefix_tokens) > row.prompt {
+            let message =
+                format!("`prefix_tokens` {} is longer than the prompt", row.prefix_tokens);
+            return Verdict::Bad("prefix longer than prompt", message);
+        }
+        Verdict::Keep(row)
+    }
+}
+
+fn hint(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Iso => " like 2024-05-10 00:00:00.009930+00:00",
+        TimeUnit::Ns => " in nanoseconds",
+        TimeUnit::Us => " in microseconds",
+        TimeUnit::Ms => " in milliseconds",
+        TimeUnit::S => " in seconds",
+    }
+}
+
+/// Reads a CSV file in any format.
+pub(super) fn read<R: BufRead>(
+    mut lines: Lines<R>,
+    options: &ReadOptions,
+) -> Result<Imported, TraceError> {
+    let mut cells = Cells::default();
+    let Some((number, line)) = lines.next()? else {
+        return Err(TraceError::file(0, "is empty", None));
+    };
+    let delimiter = delimiter(line);
+    if !cells.split(line, delimiter) {
+        return Err(TraceError::file(number, "the header is not readable text", None));
+    }
+    let header = Header::new(&cells);
+    let (name, mut table) = match options.format.unwrap_or_else(|| detect(&header)) {
+        Format::Azure if header.has(&VIDUR) => {
+            let unit = options.time_unit.or(Some(TimeUnit::S));
+            ("azure (vidur)", Table::basic(&header, number, VIDUR, unit)?)
+        }
+        Format::Azure => {
+            let unit = options.time_unit.or(Some(TimeUnit::Iso));
+            ("azure", Table::basic(&header, number, AZURE, unit)?)
+        }
+        Format::Burstgpt => ("burstgpt", Table::burstgpt(&header, number, options)?),
+        Format::Locust => return LocustHistory::new(&header, number)?.read(lines, delimiter),
+        Format::Csv | Format::Jsonl | Format::Mooncake | Format::VllmBench | Format::Prometheus => {
+            ("csv", Table::own(&header, number, options)?)
+        }
+    };
+    let width = header.names.len();
+    let mut collector = Collector::new(name, options);
+    if name == "csv" && options.columns == Columns::default() && options.time_unit.is_none() {
+        collector.keep_zero();
+    }
+    while let Some((number, line)) = lines.next()? {
+        let verdict = if !cells.split(line, delimiter) {
+            Verdict::Bad("not text", "is not readable text, or a quote is not closed".to_owned())
+        } else if cells.len() < width {
+            let message = format!("has {} cells, the header has {width}", cells.len());
+            Verdict::Bad("too few cells", message)
+        } else {
+            table.row(&cells)
+        };
+        collector.push(number, verdict);
+    }
+    let (trace, report) = collector.finish()?;
+    Ok(Imported { content: Content::Trace(trace), report })
+}
+
+fn detect(header: &Header) -> Format {
+    if header.has(&AZURE) || header.has(&VIDUR) {
+        Format::Azure
+    } else if header.has(&BURSTGPT) {
+        Format::Burstgpt
+    } else if header.has(&["timestamp", "user count", "total request count"]) {
+        Format::Locust
+    } else {
+        Format::Csv
+    }
+}
