@@ -1,17 +1,30 @@
 //! HorizontalPodAutoscaler objects as text: YAML or JSON in, canonical YAML out.
 //!
-//! Reads what `kubectl get hpa -o yaml` prints (v2 and v1, several documents, lists, status and
-//! managed fields). An unknown field below `spec` is an error with the nearest known name,
-//! elsewhere a warning.
+//! Reads what `kubectl get hpa -o yaml` prints: v2 and v1, several documents, lists, status and
+//! managed fields. An unknown field below `spec` is an error with the nearest known name, elsewhere a
+//! warning. All faults of a file are found at once, with their lines. The API's own rules are
+//! checked apart from that, by [`HpaSpec::validate`] on the defaulted spec.
+
+mod convert;
+mod finding;
+mod read;
+mod schema;
+mod tree;
+mod v1;
+mod write;
+
+pub use finding::Finding;
+pub use tree::Position;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::hpa::{FieldError, HpaSpec};
 
 /// One HPA object and its spec in the simulator's terms.
 #[derive(Clone, Debug)]
 pub struct HpaManifest {
-    /// The object as read (v1 converted to v2), not defaulted.
+    /// The object as read (v1 lifted to v2, without status and managed fields), not defaulted.
     pub object: HorizontalPodAutoscaler,
     /// Its spec, not defaulted.
     pub spec: HpaSpec,
@@ -20,41 +33,63 @@ pub struct HpaManifest {
 /// What a text held.
 #[derive(Clone, Debug, Default)]
 pub struct ManifestFile {
-    /// The HPA objects, in order of appearance.
+    /// The HPA objects, in order of appearance; at least one.
     pub hpas: Vec<HpaManifest>,
-    /// Odd but harmless findings, each with the document it is in.
-    pub warnings: Vec<FieldError>,
+    /// Odd but harmless findings.
+    pub warnings: Vec<Finding>,
 }
 
 /// Reads every HPA of a YAML or JSON text. All faults are returned at once; a path starts with the
 /// document's number if there are several.
-pub fn read(_text: &str) -> Result<ManifestFile, Vec<FieldError>> {
-    Ok(ManifestFile::default())
+pub fn read(text: &str) -> Result<ManifestFile, Vec<Finding>> {
+    read::read(text)
 }
 
-/// Reads the `spec` of an HPA from a JSON value in the API's camelCase names.
-pub fn spec_from_json_value(_value: serde_json::Value) -> Result<HpaSpec, Vec<FieldError>> {
-    Ok(HpaSpec::default())
+/// Reads the `spec` of an HPA from a JSON value in the API's camelCase names. Quantities may be
+/// numbers or strings. Paths of errors start with `spec`.
+pub fn spec_from_json_value(value: &serde_json::Value) -> Result<HpaSpec, Vec<FieldError>> {
+    read::spec_from_tree(&tree::Tree::from(value))
+}
+
+/// The `spec` of an HPA as JSON in the API's camelCase names, with canonical quantities; absent
+/// fields are left out.
+pub fn spec_to_json_value(spec: &HpaSpec) -> serde_json::Value {
+    serde_json::to_value(convert::object_from_spec(spec)).expect("API objects have text keys")
 }
 
 impl HpaManifest {
     /// An object for a spec, as the exporter starts from.
-    pub fn new(_name: &str, _spec: HpaSpec) -> Self {
-        Self { object: HorizontalPodAutoscaler::default(), spec: HpaSpec::default() }
+    pub fn new(name: &str, spec: HpaSpec) -> Self {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let object = HorizontalPodAutoscaler {
+            metadata,
+            spec: convert::object_from_spec(&spec),
+            status: None,
+        };
+        Self { object, spec }
     }
+
+    /// `metadata.name`, empty if absent.
+    pub fn name(&self) -> &str {
+        self.object.metadata.name.as_deref().unwrap_or_default()
+    }
+
     /// Replaces the spec (in the object too), keeping the metadata.
     pub fn set_spec(&mut self, spec: HpaSpec) {
+        self.object.spec = convert::object_from_spec(&spec);
         self.spec = spec;
     }
-    /// kubectl-style YAML with `comment_header` (plain lines) as `#` comments on top. `status` and
-    /// `managedFields` are left out; quantities are canonical and quoted.
-    pub fn to_yaml(&self, _comment_header: &str) -> String {
-        String::new()
+
+    /// kubectl-style YAML with the lines of `comment_header` as `#` comments on top. `status` and
+    /// what the server put into `metadata` are left out; quantities are canonical and quoted.
+    pub fn to_yaml(&self, comment_header: &str) -> String {
+        write::to_yaml(&self.object, comment_header)
     }
 }
 
 /// `prometheus.googleapis.com|vllm:num_requests_running|gauge`: how the Stackdriver adapter names a
-/// Managed Service for Prometheus metric.
+/// metric of Managed Service for Prometheus. `metric_type` is `gauge`, `counter`, `histogram`,
+/// `summary` or `unknown`.
 pub fn gmp_metric_name(metric: &str, metric_type: &str) -> String {
     format!("prometheus.googleapis.com|{metric}|{metric_type}")
 }

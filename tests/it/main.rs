@@ -3,11 +3,12 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod architecture;
-mod config_experiments;
 mod cluster_known_answers;
+mod config_experiments;
 mod engine_laws;
 mod engine_oracle;
 mod engine_script;
+mod hpa_oracle;
 mod laws;
 mod support;
 mod sweep;
