@@ -1,7 +1,7 @@
 //! HPA manifests with their faults at the lines they are about.
 
 use super::diagnostic::{Code, Diagnostic, Sources, Span};
-use crate::manifest::{self, HpaManifest};
+use crate::manifest::{self, Finding, HpaManifest, Position};
 
 /// Reads the HPA objects of `text`. All errors are returned at once; warnings come with the objects.
 pub(crate) fn read(
@@ -10,28 +10,44 @@ pub(crate) fn read(
     text: &str,
 ) -> Result<(Vec<HpaManifest>, Vec<Diagnostic>), Vec<Diagnostic>> {
     let source = sources.add(path, text);
-    let at = |field: &str| Span { source, range: locate(text, field) };
+    let at = |finding: &Finding| {
+        let range = match finding.position {
+            Some(position) => rest_of_line(text, position),
+            None => locate(text, &finding.error.path),
+        };
+        Span { source, range }
+    };
     match manifest::read(text) {
         Ok(file) => {
-            let warnings = file.warnings.iter().map(|w| {
-                Diagnostic::warning(Code::Suspicious, format!("{}: {}", w.path, w.message))
-                    .at(&at(&w.path), "")
-            });
+            let warnings = file
+                .warnings
+                .iter()
+                .map(|w| Diagnostic::warning(Code::Suspicious, w.error.to_string()).at(&at(w), ""));
             let warnings = warnings.collect();
             Ok((file.hpas, warnings))
         }
         Err(errors) => Err(errors
             .iter()
             .map(|e| {
-                let title = if e.path.is_empty() {
-                    e.message.clone()
+                let title = if e.error.path.is_empty() {
+                    e.error.message.clone()
                 } else {
-                    format!("{}: {}", e.path, e.message)
+                    e.error.to_string()
                 };
-                Diagnostic::error(Code::Manifest, title).at(&at(&e.path), "")
+                Diagnostic::error(Code::Manifest, title).at(&at(e), "")
             })
             .collect()),
     }
+}
+
+/// The bytes from a position to the end of its line.
+fn rest_of_line(text: &str, position: Position) -> std::ops::Range<usize> {
+    let before = usize::try_from(position.line.saturating_sub(1)).unwrap_or(usize::MAX);
+    let start: usize = text.split_inclusive('\n').take(before).map(str::len).sum();
+    let line = text[start..].lines().next().unwrap_or("");
+    let column = usize::try_from(position.column.saturating_sub(1)).unwrap_or(usize::MAX);
+    let skipped: usize = line.chars().take(column).map(char::len_utf8).sum();
+    start + skipped..start + line.trim_end().len().max(skipped)
 }
 
 /// The bytes of the line that `field` (as `spec.metrics[0].pods`) is on, as far as the path can be followed in
