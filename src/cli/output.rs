@@ -46,6 +46,16 @@ pub(crate) fn write_files(directory: &Path, files: &[File]) -> Result<()> {
     staged.commit()
 }
 
+/// Removes a file of an earlier result; that it does not exist is fine.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove `{}`", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Files that are written under temporary names and not yet renamed; removed when dropped.
 #[derive(Default)]
 struct Staged(Vec<(PathBuf, PathBuf)>);

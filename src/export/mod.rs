@@ -15,7 +15,7 @@ pub use recommended::{Deployment, recommended_files};
 pub use run::{decisions_csv, nodes_csv, pods_csv, requests_csv, timeline_csv};
 pub use summary::{run_summary_json, sweep_summary_json};
 pub use sweep::{cases_csv, runs_csv};
-pub use units::{read_units, unit_key, unit_line};
+pub use units::{read_units, unit_key, unit_line, units_jsonl};
 
 /// A file to write.
 #[derive(Clone, PartialEq, Eq, Debug)]

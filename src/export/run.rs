@@ -4,7 +4,7 @@
 
 use super::number::{milli, number, seconds};
 use super::table::Table;
-use crate::hpa::{ConditionType, Decision, MetricOutcome};
+use crate::hpa::{ConditionType, Decision, HpaSpec, MetricOutcome, rescale_text};
 use crate::sim::{RequestRow, RunRecord};
 use crate::units::SimTime;
 
@@ -15,18 +15,26 @@ const CONDITIONS: [(ConditionType, &str); 3] = [
     (ConditionType::ScalingLimited, "scaling_limited"),
 ];
 
-/// `timeline.csv`: one observation per row. `metric_names` are those of the HPA's metrics, in order.
-pub fn timeline_csv(record: &RunRecord, metric_names: &[String]) -> Vec<u8> {
+/// Names of the metrics of a defaulted spec, in order.
+fn metric_names(spec: &HpaSpec) -> Vec<String> {
+    spec.metrics.iter().map(|metric| metric.metric_name().to_owned()).collect()
+}
+
+/// `timeline.csv`: one observation per row. `spec` is the HPA's, defaulted; without an HPA the default one
+/// will do.
+pub fn timeline_csv(record: &RunRecord, spec: &HpaSpec) -> Vec<u8> {
+    let metric_names = metric_names(spec);
     let mut table = Table::new(["t_s", "series", "value"]);
     for row in &record.timeline {
-        table.row([seconds(row.at), row.series.name(metric_names), number(row.value)]);
+        table.row([seconds(row.at), row.series.name(&metric_names), number(row.value)]);
     }
     table.finish()
 }
 
-/// `decisions.csv`: one row per reconcile. The columns of metric `i` start with its name; a name that occurs
+/// `decisions.csv`: one row per reconcile of an HPA with the defaulted `spec`. The columns of metric `i` start with its name; a name that occurs
 /// twice is followed by `#` and its index.
-pub fn decisions_csv(record: &RunRecord, metric_names: &[String]) -> Vec<u8> {
+pub fn decisions_csv(record: &RunRecord, spec: &HpaSpec) -> Vec<u8> {
+    let metric_names = metric_names(spec);
     let mut header: Vec<String> =
         ["t_s", "decided_s", "branch", "current_replicas"].map(str::to_owned).into();
     for (index, name) in metric_names.iter().enumerate() {
@@ -65,12 +73,12 @@ pub fn decisions_csv(record: &RunRecord, metric_names: &[String]) -> Vec<u8> {
     header.push("event".to_owned());
     let mut table = Table::new(header);
     for decision in &record.decisions {
-        table.row(decision_cells(decision, metric_names));
+        table.row(decision_cells(decision, &metric_names, spec));
     }
     table.finish()
 }
 
-fn decision_cells(decision: &Decision, metric_names: &[String]) -> Vec<String> {
+fn decision_cells(decision: &Decision, metric_names: &[String], spec: &HpaSpec) -> Vec<String> {
     let mut cells = vec![
         seconds(decision.now),
         seconds(decision.now_decide),
@@ -94,7 +102,7 @@ fn decision_cells(decision: &Decision, metric_names: &[String]) -> Vec<String> {
         decision.desired_replicas.to_string(),
         optional(decision.scale_to),
     ]);
-    cells.push(rescale_reason(decision, metric_names));
+    cells.push(rescale_text(spec, decision.rescale_reason));
     for (kind, _) in CONDITIONS {
         let condition = decision.conditions.get(kind);
         cells.push(condition.map_or("", |c| c.status_str()).to_owned());
@@ -123,21 +131,6 @@ fn metric_cells(metric: &MetricOutcome) -> [String; 8] {
         pods.ignored.to_string(),
         metric.failure.map_or(String::new(), |failure| format!("{failure:?}")),
     ]
-}
-
-/// The text after `reason: ` in the event of a rescale.
-// Source: pkg/controller/podautoscaler/horizontal.go, reconcileAutoscaler, rescaleReason.
-fn rescale_reason(decision: &Decision, metric_names: &[String]) -> String {
-    use crate::hpa::RescaleReason as Reason;
-    match decision.rescale_reason {
-        Reason::None => String::new(),
-        Reason::AboveTarget(index) => {
-            format!("{} above target", metric_names.get(index).map_or("metric", String::as_str))
-        }
-        Reason::AllBelowTarget => "All metrics below target".to_owned(),
-        Reason::AboveMaxReplicas => "Current number of replicas above Spec.MaxReplicas".to_owned(),
-        Reason::BelowMinReplicas => "Current number of replicas below Spec.MinReplicas".to_owned(),
-    }
 }
 
 /// `pods.csv`: one row per stage that a pod entered.
@@ -227,9 +220,15 @@ fn optional(value: Option<i32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hpa::{Branch, RescaleReason};
+    use crate::hpa::spec::MetricSpec;
+    use crate::hpa::{Branch, Quantity, RescaleReason};
     use crate::sim::{Series, TimelineRow};
     use crate::units::Milli;
+
+    fn spec(names: &[&str]) -> HpaSpec {
+        let metric = |name: &&str| MetricSpec::pods(name, Quantity::from_milli(5000));
+        HpaSpec { metrics: names.iter().map(metric).collect(), ..HpaSpec::default() }
+    }
 
     fn text(bytes: Vec<u8>) -> String {
         String::from_utf8(bytes).unwrap()
@@ -248,7 +247,7 @@ mod tests {
             ..RunRecord::default()
         };
         assert_eq!(
-            text(timeline_csv(&record, &["vllm:num_requests_waiting".to_owned()])),
+            text(timeline_csv(&record, &spec(&["vllm:num_requests_waiting"]))),
             "t_s,series,value\n0,replicas_ready,1\n\
              15,metric_avg:vllm:num_requests_waiting,12.5\n15,ttft_mean_1m_s,\n"
         );
@@ -284,21 +283,20 @@ mod tests {
         });
         let record = RunRecord { decisions: vec![decision], ..RunRecord::default() };
         assert_eq!(
-            text(decisions_csv(&record, &["m".to_owned()])),
+            text(decisions_csv(&record, &spec(&["m"]))),
             "t_s,decided_s,branch,current_replicas,m.value,m.ratio,m.proposal,m.pods_ready,\
              m.pods_unready,m.pods_missing,m.pods_ignored,m.failure,chosen_metric,\
              proposed_replicas,scale_up_limit,scale_down_limit,stabilized_replicas,\
              limited_replicas,desired_replicas,scale_to,rescale_reason,able_to_scale,\
              able_to_scale_reason,scaling_active,scaling_active_reason,scaling_limited,\
              scaling_limited_reason,event\n\
-             15.5,16,Metrics,2,12.5,2.5,5,2,0,0,0,,m,5,,,5,4,4,4,m above target,,,,,,,\n"
+             15.5,16,Metrics,2,12.5,2.5,5,2,0,0,0,,m,5,,,5,4,4,4,pods metric m above target,,,,,,,\n"
         );
     }
 
     #[test]
     fn equal_metric_names_get_their_index() {
-        let names = ["m".to_owned(), "m".to_owned()];
-        let header = text(decisions_csv(&RunRecord::default(), &names));
+        let header = text(decisions_csv(&RunRecord::default(), &spec(&["m", "m"])));
         assert!(header.contains("m#0.value") && header.contains("m#1.value"), "{header}");
     }
 

@@ -5,7 +5,7 @@
 //! strings that read back to the same bits.
 
 use crate::sim::Measures;
-use crate::sweep::{Outcome, Plan, Unit};
+use crate::sweep::{Outcome, Plan, SweepResult, Unit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -57,6 +57,19 @@ pub fn unit_line<S>(plan: &Plan<S>, unit: Unit, outcome: &Outcome) -> String {
     serde_json::to_string(&line).expect("strings and numbers are JSON") + "\n"
 }
 
+/// The lines of all finished units in plan order.
+pub fn units_jsonl<S>(plan: &Plan<S>, result: &SweepResult) -> Vec<u8> {
+    let mut text = String::new();
+    for (case, outcomes) in result.cases.iter().enumerate() {
+        for (replication, outcome) in (0..).zip(&outcomes.runs) {
+            if let Some(outcome) = outcome {
+                text.push_str(&unit_line(plan, Unit { case, replication }, outcome));
+            }
+        }
+    }
+    text.into_bytes()
+}
+
 /// Finished units by their key, from the text of a log. Lines that are torn (the writer was killed) or of
 /// another format are skipped, failed units are run again, and of several lines with one key the last counts.
 pub fn read_units(text: &str) -> BTreeMap<String, Measures> {
@@ -92,6 +105,15 @@ mod tests {
         let read = read_units(&line);
         let bits = |m: &Measures| -> Vec<u64> { m.values().iter().map(|v| v.to_bits()).collect() };
         assert_eq!(bits(&read[&unit_key(&plan, unit)]), bits(&measures));
+    }
+
+    #[test]
+    fn the_whole_log_is_in_plan_order() {
+        let (plan, result) = example();
+        let text = String::from_utf8(units_jsonl(&plan, &result)).unwrap();
+        assert_eq!(text.lines().count(), 4);
+        assert!(text.lines().next().unwrap().contains("\"case_id\":\"c000\",\"replication\":0"));
+        assert_eq!(read_units(&text).len(), 3, "the failed unit is not known");
     }
 
     #[test]

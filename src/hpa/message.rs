@@ -86,19 +86,7 @@ impl Hpa {
 
     /// Why the last decision rescales; empty if it does not.
     pub fn rescale_reason_text(&self) -> String {
-        match self.decision().rescale_reason {
-            RescaleReason::None => String::new(),
-            RescaleReason::AboveTarget(i) => {
-                format!("{} above target", self.metric_display_name(i))
-            }
-            RescaleReason::AllBelowTarget => "All metrics below target".to_owned(),
-            RescaleReason::AboveMaxReplicas => {
-                "Current number of replicas above Spec.MaxReplicas".to_owned()
-            }
-            RescaleReason::BelowMinReplicas => {
-                "Current number of replicas below Spec.MinReplicas".to_owned()
-            }
-        }
+        rescale_text(self.spec(), self.decision().rescale_reason)
     }
 
     /// `message` of an event of the last decision.
@@ -131,6 +119,21 @@ impl Hpa {
                 };
                 format!("New size: {n}; reason: {}; error: {error}", self.rescale_reason_text())
             }
+        }
+    }
+}
+
+/// Why a decision under `spec` rescales; empty if it does not.
+pub fn rescale_text(spec: &HpaSpec, reason: RescaleReason) -> String {
+    match reason {
+        RescaleReason::None => String::new(),
+        RescaleReason::AboveTarget(i) => format!("{} above target", metric_display_name(spec, i)),
+        RescaleReason::AllBelowTarget => "All metrics below target".to_owned(),
+        RescaleReason::AboveMaxReplicas => {
+            "Current number of replicas above Spec.MaxReplicas".to_owned()
+        }
+        RescaleReason::BelowMinReplicas => {
+            "Current number of replicas below Spec.MinReplicas".to_owned()
         }
     }
 }

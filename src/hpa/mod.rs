@@ -28,6 +28,7 @@ pub use decision::{
     Branch, Condition, ConditionType, Conditions, CurrentValue, Decision, Detail, Event, Limits,
     MetricFailure, MetricOutcome, PodCounts, Reason, RescaleReason,
 };
+pub use message::rescale_text;
 pub use observation::{
     ApiFault, FetchError, MetricReading, Observation, PodKey, PodPhase, PodRequest, PodSample,
     PodView, Ready,

@@ -1,0 +1,123 @@
+//! `hpasim sweep`: all cases, the recommendation, and the files that go with it.
+
+use super::experiment::{self, Loaded, Sources};
+use super::progress::{Bar, UnitLog};
+use super::{Context, Exit, interrupt, output};
+use crate::export::{self, File};
+use crate::report;
+use crate::sim::Autoscaler;
+use crate::sweep::{self, Options, Shard, SweepResult};
+use std::path::{Path, PathBuf};
+
+/// Where the log of finished units lies below the output directory.
+const LOG: &str = "units.jsonl";
+/// Files of the recommendation; those of an earlier sweep do not outlive it.
+const RECOMMENDED: [&str; 3] = [
+    "recommended/hpa.yaml",
+    "recommended/podmonitoring.yaml",
+    "recommended/kustomization.yaml",
+];
+
+/// Find the settings that meet the SLO at the least cost
+///
+/// Simulates every case of the experiment with several replications of load and delays, prints the cases that
+/// no other case beats in both cost and SLO attainment, recommends the cheapest one whose attainment holds at
+/// its lower confidence bound, and writes it as a manifest.
+///
+/// Ends with code 1 if no case meets the SLO.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Experiment file
+    #[arg(value_name = "EXP.toml")]
+    experiment: PathBuf,
+    /// HPA manifest to vary instead of the experiment's `[hpa]`
+    #[arg(long, value_name = "FILE")]
+    hpa: Option<PathBuf>,
+    /// HPA manifest in use today, simulated as one more case; savings are stated against it
+    #[arg(long, value_name = "FILE")]
+    current: Option<PathBuf>,
+    /// Continue an interrupted sweep: skip the units that the output directory's log has
+    #[arg(long)]
+    resume: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let sources = Sources {
+        experiment: &args.experiment,
+        hpa: args.hpa.as_deref(),
+        current: args.current.as_deref(),
+    };
+    let loaded = experiment::load("sweep", &sources, context)?;
+    let directory = context.output_directory(&loaded.provenance.experiment);
+    let mut log = UnitLog::open(&directory.join(LOG), args.resume, &loaded.plan)?;
+    if args.resume && log.known_units() > 0 {
+        context.note(&format!("{} units are known from `{LOG}`", log.known_units()));
+    }
+    interrupt::watch();
+    let known = log.take_known();
+    let mut bar = Bar::new(&loaded.plan, known.len(), context, &mut log);
+    let options = Options {
+        jobs: context.jobs(),
+        shard: Shard::WHOLE,
+        known: &|unit| known.get(&unit).copied(),
+        cancelled: &interrupt::asked,
+    };
+    let result = sweep::run(&loaded.plan, &options, &mut bar).map_err(anyhow::Error::msg)?;
+    bar.finish();
+    if interrupt::asked() && !result.is_complete() {
+        let done: usize = result.cases.iter().map(|case| case.done().count()).sum();
+        let all = loaded.plan.cases.len() * loaded.plan.replications as usize;
+        context.note(&format!("interrupted: {done} of {all} units are done"));
+        context.note("hint: the same command with `--resume` goes on from here");
+        return Ok(Exit::Interrupted);
+    }
+    finish(&loaded, &result, &directory, context)
+}
+
+/// Writes the files and prints the summary of a whole sweep.
+fn finish(
+    loaded: &Loaded,
+    result: &SweepResult,
+    directory: &Path,
+    context: &Context,
+) -> anyhow::Result<Exit> {
+    let plan = &loaded.plan;
+    let warnings = sweep::warnings(plan, result);
+    let mut files = vec![
+        File::new("cases.csv", export::cases_csv(plan, result)),
+        File::new("runs.csv", export::runs_csv(plan, result)),
+        File::new(
+            "summary.json",
+            export::sweep_summary_json(&loaded.provenance, plan, result, &loaded.slo, &warnings),
+        ),
+        // In plan order, so that the file does not depend on which unit ended first.
+        File::new(LOG, export::units_jsonl(plan, result)),
+    ];
+    if let Some(index) = result.recommended
+        && let Autoscaler::Hpa(setup) = &plan.cases[index].scenario.autoscaler
+    {
+        let provenance = &loaded.provenance;
+        let deployment = &loaded.deployment;
+        files.extend(export::recommended_files(
+            provenance, plan, result, index, &setup.spec, deployment,
+        ));
+    }
+    let stale = RECOMMENDED.iter().filter(|path| files.iter().all(|file| file.path != **path));
+    for path in stale {
+        output::remove(&directory.join(path))?;
+    }
+    output::write_files(directory, &files)?;
+    output::print(&report::sweep_summary(plan, result, &loaded.heading))?;
+    for warning in &warnings {
+        context.warn(&warning.text);
+    }
+    context.note(&written(directory, &files));
+    Ok(if result.recommended.is_some() { Exit::Done } else { Exit::Negative })
+}
+
+/// `written to out/l4: cases.csv, runs.csv, ...`
+fn written(directory: &Path, files: &[File]) -> String {
+    let names: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    format!("written to {}: {}", directory.display(), names.join(", "))
+}
