@@ -5,5 +5,5 @@ mod run;
 mod sweep;
 mod text_table;
 
-pub use run::run_summary;
+pub use run::{run_summary, scale_log};
 pub use sweep::{Heading, progress_line, sweep_summary};

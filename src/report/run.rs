@@ -3,8 +3,10 @@
 use super::figures::{count, counted, percent, short, with_interval};
 use super::sweep::Heading;
 use super::text_table::{Align, text_table};
+use crate::hpa::{HpaSpec, rescale_text};
 use crate::sim::{Accounting, Measures, RunRecord};
 use crate::stats::Interval;
+use crate::units::{PS_PER_S, SimTime};
 use std::fmt::Write as _;
 
 /// The summary of one or more replications of a case, ending in a line feed.
@@ -71,6 +73,41 @@ pub fn run_summary(runs: &[RunRecord], confidence: f64, heading: &Heading) -> St
         );
     }
     text
+}
+
+/// The scale writes of a run in the controller's words, at most `limit` of them; empty if there is none.
+/// `spec` is the HPA's, defaulted.
+pub fn scale_log(record: &RunRecord, spec: &HpaSpec, limit: usize) -> String {
+    let writes = || record.decisions.iter().filter_map(|d| Some((d, d.scale_to?)));
+    let total = writes().count();
+    let mut text = String::new();
+    if total == 0 {
+        return text;
+    }
+    let _ = writeln!(
+        text,
+        "{} (every reconcile is a row of decisions.csv):",
+        counted(total, "scale write")
+    );
+    for (decision, to) in writes().take(limit) {
+        let _ = writeln!(
+            text,
+            "  {}  {:>3} -> {to:<3}  {}",
+            clock(decision.now),
+            decision.current_replicas,
+            rescale_text(spec, decision.rescale_reason)
+        );
+    }
+    if total > limit {
+        let _ = writeln!(text, "  and {} more", total - limit);
+    }
+    text
+}
+
+/// `27:03:15` since the start, whole seconds.
+fn clock(at: SimTime) -> String {
+    let seconds = at.as_ps() / PS_PER_S;
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// Where the requests went, summed over the replications; ends that did not occur are left out.
@@ -181,5 +218,38 @@ cost:      1.75 USD, 0.000 USD per million output tokens
         assert!(text.contains("2 replications, means with 95 % confidence"), "{text}");
         assert!(text.contains("200 arrived, 194 completed, 6 cut off"), "{text}");
         assert!(text.contains("cost:      2.00 (-10.7 to 14.7) USD"), "{text}");
+    }
+
+    #[test]
+    fn scale_writes_read_like_events() {
+        use crate::hpa::spec::MetricSpec;
+        use crate::hpa::{Decision, Quantity, RescaleReason};
+        let spec = HpaSpec {
+            metrics: vec![MetricSpec::pods("m", Quantity::from_milli(5000))],
+            ..HpaSpec::default()
+        };
+        let write = |second, from, to, rescale_reason| Decision {
+            now: SimTime::from_secs(second),
+            current_replicas: from,
+            scale_to: Some(to),
+            rescale_reason,
+            ..Decision::default()
+        };
+        let record = RunRecord {
+            decisions: vec![
+                write(75, 1, 4, RescaleReason::AboveTarget(0)),
+                Decision::default(),
+                write(90_000, 4, 2, RescaleReason::AllBelowTarget),
+            ],
+            ..RunRecord::default()
+        };
+        assert_eq!(
+            scale_log(&record, &spec, 10),
+            "2 scale writes (every reconcile is a row of decisions.csv):\n\
+             \x20 00:01:15    1 -> 4    pods metric m above target\n\
+             \x20 25:00:00    4 -> 2    All metrics below target\n"
+        );
+        assert!(scale_log(&record, &spec, 1).ends_with("target\n  and 1 more\n"));
+        assert_eq!(scale_log(&RunRecord::default(), &spec, 1), "");
     }
 }
