@@ -5,7 +5,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "IO, clock and environment belong here")]
 
+mod experiment;
+mod interrupt;
 mod output;
+mod progress;
+mod run;
+mod sweep;
 
 use anstream::eprintln;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -33,7 +38,10 @@ struct Cli {
 /// What to do. A command is listed here when it works: a module `cli::<command>` with `Args` (derives
 /// `clap::Args`) and `run(args, &Context) -> anyhow::Result<Exit>`, a variant here, an arm in `dispatch`.
 #[derive(Subcommand, Debug)]
-enum Command {}
+enum Command {
+    Sweep(sweep::Args),
+    Run(run::Args),
+}
 
 /// Options of every command.
 #[derive(clap::Args, Debug, Clone)]
@@ -100,8 +108,6 @@ impl Exit {
 /// What a command knows besides its own arguments.
 pub(crate) struct Context {
     pub(crate) common: Common,
-    /// The command line as the user typed it, for the files written.
-    pub(crate) command_line: String,
 }
 
 impl Context {
@@ -123,6 +129,25 @@ impl Context {
         if !self.common.quiet {
             eprintln!("{text}");
         }
+    }
+
+    /// The output directory: the one given, or `out/<name>`.
+    ///
+    /// # Errors
+    /// If it is `-`, because these commands write several files.
+    pub(crate) fn output_directory(&self, name: &str) -> anyhow::Result<PathBuf> {
+        match &self.common.output {
+            Some(path) if path.as_os_str() == "-" => {
+                anyhow::bail!("`--output -`: this command writes several files, name a directory")
+            }
+            Some(path) => Ok(path.clone()),
+            None => Ok(PathBuf::from("out").join(name)),
+        }
+    }
+
+    /// A warning on standard error, unless `--quiet`.
+    pub(crate) fn warn(&self, text: &str) {
+        self.note(&format!("warning: {text}"));
     }
 
     /// Shows findings on standard error. Warnings alone are left out under `--quiet`.
@@ -161,7 +186,8 @@ fn parse_seed(text: &str) -> Result<Seed, String> {
         let digest = blake3::hash(text.as_bytes());
         let mut first = [0; 8];
         first.copy_from_slice(&digest.as_bytes()[..8]);
-        u64::from_le_bytes(first)
+        // Experiment files have 63 bits: TOML integers are signed.
+        u64::from_le_bytes(first) >> 1
     })))
 }
 
@@ -183,10 +209,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
-    let words = args.iter().skip(1).map(|word| quoted(&word.to_string_lossy()));
-    let command_line =
-        std::iter::once("hpasim".to_owned()).chain(words).collect::<Vec<_>>().join(" ");
-    let context = Context { common: cli.common, command_line };
+    let context = Context { common: cli.common };
     // A panic is a bug of ours, shown as one line; `sweep` catches those of its units itself.
     std::panic::set_hook(Box::new(|_| {}));
     let answer =
@@ -208,8 +231,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn dispatch(command: Command, _context: &Context) -> anyhow::Result<Exit> {
-    match command {}
+fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
+    match command {
+        Command::Sweep(args) => sweep::run(&args, context),
+        Command::Run(args) => run::run(&args, context),
+    }
 }
 
 /// Prints an error and returns its exit code.

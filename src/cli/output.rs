@@ -56,6 +56,12 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// `written to out/l4: cases.csv, runs.csv, ...`
+pub(crate) fn written(directory: &Path, files: &[File]) -> String {
+    let names: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    format!("written to {}: {}", directory.display(), names.join(", "))
+}
+
 /// Files that are written under temporary names and not yet renamed; removed when dropped.
 #[derive(Default)]
 struct Staged(Vec<(PathBuf, PathBuf)>);

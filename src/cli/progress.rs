@@ -44,9 +44,8 @@ impl UnitLog {
         let units = (0..plan.cases.len()).flat_map(|case| {
             (0..plan.replications).map(move |replication| Unit { case, replication })
         });
-        let known = units
-            .filter_map(|unit| Some((unit, *by_key.get(&unit_key(plan, unit))?)))
-            .collect();
+        let known =
+            units.filter_map(|unit| Some((unit, *by_key.get(&unit_key(plan, unit))?))).collect();
         let mut options = OpenOptions::new();
         options.create(true).write(true);
         let options = if resume { options.append(true) } else { options.truncate(true) };

@@ -3,7 +3,7 @@
 use super::experiment::{self, Loaded, Sources};
 use super::progress::{Bar, UnitLog};
 use super::{Context, Exit, interrupt, output};
-use crate::export::{self, File};
+use crate::export::{self, Deployment, File};
 use crate::report;
 use crate::sim::Autoscaler;
 use crate::sweep::{self, Options, Shard, SweepResult};
@@ -12,11 +12,8 @@ use std::path::{Path, PathBuf};
 /// Where the log of finished units lies below the output directory.
 const LOG: &str = "units.jsonl";
 /// Files of the recommendation; those of an earlier sweep do not outlive it.
-const RECOMMENDED: [&str; 3] = [
-    "recommended/hpa.yaml",
-    "recommended/podmonitoring.yaml",
-    "recommended/kustomization.yaml",
-];
+const RECOMMENDED: [&str; 3] =
+    ["recommended/hpa.yaml", "recommended/podmonitoring.yaml", "recommended/kustomization.yaml"];
 
 /// Find the settings that meet the SLO at the least cost
 ///
@@ -49,25 +46,26 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         current: args.current.as_deref(),
     };
     let loaded = experiment::load("sweep", &sources, context)?;
-    let directory = context.output_directory(&loaded.provenance.experiment);
-    let mut log = UnitLog::open(&directory.join(LOG), args.resume, &loaded.plan)?;
+    let plan = &loaded.experiment.plan;
+    let directory = context.output_directory(&loaded.experiment.name)?;
+    let mut log = UnitLog::open(&directory.join(LOG), args.resume, plan)?;
     if args.resume && log.known_units() > 0 {
         context.note(&format!("{} units are known from `{LOG}`", log.known_units()));
     }
     interrupt::watch();
     let known = log.take_known();
-    let mut bar = Bar::new(&loaded.plan, known.len(), context, &mut log);
+    let mut bar = Bar::new(plan, known.len(), context, &mut log);
     let options = Options {
         jobs: context.jobs(),
         shard: Shard::WHOLE,
         known: &|unit| known.get(&unit).copied(),
         cancelled: &interrupt::asked,
     };
-    let result = sweep::run(&loaded.plan, &options, &mut bar).map_err(anyhow::Error::msg)?;
+    let result = sweep::run(plan, &options, &mut bar).map_err(anyhow::Error::msg)?;
     bar.finish();
     if interrupt::asked() && !result.is_complete() {
         let done: usize = result.cases.iter().map(|case| case.done().count()).sum();
-        let all = loaded.plan.cases.len() * loaded.plan.replications as usize;
+        let all = plan.cases.len() * plan.replications as usize;
         context.note(&format!("interrupted: {done} of {all} units are done"));
         context.note("hint: the same command with `--resume` goes on from here");
         return Ok(Exit::Interrupted);
@@ -82,14 +80,15 @@ fn finish(
     directory: &Path,
     context: &Context,
 ) -> anyhow::Result<Exit> {
-    let plan = &loaded.plan;
+    let plan = &loaded.experiment.plan;
+    let slo = &plan.cases[0].scenario.slo;
     let warnings = sweep::warnings(plan, result);
     let mut files = vec![
         File::new("cases.csv", export::cases_csv(plan, result)),
         File::new("runs.csv", export::runs_csv(plan, result)),
         File::new(
             "summary.json",
-            export::sweep_summary_json(&loaded.provenance, plan, result, &loaded.slo, &warnings),
+            export::sweep_summary_json(&loaded.provenance, plan, result, slo, &warnings),
         ),
         // In plan order, so that the file does not depend on which unit ended first.
         File::new(LOG, export::units_jsonl(plan, result)),
@@ -97,10 +96,19 @@ fn finish(
     if let Some(index) = result.recommended
         && let Autoscaler::Hpa(setup) = &plan.cases[index].scenario.autoscaler
     {
+        let deployment = Deployment {
+            manifest: loaded.experiment.manifests[index].clone(),
+            name: loaded.experiment.name.clone(),
+            scrape_interval: plan.cases[index].scenario.pipeline.scrape_interval,
+        };
         let provenance = &loaded.provenance;
-        let deployment = &loaded.deployment;
         files.extend(export::recommended_files(
-            provenance, plan, result, index, &setup.spec, deployment,
+            provenance,
+            plan,
+            result,
+            index,
+            &setup.spec,
+            &deployment,
         ));
     }
     let stale = RECOMMENDED.iter().filter(|path| files.iter().all(|file| file.path != **path));
@@ -108,16 +116,11 @@ fn finish(
         output::remove(&directory.join(path))?;
     }
     output::write_files(directory, &files)?;
-    output::print(&report::sweep_summary(plan, result, &loaded.heading))?;
+    let heading = experiment::heading(&plan.cases[0].scenario, loaded);
+    output::print(&report::sweep_summary(plan, result, &heading))?;
     for warning in &warnings {
         context.warn(&warning.text);
     }
-    context.note(&written(directory, &files));
+    context.note(&output::written(directory, &files));
     Ok(if result.recommended.is_some() { Exit::Done } else { Exit::Negative })
-}
-
-/// `written to out/l4: cases.csv, runs.csv, ...`
-fn written(directory: &Path, files: &[File]) -> String {
-    let names: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
-    format!("written to {}: {}", directory.display(), names.join(", "))
 }

@@ -1,0 +1,154 @@
+//! `hpasim run`: one case in full detail.
+
+use super::experiment::{self, Sources};
+use super::{Context, Exit, output};
+use crate::engine::EngineMode;
+use crate::export::{self, File};
+use crate::hpa::HpaSpec;
+use crate::report;
+use crate::sim::{Autoscaler, RecordLevel, RunRecord, Scenario, run_workload};
+use anyhow::Context as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Scale writes that are printed; all are in `decisions.csv`.
+const MAX_SCALE_WRITES: usize = 20;
+
+/// Simulate one case and show what happened
+///
+/// Prints requests, latencies, replicas, cost and the scale decisions, and writes the timeline, every reconcile
+/// with the numbers that led to it, and every phase change of pods and nodes.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Experiment file
+    #[arg(value_name = "EXP.toml")]
+    experiment: PathBuf,
+    /// HPA manifest instead of the experiment's `[hpa]`
+    #[arg(long, value_name = "FILE")]
+    hpa: Option<PathBuf>,
+    /// Case of the experiment's sweep, by its id; without it the file as it stands, sweep left out
+    #[arg(long, value_name = "ID")]
+    case: Option<String>,
+    /// Realisations of load and delays; the files of all but the first go to replication-N/
+    #[arg(short, long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    replications: u32,
+    /// How replicas advance; both write the same bytes
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    engine: Option<Engine>,
+    /// Write `requests.csv` too: one row per request
+    #[arg(long)]
+    requests: bool,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Engine {
+    /// Decode runs in closed form
+    Fast,
+    /// Every step
+    Stepwise,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let sources = Sources { experiment: &args.experiment, hpa: args.hpa.as_deref(), current: None };
+    let loaded = experiment::load("run", &sources, context)?;
+    let plan = &loaded.experiment.plan;
+    let mut scenario = match &args.case {
+        None => loaded.experiment.base.clone(),
+        Some(id) => {
+            let case = plan.cases.iter().find(|case| case.id == *id);
+            let ids = || {
+                let (first, last) = (&plan.cases[0].id, &plan.cases[plan.cases.len() - 1].id);
+                format!("no case `{id}`: the sweep has {first} to {last}")
+            };
+            case.with_context(ids)?.scenario.clone()
+        }
+    };
+    if let Some(engine) = args.engine {
+        Arc::make_mut(&mut scenario.engine).mode = match engine {
+            Engine::Fast => EngineMode::Fast,
+            Engine::Stepwise => EngineMode::Stepwise,
+        };
+    }
+    let directory = context.output_directory(&loaded.experiment.name)?;
+    let level = if args.requests { RecordLevel::Requests } else { RecordLevel::Timeline };
+    let records = simulate(&scenario, plan.seed, args.replications, level, context.jobs());
+
+    let spec = spec_of(&scenario);
+    let mut files = Vec::new();
+    for (replication, record) in records.iter().enumerate() {
+        let folder =
+            if replication == 0 { String::new() } else { format!("replication-{replication}/") };
+        files.extend(tables(record, &spec, &folder, args.requests));
+    }
+    let mut provenance = loaded.provenance.clone();
+    if let Some(id) = &args.case {
+        provenance.command.push_str(&format!(" --case {id}"));
+    }
+    if args.replications > 1 {
+        provenance.command.push_str(&format!(" --replications {}", args.replications));
+    }
+    let summary = export::run_summary_json(&provenance, &scenario.slo, &records);
+    files.push(File::new("summary.json", summary));
+    output::write_files(&directory, &files)?;
+
+    let heading = experiment::heading(&scenario, &loaded);
+    output::print(&report::run_summary(&records, plan.confidence, &heading))?;
+    let log = report::scale_log(&records[0], &spec, MAX_SCALE_WRITES);
+    if !log.is_empty() {
+        output::print(&format!("\n{log}"))?;
+    }
+    context.note(&output::written(&directory, &files));
+    Ok(Exit::Done)
+}
+
+/// The replications, in order, on at most `jobs` threads.
+fn simulate(
+    scenario: &Scenario,
+    seed: crate::rng::Seed,
+    replications: u32,
+    level: RecordLevel,
+    jobs: usize,
+) -> Vec<RunRecord> {
+    let seeds: Vec<_> = (0..u64::from(replications)).map(|r| seed.replication(r)).collect();
+    let mut records = Vec::new();
+    for batch in seeds.chunks(jobs.max(1)) {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = batch
+                .iter()
+                .map(|&seed| scope.spawn(move || run_workload(scenario, seed, level)))
+                .collect();
+            for run in running {
+                match run.join() {
+                    Ok(record) => records.push(record),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+        });
+    }
+    records
+}
+
+/// The defaulted spec of the scenario's HPA; an empty one without an HPA.
+fn spec_of(scenario: &Scenario) -> HpaSpec {
+    match &scenario.autoscaler {
+        Autoscaler::Hpa(setup) => setup.spec.defaulted(),
+        Autoscaler::Fixed(_) | Autoscaler::Schedule(_) => HpaSpec::default(),
+    }
+}
+
+/// The tables of one replication.
+fn tables(record: &RunRecord, spec: &HpaSpec, folder: &str, requests: bool) -> Vec<File> {
+    let file = |name: &str, bytes: Vec<u8>| File::new(format!("{folder}{name}"), bytes);
+    let mut files = vec![
+        file("timeline.csv", export::timeline_csv(record, spec)),
+        file("decisions.csv", export::decisions_csv(record, spec)),
+        file("pods.csv", export::pods_csv(record)),
+        file("nodes.csv", export::nodes_csv(record)),
+    ];
+    if requests {
+        files.push(file("requests.csv", export::requests_csv(record)));
+    }
+    files
+}
