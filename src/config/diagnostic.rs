@@ -46,7 +46,7 @@ impl Sources {
         let text = &self.get(id).text;
         let before = &text.as_bytes()[..offset.min(text.len())];
         let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |p| p + 1);
-        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+        let line = before.split(|&b| b == b'\n').count();
         (line, String::from_utf8_lossy(&before[line_start..]).chars().count() + 1)
     }
 }

@@ -1,5 +1,7 @@
 //! Durations as people write them: `15s`, `7m30s`, `1.5h`, `1d`.
 
+use std::fmt::Write as _;
+
 use crate::units::{PS_PER_MS, PS_PER_S, SimDuration};
 
 /// The units, largest first, with their picoseconds.
@@ -69,13 +71,13 @@ pub(crate) fn text(duration: SimDuration) -> String {
         let last = *name == "ms";
         let count = rest / ps;
         if count > 0 && !last {
-            out.push_str(&format!("{count}{name}"));
+            let _ = write!(out, "{count}{name}");
             rest %= ps;
         } else if last && rest > 0 {
             let fraction = format!("{:09}", rest % ps);
             let fraction = fraction.trim_end_matches('0');
             let point = if fraction.is_empty() { "" } else { "." };
-            out.push_str(&format!("{count}{point}{fraction}ms"));
+            let _ = write!(out, "{count}{point}{fraction}ms");
         }
     }
     out

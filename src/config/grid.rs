@@ -1,12 +1,14 @@
 //! Value lists of a sweep: `[..]`, or `{ from, to, steps, scale }`, or `{ from, to, step }`, in exact decimals.
 
 use super::diagnostic::{Code, Span};
-use super::reader::Problem;
 use super::registry::Kind;
 use super::tree::{Node, Table, Value};
+use super::values::Problem;
 
 /// Most values of one list.
 const MAX_VALUES: usize = 10_000;
+/// The same as a number of a file.
+const MAX_STEPS: i64 = 10_000;
 
 /// What a list of values looks like, for messages.
 pub(super) const HINT: &str = "give a list, or `{ from = 8, to = 128, steps = 9, scale = \"log\" }`, or \
@@ -41,7 +43,7 @@ impl Decimal {
     }
 
     fn as_f64(self) -> f64 {
-        self.digits as f64 / 10_f64.powi(self.scale as i32)
+        self.digits as f64 / 10_i128.pow(self.scale) as f64
     }
 
     /// The shortest text.
@@ -101,7 +103,7 @@ fn range(table: &Table, span: &Span) -> Result<Vec<Node>, Problem> {
     let step = decimal("step")?;
     let steps = match table.get("steps").map(|e| &e.node.value) {
         None => None,
-        Some(Value::Integer(n)) if (2..=MAX_VALUES as i64).contains(n) => Some(*n as i128),
+        Some(Value::Integer(n)) if (2..=MAX_STEPS).contains(n) => Some(*n as i128),
         Some(_) => return Err(wrong(format!("`steps` must be 2 to {MAX_VALUES}"))),
     };
     let log = match table.get("scale").map(|e| &e.node.value) {

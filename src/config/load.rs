@@ -1,5 +1,7 @@
 //! Loads an experiment: read, override, lower, expand.
 
+use std::fmt::Write as _;
+
 use super::diagnostic::{Code, Diagnostic, Diagnostics, SourceId, Span};
 use super::experiment::{Experiment, Loader, Options};
 use super::lower::sweep::{Change, Point, Sweep};
@@ -207,7 +209,7 @@ fn apply(table: &mut Table, inputs: &Inputs<'_>, options: &Options) -> Vec<Diagn
         let source = inputs.sources().add("--set", text.as_str());
         match parse_override(text, source) {
             Ok((path, key_span, node)) => {
-                errors.extend(tree::set(table, &path, &key_span, node).err());
+                errors.extend(tree::set(table, &path, &key_span, node).err().map(|error| *error));
             }
             Err(found) => errors.extend(found),
         }
@@ -246,7 +248,7 @@ fn with_manifest(table: &Table, manifest: &str, inputs: &Inputs<'_>, flag: &str)
     let source = inputs.sources().add(flag, text.as_str());
     let span = Span { source, range: flag.len() + 1..text.len() };
     // The manifest's path is relative to the working directory, not to the experiment.
-    let path = inputs.from_working_directory(manifest);
+    let path = inputs.relative_to_folder(manifest);
     let entry = |key: &str, value| Entry {
         key: key.into(),
         key_span: span.clone(),
@@ -278,8 +280,7 @@ fn first_if_needed(table: &Table) -> impl FnOnce(&Sweep) -> Option<Vec<Change>> 
 fn changed(table: &Table, changes: &[Change]) -> Result<Table, Box<Diagnostic>> {
     let mut table = table.clone();
     for change in changes {
-        tree::set(&mut table, &change.path, &change.key_span, change.node.clone())
-            .map_err(Box::new)?;
+        tree::set(&mut table, &change.path, &change.key_span, change.node.clone())?;
     }
     Ok(table)
 }
@@ -395,7 +396,8 @@ fn canonical(value: &Value, out: &mut String) {
             entries.sort_by(|a, b| a.key.cmp(&b.key));
             out.push('{');
             for entry in entries {
-                out.push_str(&format!("{:?}:", entry.key));
+                let _ = write!(out, "{:?}", entry.key);
+                out.push(':');
                 canonical(&entry.node.value, out);
                 out.push(',');
             }
@@ -409,7 +411,9 @@ fn canonical(value: &Value, out: &mut String) {
             }
             out.push(']');
         }
-        Value::String(s) => out.push_str(&format!("{s:?}")),
+        Value::String(s) => {
+            let _ = write!(out, "{s:?}");
+        }
         other => out.push_str(&other.text()),
     }
 }

@@ -65,7 +65,7 @@ pub(crate) fn locate(text: &str, field: &str) -> std::ops::Range<usize> {
     };
     let mut found: Option<usize> = None;
     let mut next = 0;
-    let mut indent = -1_isize;
+    let mut indent: Option<usize> = None;
     for segment in field.split('.') {
         let (key, index) = match segment.split_once('[') {
             Some((key, rest)) => (key, rest.trim_end_matches(']').parse::<usize>().ok()),
@@ -73,14 +73,15 @@ pub(crate) fn locate(text: &str, field: &str) -> std::ops::Range<usize> {
         };
         let Some(at) = find_key(&lines, next, indent, key) else { break };
         found = Some(at);
-        indent = indent_of(lines[at].1);
+        let key_indent = indent_of(lines[at].1);
+        indent = Some(key_indent);
         next = at + 1;
         if let Some(index) = index {
             // Items may be indented as deep as their key.
             let items = lines.iter().enumerate().skip(next).take_while(|(_, (_, line))| {
                 line.trim().is_empty()
-                    || indent_of(line) > indent
-                    || (indent_of(line) == indent && line.trim_start().starts_with('-'))
+                    || indent_of(line) > key_indent
+                    || (indent_of(line) == key_indent && line.trim_start().starts_with('-'))
             });
             let items: Vec<usize> = items
                 .filter(|(_, (_, l))| l.trim_start().starts_with("- "))
@@ -90,7 +91,7 @@ pub(crate) fn locate(text: &str, field: &str) -> std::ops::Range<usize> {
             let mut own = items.into_iter().filter(|&i| indent_of(lines[i].1) == depth);
             let Some(item) = own.nth(index) else { break };
             found = Some(item);
-            indent = depth;
+            indent = Some(depth);
             next = item;
         }
     }
@@ -103,19 +104,27 @@ pub(crate) fn locate(text: &str, field: &str) -> std::ops::Range<usize> {
     start + lead..start + content.trim_end().len()
 }
 
-fn indent_of(line: &str) -> isize {
-    (line.len() - line.trim_start_matches(' ').len()) as isize
+fn indent_of(line: &str) -> usize {
+    line.len() - line.trim_start_matches(' ').len()
 }
 
 /// The line of `key:` below an indentation of `indent`, from line `from` on.
-fn find_key(lines: &[(usize, &str)], from: usize, indent: isize, key: &str) -> Option<usize> {
+fn find_key(
+    lines: &[(usize, &str)],
+    from: usize,
+    indent: Option<usize>,
+    key: &str,
+) -> Option<usize> {
     for (number, (_, line)) in lines.iter().enumerate().skip(from) {
         let trimmed = line.trim_start();
         if trimmed.is_empty() || trimmed.starts_with('#') {
             continue;
         }
         let bare = trimmed.strip_prefix("- ").map_or(trimmed, str::trim_start);
-        if number > from && indent_of(line) <= indent && !trimmed.starts_with("- ") {
+        if number > from
+            && indent.is_some_and(|i| indent_of(line) <= i)
+            && !trimmed.starts_with("- ")
+        {
             return None;
         }
         let name = bare.split(':').next().unwrap_or("").trim_matches(['"', '\'']);

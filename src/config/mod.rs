@@ -21,6 +21,7 @@ mod reader;
 pub mod registry;
 mod trace_file;
 mod tree;
+mod values;
 
 pub use diagnostic::{
     Code, Diagnostic, Diagnostics, Label, Severity, Source, SourceId, Sources, Span,

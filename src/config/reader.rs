@@ -11,6 +11,9 @@ use super::diagnostic::{Code, Diagnostic, Severity, Span};
 use super::duration;
 use super::registry::{KeyInfo, Kind, Registry};
 use super::tree::{self, Node, Table, Value};
+use super::values::{
+    Problem, delay_of, delay_text, duration_of, integer_of, nearest, number_of, word_of,
+};
 use crate::rng::Dist;
 use crate::units::SimDuration;
 
@@ -180,20 +183,6 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// The most similar of `candidates`, if it is similar enough to be meant.
-pub(crate) fn nearest<'n>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'n str>,
-) -> Option<&'n str> {
-    let word = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|c| (strsim::jaro_winkler(&word, &c.to_lowercase()), c))
-        .filter(|(score, _)| *score > 0.82)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, c)| c)
-}
-
 /// A key that is being asked for.
 pub(crate) struct Key<'f, 'a> {
     fields: &'f Fields<'a>,
@@ -201,40 +190,6 @@ pub(crate) struct Key<'f, 'a> {
     doc: &'static str,
     shown: Option<String>,
     required: bool,
-}
-
-/// Why a value cannot be used: code, title without the key, remark, hints.
-pub(crate) struct Problem {
-    code: Code,
-    title: String,
-    label: String,
-    help: Vec<String>,
-}
-
-impl Problem {
-    /// A problem; `title` follows the key's name, as in "must be an integer".
-    pub(crate) fn new(code: Code, title: impl Into<String>, label: impl Into<String>) -> Self {
-        Self { code, title: title.into(), label: label.into(), help: Vec::new() }
-    }
-    /// Adds a hint.
-    pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
-        self.help.push(text.into());
-        self
-    }
-    fn wrong_type(expected: &str, node: &Node) -> Self {
-        Self::new(
-            Code::Type,
-            format!("must be {expected}"),
-            format!("this is {}", node.value.kind()),
-        )
-    }
-    /// The diagnostic about `what` at `span`.
-    pub(crate) fn into_diagnostic(self, what: &str, span: &Span) -> Diagnostic {
-        let mut d =
-            Diagnostic::error(self.code, format!("`{what}` {}", self.title)).at(span, self.label);
-        d.help = self.help;
-        d
-    }
 }
 
 impl<'a> Key<'_, 'a> {
@@ -365,10 +320,6 @@ impl<'a> Key<'_, 'a> {
     pub(crate) fn boolean_or(self, default: bool) -> bool {
         self.boolean_with(Some(default)).unwrap_or(default)
     }
-    /// A boolean.
-    pub(crate) fn boolean(self) -> Option<bool> {
-        self.boolean_with(None)
-    }
     fn boolean_with(self, default: Option<bool>) -> Option<bool> {
         self.parse(Kind::Boolean, default.map(|d| d.to_string()), |node| match node.value {
             Value::Boolean(b) => Ok(b),
@@ -480,16 +431,13 @@ impl<'a> Key<'_, 'a> {
         }
         let mut out = Vec::new();
         for entry in table.iter().flat_map(|t| &t.entries) {
-            match &entry.node.value {
-                Value::Table(table) => {
-                    let child = reader(&entry.key, Some(table), entry.key_span.clone());
-                    out.push((entry.key.as_str(), child));
-                }
-                _ => {
-                    let problem = Problem::wrong_type("a table", &entry.node);
-                    let path = join(&path, &entry.key);
-                    fields.report(problem.into_diagnostic(&path, &entry.node.span));
-                }
+            if let Value::Table(table) = &entry.node.value {
+                let child = reader(&entry.key, Some(table), entry.key_span.clone());
+                out.push((entry.key.as_str(), child));
+            } else {
+                let problem = Problem::wrong_type("a table", &entry.node);
+                let path = join(&path, &entry.key);
+                fields.report(problem.into_diagnostic(&path, &entry.node.span));
             }
         }
         out
@@ -517,148 +465,14 @@ impl<'a> Key<'_, 'a> {
         }
         let mut out = Vec::new();
         for (index, item) in items.unwrap_or_default().iter().enumerate() {
-            match &item.value {
-                Value::Table(table) => out.push(reader(Some(table), item.span.clone(), index)),
-                _ => {
-                    let path = format!("{}[{index}]", fields.path_of(name));
-                    let problem = Problem::wrong_type("a table", item);
-                    fields.report(problem.into_diagnostic(&path, &item.span));
-                }
+            if let Value::Table(table) = &item.value {
+                out.push(reader(Some(table), item.span.clone(), index));
+            } else {
+                let path = format!("{}[{index}]", fields.path_of(name));
+                let problem = Problem::wrong_type("a table", item);
+                fields.report(problem.into_diagnostic(&path, &item.span));
             }
         }
         out
-    }
-}
-
-/// The choice that `word` names.
-pub(crate) fn word_of<T: Clone>(word: &str, words: &[(&str, T)]) -> Result<T, Problem> {
-    if let Some((_, value)) = words.iter().find(|(w, _)| *w == word) {
-        return Ok(value.clone());
-    }
-    let names: Vec<&str> = words.iter().map(|(w, _)| *w).collect();
-    let list = names.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ");
-    let label = match nearest(word, names.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "not one of them".to_owned(),
-    };
-    Err(Problem::new(Code::Choice, format!("must be one of {list}"), label))
-}
-
-/// A whole number within `range`.
-pub(crate) fn integer_of(node: &Node, range: &RangeInclusive<i64>) -> Result<i64, Problem> {
-    let Value::Integer(value) = node.value else {
-        let problem = Problem::wrong_type("an integer", node);
-        return Err(match &node.value {
-            Value::String(s) if s.parse::<i64>().is_ok() => problem.help("leave out the quotes"),
-            _ => problem,
-        });
-    };
-    if range.contains(&value) {
-        return Ok(value);
-    }
-    Err(Problem::new(Code::Range, between(range.start(), range.end(), &i64::MAX), "out of range"))
-}
-
-/// A number within `range`.
-pub(crate) fn number_of(node: &Node, range: &RangeInclusive<f64>) -> Result<f64, Problem> {
-    let value = match node.value {
-        Value::Integer(i) => i as f64,
-        Value::Float(f, _) => f,
-        _ => return Err(Problem::wrong_type("a number", node)),
-    };
-    if range.contains(&value) && value.is_finite() {
-        return Ok(value);
-    }
-    Err(Problem::new(Code::Range, between(range.start(), range.end(), &f64::MAX), "out of range"))
-}
-
-/// A duration within `range`.
-pub(crate) fn duration_of(
-    node: &Node,
-    range: &RangeInclusive<SimDuration>,
-) -> Result<SimDuration, Problem> {
-    let text = match &node.value {
-        Value::String(text) => text,
-        Value::Integer(_) | Value::Float(..) => {
-            let title = "must be a duration with a unit";
-            return Err(Problem::new(Code::Duration, title, "a bare number").help(duration::HINT));
-        }
-        _ => return Err(Problem::wrong_type("a duration", node).help(duration::HINT)),
-    };
-    let value = duration::parse(text).map_err(|remark| {
-        Problem::new(Code::Duration, "is not a duration", remark).help(duration::HINT)
-    })?;
-    if range.contains(&value) {
-        return Ok(value);
-    }
-    let (min, max) = (duration::text(*range.start()), duration::text(*range.end()));
-    let title = if *range.end() == SimDuration::MAX {
-        format!("must be at least {min}")
-    } else {
-        format!("must be between {min} and {max}")
-    };
-    Err(Problem::new(Code::Range, title, "out of range"))
-}
-
-fn between<T: std::fmt::Display + PartialEq>(min: &T, max: &T, open: &T) -> String {
-    if max == open {
-        format!("must be at least {min}")
-    } else {
-        format!("must be between {min} and {max}")
-    }
-}
-
-fn delay_of(node: &Node) -> Result<Dist, Problem> {
-    let hint = "a delay is a duration, `{ median = \"60s\", p95 = \"120s\" }` or \
-                `{ values = [\"50s\", \"70s\"] }`";
-    let all = SimDuration::ZERO..=SimDuration::from_secs(86_400);
-    let table = match &node.value {
-        Value::Table(table) => table,
-        _ => return duration_of(node, &all).map(Dist::Constant).map_err(|p| p.help(hint)),
-    };
-    let keys: Vec<&str> = table.entries.iter().map(|e| e.key.as_str()).collect();
-    let positive = SimDuration::from_ps(1)..=SimDuration::from_secs(86_400);
-    match (table.get("median"), table.get("p95"), table.get("values")) {
-        (Some(median), Some(p95), None) if keys.len() == 2 => {
-            let median = duration_of(&median.node, &positive)?;
-            let p95 = duration_of(&p95.node, &positive)?;
-            if p95 < median {
-                let title = "has a `p95` below its `median`";
-                return Err(Problem::new(Code::Range, title, "not a distribution"));
-            }
-            Ok(Dist::LogNormal { median, p95 })
-        }
-        (None, None, Some(values)) if keys.len() == 1 => {
-            let Value::Array(items) = &values.node.value else {
-                return Err(Problem::wrong_type("a list of durations", &values.node).help(hint));
-            };
-            let values: Result<Vec<_>, _> = items.iter().map(|n| duration_of(n, &all)).collect();
-            let values = values?;
-            if values.is_empty() {
-                return Err(Problem::new(Code::Range, "has no values", "empty").help(hint));
-            }
-            Ok(Dist::Empirical(values))
-        }
-        _ => {
-            let label = format!("it has {}", keys.join(", "));
-            Err(Problem::new(Code::Type, "is not a delay", label).help(hint))
-        }
-    }
-}
-
-/// A delay as one would write it.
-pub(crate) fn delay_text(delay: &Dist) -> String {
-    match delay {
-        Dist::Constant(d) => format!("\"{}\"", duration::text(*d)),
-        Dist::LogNormal { median, p95 } => format!(
-            "{{ median = \"{}\", p95 = \"{}\" }}",
-            duration::text(*median),
-            duration::text(*p95)
-        ),
-        Dist::Empirical(values) => {
-            let values: Vec<String> =
-                values.iter().map(|d| format!("\"{}\"", duration::text(*d))).collect();
-            format!("{{ values = [{}] }}", values.join(", "))
-        }
     }
 }

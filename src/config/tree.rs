@@ -150,16 +150,16 @@ fn node_of(
     let span = span_of(source, shift, value);
     let value = match value.get_ref() {
         DeValue::String(s) => Value::String(s.to_string()),
-        DeValue::Integer(i) => match i64::from_str_radix(i.as_str(), i.radix()) {
-            Ok(number) => Value::Integer(number),
-            Err(_) => {
+        DeValue::Integer(i) => {
+            let number = i64::from_str_radix(i.as_str(), i.radix());
+            if number.is_err() {
                 errors.push(
                     Diagnostic::error(Code::Range, "an integer is too large")
                         .at(&span, "does not fit in 64 bits"),
                 );
-                Value::Integer(0)
             }
-        },
+            Value::Integer(number.unwrap_or(0))
+        }
         DeValue::Float(f) => {
             let text = f.as_str().replace('_', "");
             Value::Float(text.parse().unwrap_or(f64::NAN), text)
@@ -247,12 +247,13 @@ pub(crate) fn set(
     path: &[Step],
     key_span: &Span,
     node: Node,
-) -> Result<(), Diagnostic> {
+) -> Result<(), Box<Diagnostic>> {
     let mut table = root;
     let mut steps = path.iter();
     let mut walked = String::new();
     let Some(Step::Key(mut key)) = steps.next().cloned() else {
-        return Err(Diagnostic::error(Code::Override, "a path starts with a key").at(key_span, ""));
+        let error = Diagnostic::error(Code::Override, "a path starts with a key");
+        return Err(Box::new(error.at(key_span, "")));
     };
     loop {
         walked.push_str(&key);
@@ -279,11 +280,10 @@ pub(crate) fn set(
         table = match &mut here.value {
             Value::Table(t) => t,
             other => {
-                return Err(Diagnostic::error(
-                    Code::Override,
-                    format!("`{walked}` is {}, it has no keys", other.kind()),
-                )
-                .at(key_span, format!("cannot set `{next}` in it")));
+                let title = format!("`{walked}` is {}, it has no keys", other.kind());
+                let label = format!("cannot set `{next}` in it");
+                let error = Diagnostic::error(Code::Override, title).at(key_span, label);
+                return Err(Box::new(error));
             }
         };
         walked.push('.');
@@ -296,7 +296,7 @@ fn element<'n>(
     index: usize,
     walked: &str,
     key_span: &Span,
-) -> Result<&'n mut Node, Diagnostic> {
+) -> Result<&'n mut Node, Box<Diagnostic>> {
     // A table that was only just made on the way becomes an array.
     if matches!(&node.value, Value::Table(t) if t.entries.is_empty()) && node.span == *key_span {
         node.value = Value::Array(Vec::new());
@@ -304,7 +304,7 @@ fn element<'n>(
     let kind = node.value.kind();
     let Value::Array(items) = &mut node.value else {
         let title = format!("`{walked}` is {kind}, it has no elements");
-        return Err(Diagnostic::error(Code::Override, title).at(key_span, ""));
+        return Err(Box::new(Diagnostic::error(Code::Override, title).at(key_span, "")));
     };
     if index == items.len() {
         let value = Value::Table(Table::default());
@@ -312,11 +312,8 @@ fn element<'n>(
     }
     let length = items.len();
     items.get_mut(index).ok_or_else(|| {
-        Diagnostic::error(
-            Code::Override,
-            format!("`{walked}` has {length} elements, there is no element {index}"),
-        )
-        .at(key_span, "indices count from 0")
+        let title = format!("`{walked}` has {length} elements, there is no element {index}");
+        Box::new(Diagnostic::error(Code::Override, title).at(key_span, "indices count from 0"))
     })
 }
 
@@ -330,7 +327,11 @@ mod tests {
         (parse(&sources, id).unwrap(), sources)
     }
 
-    fn put(table: &mut Table, sources: &mut Sources, argument: &str) -> Result<(), Diagnostic> {
+    fn put(
+        table: &mut Table,
+        sources: &mut Sources,
+        argument: &str,
+    ) -> Result<(), Box<Diagnostic>> {
         let (key, value) = argument.split_once('=').unwrap();
         let id = sources.add("--set", argument);
         let node = parse_value(value, id, key.len() + 1).unwrap();

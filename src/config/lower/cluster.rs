@@ -7,9 +7,10 @@ use crate::cluster::{
 };
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::profile::{Constants, GpuProfile};
-use crate::config::reader::{Fields, Problem};
+use crate::config::reader::Fields;
 use crate::config::registry::Kind;
 use crate::config::tree::Value;
+use crate::config::values::Problem;
 use crate::gateway::Policy;
 use crate::hpa::ControllerConfig;
 use crate::units::SimDuration;

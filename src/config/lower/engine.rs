@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::Inputs;
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::profile::{GpuProfile, host_terms};
-use crate::config::reader::{Fields, Problem, nearest};
+use crate::config::reader::Fields;
 use crate::config::registry::Kind;
 use crate::config::tree::Value;
+use crate::config::values::{Problem, nearest};
 use crate::engine::{
     EngineConfig, EngineMode, SchedulerConfig, SchedulerRules, SchedulingPolicy, StepCoefficients,
     StepModel,
@@ -25,7 +26,7 @@ pub(super) fn model(root: &Fields<'_>, inputs: &Inputs<'_>) -> Option<GpuProfile
     let doc = "GPU profile: a built-in name (`hpasim profile list`) or the path of a file";
     let name = table.key("profile", doc).required().string()?;
     let span = table.span_of("profile");
-    if name.contains(['/', '\\']) || name.ends_with(".toml") {
+    if is_path(name) {
         let path = inputs.resolve(name);
         let text = match inputs.read_text(&path) {
             Ok(text) => text,
@@ -53,6 +54,13 @@ pub(super) fn model(root: &Fields<'_>, inputs: &Inputs<'_>) -> Option<GpuProfile
             .help("`hpasim profile list` shows all profiles; a path names a file of your own"),
     );
     None
+}
+
+/// Whether a profile's name is meant as a path.
+fn is_path(name: &str) -> bool {
+    let toml =
+        std::path::Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
+    toml || name.contains(['/', '\\'])
 }
 
 /// `0.N` or `0.N.P`, as the minor release N.

@@ -6,9 +6,10 @@
 
 use super::Inputs;
 use crate::config::diagnostic::{Code, Diagnostic, Span};
-use crate::config::reader::{Fields, Key, Problem, nearest, number_of};
+use crate::config::reader::{Fields, Key};
 use crate::config::registry::Kind;
 use crate::config::tree::{Node, Value};
+use crate::config::values::{Problem, nearest, number_of};
 use crate::hpa::spec::{
     Behavior, ContainerResourceSource, ExternalSource, LabelSelector, MetricIdentifier, MetricSpec,
     MetricTarget, ObjectReference, ObjectSource, PodsSource, ResourceSource, ScalingPolicy,
@@ -229,7 +230,7 @@ fn read_manifest(t: &Fields<'_>, inputs: &Inputs<'_>, path: &str) -> Option<HpaM
     }
 }
 
-impl<'a> Key<'_, 'a> {
+impl Key<'_, '_> {
     /// A Kubernetes quantity: a string or a number.
     pub(super) fn quantity(self) -> Option<Quantity> {
         self.parse(Kind::Quantity, None, quantity_of)

@@ -94,7 +94,7 @@ impl<'l> Inputs<'l> {
     }
 
     /// A path relative to the working directory in the form that [`Inputs::resolve`] takes back to it.
-    pub(crate) fn from_working_directory(&self, path: &str) -> String {
+    pub(crate) fn relative_to_folder(&self, path: &str) -> String {
         let mut out = PathBuf::new();
         if Path::new(path).is_relative() {
             for part in self.folder.components() {

@@ -3,9 +3,10 @@
 use super::Inputs;
 use super::workload::report_param;
 use crate::config::diagnostic::{Code, Diagnostic};
-use crate::config::reader::{Fields, Problem, nearest};
+use crate::config::reader::Fields;
 use crate::config::registry::Kind;
 use crate::config::tree::{Node, Value};
+use crate::config::values::{Problem, nearest};
 use crate::workload::lengths::MAX_TOKENS;
 use crate::workload::{LengthDist, LengthKind, LengthModel, LognormalComponent, presets};
 
@@ -45,7 +46,7 @@ pub(super) fn lengths(table: &Fields<'_>, inputs: &Inputs<'_>) -> Option<LengthM
         ["prompt_tokens", "output_tokens"] => {
             Some(LengthModel::Independent { prompt: prompt?, output: output? })
         }
-        [] | ["prompt_tokens"] | ["output_tokens"] => {
+        [] | ["prompt_tokens" | "output_tokens"] => {
             let missing = match given.as_slice() {
                 ["prompt_tokens"] => "output_tokens",
                 _ => "prompt_tokens",
@@ -161,14 +162,18 @@ fn distribution(table: &Fields<'_>, inputs: &Inputs<'_>) -> Option<LengthDist> {
             found = Some(LengthDist::new(LengthKind::Normal { mean, sd }, min, max));
         }
     }
-    if let Some(t) = table.key("exponential", "Exponential").table() {
-        if let Some(mean) = t.key("mean", "Mean [tokens]").required().number(0.0..=1e9) {
-            found = Some(LengthDist::new(LengthKind::Exponential { mean }, min, max));
-        }
+    if let Some(t) = table.key("exponential", "Exponential").table()
+        && let Some(mean) = t.key("mean", "Mean [tokens]").required().number(0.0..=1e9)
+    {
+        found = Some(LengthDist::new(LengthKind::Exponential { mean }, min, max));
     }
     if let Some(t) = table.key("quantiles", "Linear through quantiles").table() {
         let p = numbers(&t, "p", "Probabilities from 0 to 1, rising");
         let v = numbers(&t, "v", "Lengths at these probabilities [tokens]");
+        if p.is_none() || v.is_none() {
+            let title = "`quantiles` needs `p` and `v`";
+            t.report(Diagnostic::error(Code::MissingKey, title).at(t.span(), ""));
+        }
         if let (Some(p), Some(v)) = (p, v) {
             if p.len() == v.len() {
                 let points: Vec<(f64, f64)> = p.into_iter().zip(v).collect();
@@ -241,10 +246,10 @@ pub(super) fn numbers(
     name: &'static str,
     doc: &'static str,
 ) -> Option<Vec<f64>> {
-    let items = table.key(name, doc).required().list()?;
+    let items = table.key(name, doc).list()?;
     let mut out = Vec::with_capacity(items.len());
     for item in items {
-        match crate::config::reader::number_of(item, &(-1e15..=1e15)) {
+        match crate::config::values::number_of(item, &(-1e15..=1e15)) {
             Ok(value) => out.push(value),
             Err(problem) => {
                 table.report(problem.into_diagnostic(&table.path_of(name), &item.span));

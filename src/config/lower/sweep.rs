@@ -68,8 +68,11 @@ pub(crate) fn sweep(root: &Fields<'_>) -> Option<Sweep> {
                 .help(format!("`sweep.max_points` allows {max_points}; raise it if this is meant")),
         );
     }
-    let keys: Vec<&String> =
-        axes.iter().flat_map(|a| a.first()).flat_map(|p| p.knobs.iter().map(|(k, _)| k)).collect();
+    let keys: Vec<&String> = axes
+        .iter()
+        .filter_map(|a| a.first())
+        .flat_map(|p| p.knobs.iter().map(|(k, _)| k))
+        .collect();
     for (index, key) in keys.iter().enumerate() {
         if keys[..index].contains(key) {
             t.report(

@@ -3,9 +3,10 @@
 use super::Inputs;
 use super::lengths::{lengths, numbers};
 use crate::config::diagnostic::{Code, Diagnostic};
-use crate::config::reader::{Fields, Problem, duration_of, nearest, number_of};
+use crate::config::reader::Fields;
 use crate::config::registry::Kind;
 use crate::config::tree::{Node, Value};
+use crate::config::values::{Problem, duration_of, nearest, number_of};
 use crate::units::SimDuration;
 use crate::workload::{
     Arrivals, Clients, ClosedLoop, Diurnal, Generated, Interpolation, LengthModel, LogNoise, Mmpp,
@@ -70,9 +71,10 @@ pub(super) fn workload(
         }
     }
     if !own.is_empty() || !has_streams {
-        match (root.has("workload") || root.context().is_describing(), one(&table, own)) {
-            (_, Some(arrivals)) => streams.insert(0, StreamSpec::new(arrivals)),
-            _ => complete = false,
+        // A missing `[workload]` was reported on its own.
+        match if root.has("workload") { one(&table, own) } else { None } {
+            Some(arrivals) => streams.insert(0, StreamSpec::new(arrivals)),
+            None => complete = false,
         }
     }
     if !complete || root.context().is_describing() {
@@ -90,9 +92,6 @@ fn one(table: &Fields<'_>, found: Found) -> Option<Arrivals> {
     let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
     match names.as_slice() {
         [] => {
-            if table.path() != "workload" || table.span() != &table.span_of("workload") {
-                // The table exists but has no source; a missing `[workload]` is reported on its own.
-            }
             table.report(
                 Diagnostic::error(Code::MissingKey, format!("`{}` has no source", table.path()))
                     .at(table.span(), "")
@@ -335,8 +334,20 @@ fn rate_curve(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
         .key("points", "`[[\"0s\", 4.8], [\"7m30s\", 4.7], ..]`: time and rate [requests/s]")
         .parse(Kind::List, None, points);
     let file = t.key("file", "CSV with columns `t_s,rate_rps`").string();
-    let weekday = t.has("weekday") || t.context().is_describing();
-    let diurnal = weekday.then(|| diurnal(t)).flatten();
+    let weekday =
+        numbers(t, "weekday", "24 multipliers of the mean, one per hour, Monday to Friday");
+    let weekend = numbers(t, "weekend", "24 multipliers of the mean, one per hour, weekend");
+    let days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    let days: Vec<(&str, u32)> = days.into_iter().zip(0..).collect();
+    let start_weekday = t
+        .key("start_weekday", "Day on which a diurnal curve starts")
+        .shown("\"monday\"")
+        .choice(&days);
+    let start_hour = t
+        .key("start_hour", "Hour of the day at which a diurnal curve starts")
+        .shown("0")
+        .number(0.0..=23.999);
+    let diurnal = if t.has("weekday") { diurnal(t, weekday, weekend) } else { None };
     let interpolation = t.key("interpolation", "What lies between two points").choice_or(
         &[("linear", Interpolation::Linear), ("step", Interpolation::Step)],
         Interpolation::Linear,
@@ -383,21 +394,29 @@ fn rate_curve(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
         if let Some(renewal) = renewal {
             base.renewal = renewal;
         }
-        match (mean_rps, base.rate) {
-            (Some(mean), RateModel::Diurnal(d)) => {
-                let scaled = d.with_mean_rps(mean).map_err(|e| report_param(t, &e)).ok()?;
-                base.rate = RateModel::Diurnal(scaled);
+        let diurnal_keys = ["mean_rps", "start_weekday", "start_hour"];
+        base.rate = match base.rate {
+            RateModel::Diurnal(mut d) => {
+                if let Some(mean) = mean_rps {
+                    d = d.with_mean_rps(mean).map_err(|e| report_param(t, &e)).ok()?;
+                }
+                if start_weekday.is_some() || start_hour.is_some() {
+                    let (day, hour) = (start_weekday.unwrap_or(0), start_hour.unwrap_or(0.0));
+                    d = d.with_start(day, hour).map_err(|e| report_param(t, &e)).ok()?;
+                }
+                RateModel::Diurnal(d)
             }
-            (Some(_), rate) => {
-                t.report(
-                    Diagnostic::error(Code::Conflict, "`mean_rps` is for diurnal curves")
-                        .at(&t.key_span("mean_rps"), "this curve has its own rates")
-                        .help("scale it with `rate_scale`"),
-                );
-                base.rate = rate;
+            rate => {
+                for key in diurnal_keys.into_iter().filter(|key| t.has(key)) {
+                    t.report(
+                        Diagnostic::error(Code::Conflict, format!("`{key}` is for diurnal curves"))
+                            .at(&t.key_span(key), "this curve has its own times and rates")
+                            .help("scale it with `rate_scale`"),
+                    );
+                }
+                rate
             }
-            (None, rate) => base.rate = rate,
-        }
+        };
         Some(base)
     });
     finish(t, base, lengths)
@@ -434,28 +453,19 @@ fn points(node: &Node) -> Result<Vec<(f64, f64)>, Problem> {
 }
 
 /// Twenty-four multipliers for weekdays and for weekend days.
-fn diurnal(t: &Fields<'_>) -> Option<Diurnal> {
-    let weekday =
-        numbers(t, "weekday", "24 multipliers of the mean, one per hour, Monday to Friday");
-    let weekend = numbers(t, "weekend", "24 multipliers of the mean, one per hour, weekend");
-    let days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-    let days: Vec<(&str, u32)> = days.into_iter().zip(0..).collect();
-    let start_day = t.key("start_weekday", "Day on which the workload starts").choice_or(&days, 0);
-    let start_hour =
-        t.key("start_hour", "Hour of the day at which it starts").number_or(0.0..=23.999, 0.0);
+fn diurnal(
+    t: &Fields<'_>,
+    weekday: Option<Vec<f64>>,
+    weekend: Option<Vec<f64>>,
+) -> Option<Diurnal> {
     let hours = |name: &str, values: Option<Vec<f64>>| -> Option<[f64; 24]> {
         let values = values?;
         let count = values.len();
-        values
-            .try_into()
-            .map_err(|_| {
-                let message = format!("must have 24 values, not {count}");
-                report_param(t, &ParamError::new(name, message));
-            })
-            .ok()
+        let message = format!("must have 24 values, not {count}");
+        values.try_into().map_err(|_| report_param(t, &ParamError::new(name, message))).ok()
     };
     let (weekday, weekend) = (hours("weekday", weekday)?, hours("weekend", weekend)?);
-    Diurnal::new(1.0, weekday, weekend, start_day, start_hour).map_err(|e| report_param(t, &e)).ok()
+    Diurnal::new(1.0, weekday, weekend, 0, 0.0).map_err(|e| report_param(t, &e)).ok()
 }
 
 fn closed_loop(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {

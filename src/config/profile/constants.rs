@@ -242,7 +242,7 @@ pub(super) fn read_gpu(fields: &Fields<'_>, name: &str) -> GpuConstants {
                 .at(fields.span(), ""),
         );
     }
-    let gpu = GpuConstants {
+    GpuConstants {
         name: name.to_owned(),
         title: fields.key("title", "Full name of the GPU").string_or(name),
         accelerator: fields
@@ -285,8 +285,7 @@ pub(super) fn read_gpu(fields: &Fields<'_>, name: &str) -> GpuConstants {
             .u32_or(1..=1 << 20, 2048),
         power_w: fields.key("power_w", "Power limit [W]").number_or(0.0..=1e5, 0.0),
         source: fields.key("source", "Where the constants come from").string_or(""),
-    };
-    gpu
+    }
 }
 
 /// Reads the shape of a model.

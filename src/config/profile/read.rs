@@ -3,9 +3,10 @@
 use super::constants::{GpuConstants, ModelShape, Weights, derive, read_gpu, read_model};
 use super::{COEFFICIENTS, Constants, GpuProfile, MeasuredKv, Price, Status};
 use crate::config::diagnostic::{Code, Diagnostic};
-use crate::config::reader::{Fields, Problem, nearest, number_of, word_of};
+use crate::config::reader::Fields;
 use crate::config::registry::Kind;
 use crate::config::tree::{Node, Value};
+use crate::config::values::{Problem, nearest, number_of, word_of};
 
 const STATUS: [(&str, Status); 4] = [
     ("measured", Status::Measured),
