@@ -19,6 +19,7 @@ mod effect;
 mod gauges;
 mod replica;
 mod request;
+mod run;
 pub mod scheduler;
 mod step_model;
 

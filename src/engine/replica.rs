@@ -9,8 +9,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::run::Run;
 use super::scheduler::{Batch, OutputSink, Scheduler};
-use super::{Effect, EngineConfig, EngineRequest, FinishReason, GapRun, Gauges, RequestRecord};
+use super::{
+    Effect, EngineConfig, EngineMode, EngineRequest, FinishReason, GapRun, Gauges, RequestRecord,
+};
 use crate::units::{RequestId, SimDuration, SimTime};
 
 /// One vLLM replica. It advances only when asked, and the result does not depend on how often or at
@@ -59,6 +62,19 @@ enum Phase {
     Idle,
     /// An iteration waits for the oldest batch in flight.
     Blocked,
+    /// Iterations of pure decodes follow one another; only their number is known so far.
+    Decoding(Decoding),
+}
+
+/// A run of decode iterations whose effect on the scheduler is still to be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Decoding {
+    run: Run,
+    sequences: u32,
+    /// Earliest input that was taken into account.
+    cut: SimTime,
+    /// Outputs whose gaps were emitted.
+    gaps_emitted: u64,
 }
 
 /// What waits outside of the scheduler, in time order.
@@ -143,6 +159,15 @@ impl Replica {
                     }
                     self.iterate(at, out);
                 }
+                Phase::Decoding(mut decoding) => {
+                    let end = self.cut_at_input(&mut decoding);
+                    if end > now {
+                        self.phase = Phase::Decoding(decoding);
+                        break;
+                    }
+                    self.emit_refused(end, out);
+                    self.finish_decoding(decoding, out);
+                }
                 Phase::Idle => match self.inputs.next_visible(self.config.ingest) {
                     Some(at) => self.phase = Phase::Ready(at),
                     None => break,
@@ -153,7 +178,13 @@ impl Replica {
     }
 
     /// Emits the gaps of all tokens up to the last [`Replica::advance_to`] that were held back.
-    pub fn flush_gaps(&mut self, _out: &mut Vec<Effect>) {}
+    pub fn flush_gaps(&mut self, out: &mut Vec<Effect>) {
+        if let Phase::Decoding(mut decoding) = self.phase {
+            let processed = decoding.run.processed_by(self.now);
+            emit_gaps(&mut decoding, processed, out);
+            self.phase = Phase::Decoding(decoding);
+        }
+    }
 
     /// A time not later than the next [`Effect::Finished`] if no further input comes, and not before the
     /// last [`Replica::advance_to`]; `None` when idle.
@@ -163,6 +194,11 @@ impl Replica {
             // The iteration has to start first, which takes an instant after `at`.
             Phase::Ready(at) => Some(after(at)),
             Phase::Idle => self.inputs.next_visible(self.config.ingest).map(after),
+            Phase::Decoding(mut decoding) => {
+                let end = self.cut_at_input(&mut decoding);
+                self.phase = Phase::Decoding(decoding);
+                Some(end)
+            }
         };
         let refused = self.inputs.refused.front().map(|record| after(record.end));
         step.into_iter().chain(refused).min().map(|at| at.max(self.now))
@@ -170,7 +206,20 @@ impl Replica {
 
     /// The state after the last processed step, as a scrape at the last `advance_to` sees it.
     pub fn gauges(&self) -> Gauges {
-        self.shown
+        let Phase::Decoding(decoding) = &self.phase else { return self.shown };
+        match decoding.run.processed_by(self.now) {
+            0 => self.shown,
+            processed => {
+                let usable_blocks = self.shown.usable_blocks;
+                let free = self.scheduler.free_blocks();
+                Gauges {
+                    num_requests_running: self.scheduler.num_running(),
+                    num_requests_waiting: self.scheduler.num_waiting(),
+                    used_blocks: usable_blocks - free + self.scheduler.blocks_of_run(processed),
+                    usable_blocks,
+                }
+            }
+        }
     }
 
     /// Requests enqueued and not yet finished, including those not yet visible.
@@ -181,6 +230,11 @@ impl Replica {
 
     /// Time up to the last `advance_to` in which a step with tokens ran on the GPU.
     pub fn busy_time(&self) -> SimDuration {
+        if let Phase::Decoding(decoding) = &self.phase {
+            // The GPU is never idle in a run, nor before it while a batch is in flight.
+            let since = self.in_flight.front().map_or(decoding.run.start(), |batch| batch.start);
+            return self.busy + self.now.saturating_since(since);
+        }
         let running = |b: &InFlight| b.end.min(self.now).saturating_since(b.start);
         self.busy + self.in_flight.iter().map(running).sum()
     }
@@ -189,8 +243,16 @@ impl Replica {
     /// order running, waiting, not yet visible. Gaps held back are emitted before.
     pub fn drain_unfinished(&mut self, at: SimTime, reason: FinishReason, out: &mut Vec<Effect>) {
         self.advance_to(at, out);
-        self.flush_gaps(out);
         self.busy = self.busy_time();
+        if let Phase::Decoding(mut decoding) = self.phase {
+            // Only what was processed by now counts; nobody finishes inside of a run.
+            let processed = decoding.run.processed_by(at);
+            emit_gaps(&mut decoding, processed, out);
+            if processed > 0 {
+                let now = decoding.run.start_of(processed);
+                self.scheduler.make_run(processed, now, &mut Effects { out });
+            }
+        }
         self.in_flight.clear();
         self.scheduler.drain(at, reason, |record| out.push(Effect::Finished(record)));
         let ingest = self.config.ingest;
@@ -218,6 +280,12 @@ impl Replica {
         self.spins = if at == self.iterated { self.spins + 1 } else { 0 };
         self.iterated = at;
         assert!(self.spins < SPINS_MAX, "law L6: the engine makes no progress at {at:?}");
+        if self.config.mode == EngineMode::Fast
+            && let Some(decoding) = self.start_decoding(at)
+        {
+            self.phase = Phase::Decoding(decoding);
+            return;
+        }
         let mut tokens = 0;
         let had_work = self.scheduler.has_work();
         if had_work {
@@ -239,11 +307,63 @@ impl Replica {
         };
     }
 
+    /// The run of decode iterations that starts at `at`, if there is one.
+    fn start_decoding(&mut self, at: SimTime) -> Option<Decoding> {
+        let in_flight = self.in_flight.front();
+        let plan = self.scheduler.decode_run(at, in_flight.map(|b| &b.batch))?;
+        let model = &self.config.step_model;
+        let n = plan.sequences;
+        let step = SimDuration::from_ps(model.decode_ps(n, n, plan.kv_tokens));
+        let increment = SimDuration::from_ps(model.kv_ps() * u64::from(n));
+        let run = match in_flight {
+            None => Run::new(at, step, step + increment, increment, plan.iterations),
+            Some(batch) => Run::new(at, batch.end - at, step, increment, plan.iterations),
+        };
+        Some(Decoding { run, sequences: n, cut: SimTime::NEVER, gaps_emitted: 0 })
+    }
+
+    /// Ends the run before the first iteration that sees an input; returns the run's end.
+    fn cut_at_input(&self, decoding: &mut Decoding) -> SimTime {
+        if let Some(input) = self.inputs.next_visible(self.config.ingest)
+            && input < decoding.cut
+            && input < decoding.run.end()
+        {
+            decoding.cut = input;
+            decoding.run.shorten(decoding.run.started_before(input));
+        }
+        decoding.run.end()
+    }
+
+    /// Makes a run whose last output is due.
+    fn finish_decoding(&mut self, mut decoding: Decoding, out: &mut Vec<Effect>) {
+        let iterations = decoding.run.iterations();
+        let end = decoding.run.end();
+        emit_gaps(&mut decoding, iterations, out);
+        self.scheduler.make_run(iterations, end, &mut Effects { out });
+        match self.in_flight.front_mut() {
+            None => self.busy += end - decoding.run.start(),
+            Some(flight) => {
+                // The batch that the last iteration scheduled is now the one in flight.
+                self.busy += end - flight.start;
+                flight.start = end;
+                flight.end = decoding.run.start_of(iterations + 1);
+                self.scheduler.refill_batch(&mut flight.batch);
+            }
+        }
+        self.show();
+        self.phase = Phase::Ready(end);
+    }
+
     fn process_oldest(&mut self, out: &mut Vec<Effect>) {
         let done = self.in_flight.pop_front().expect("a blocked iteration waits for a batch");
         self.busy += done.end - done.start;
         self.scheduler.update_from_output(&done.batch, done.end, &mut Effects { out });
         self.spare.push(done.batch);
+        self.show();
+    }
+
+    /// The gauges take the present state.
+    fn show(&mut self) {
         let free = self.scheduler.free_blocks();
         self.shown.num_requests_running = self.scheduler.num_running();
         self.shown.num_requests_waiting = self.scheduler.num_waiting();
@@ -274,6 +394,23 @@ impl Replica {
         while let Some(record) = pop_if(&mut self.inputs.refused, |record| record.end < up_to) {
             out.push(Effect::Finished(record));
         }
+    }
+}
+
+/// Emits the gaps of a run's outputs up to `processed` that were not emitted before.
+fn emit_gaps(decoding: &mut Decoding, processed: u64, out: &mut Vec<Effect>) {
+    let [first, second, increment] = decoding.run.gaps();
+    let tokens_per_step = u64::from(decoding.sequences);
+    let mut from = decoding.gaps_emitted;
+    decoding.gaps_emitted = processed;
+    if from == 0 && processed > 0 && first + increment != second {
+        out.push(Effect::Gaps(GapRun { first, increment, steps: 1, tokens_per_step }));
+        from = 1;
+    }
+    if from < processed {
+        let first = if from == 0 { first } else { second + increment * (from - 1) };
+        let steps = processed - from;
+        out.push(Effect::Gaps(GapRun { first, increment, steps, tokens_per_step }));
     }
 }
 

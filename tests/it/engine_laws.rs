@@ -1,6 +1,6 @@
 //! Laws of one replica over random configurations and loads.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +15,11 @@ use proptest::prelude::*;
 use rand_distr::{Distribution, Exp};
 
 use crate::engine_script::{Op, Script, Seen, play, script};
+
+/// Random cases per law; more with `PROPTEST_CASES`.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(400)
+}
 
 fn check_record(r: &RequestRecord) {
     let times = [Some(r.arrival), Some(r.queued), r.first_scheduled, r.first_token, r.last_token];
@@ -49,7 +54,7 @@ fn check_conservation(script: &Script, seen: &Seen) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn requests_are_conserved_and_times_ordered(script in script(true)) {
@@ -71,6 +76,16 @@ proptest! {
             prop_assert_eq!(&seen.finished, &unseen.finished);
             prop_assert_eq!(&seen.gaps, &unseen.gaps);
         }
+    }
+
+    /// The promise of the closed form: whatever is done to a replica, and whenever it is looked at.
+    #[test]
+    fn fast_equals_stepwise(script in script(true)) {
+        let stepwise = play(&script, EngineMode::Stepwise, true);
+        let fast = play(&script, EngineMode::Fast, true);
+        prop_assert_eq!(&stepwise.finished, &fast.finished);
+        prop_assert_eq!(&stepwise.gaps, &fast.gaps);
+        prop_assert_eq!(&stepwise.observed, &fast.observed);
     }
 
     /// Everything served: the pool is empty again and the gauges say so.

@@ -51,6 +51,14 @@ impl Content {
         &self.hashes[..count]
     }
 
+    /// Whether the prompt contains output of one of these requests.
+    pub(super) fn quotes(&self, others: impl Iterator<Item = RequestId> + Clone) -> bool {
+        self.spans.iter().flat_map(|spans| spans.iter()).any(|span| match span.segment {
+            Segment::Output(id) => others.clone().any(|other| other == id),
+            Segment::Text(_) => false,
+        })
+    }
+
     fn hash_next(&mut self, parent: BlockHash, block_size: u32) -> BlockHash {
         let mut hasher = Hasher::new(parent);
         let mut at = self.hashes.len() as u32 * block_size;

@@ -102,6 +102,23 @@ impl BlockPool {
         }
     }
 
+    /// Whether it matters which request takes which block.
+    pub(super) fn order_matters(&self) -> bool {
+        matches!(self, Self::Tracked(_))
+    }
+
+    /// Whether no output of the `running` requests can lengthen the cached prefix of `slot`.
+    pub(super) fn prefix_is_settled(
+        &self,
+        slot: u32,
+        running: impl Iterator<Item = RequestId> + Clone,
+    ) -> bool {
+        match self {
+            Self::Counted { .. } => true,
+            Self::Tracked(pool) => pool.prefix_is_settled(slot, running),
+        }
+    }
+
     /// Takes all `held` blocks of `slot` back.
     pub(super) fn release(&mut self, slot: u32, held: u32) {
         match self {

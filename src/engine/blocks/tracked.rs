@@ -123,6 +123,14 @@ impl TrackedPool {
         hit
     }
 
+    pub(super) fn prefix_is_settled(
+        &self,
+        slot: u32,
+        running: impl Iterator<Item = RequestId> + Clone,
+    ) -> bool {
+        !self.caching || !self.holders[slot as usize].content.quotes(running)
+    }
+
     pub(super) fn admit(&mut self, slot: u32, hit: Hit, new: u32) {
         assert!(
             self.holders[slot as usize].blocks.is_empty(),

@@ -8,6 +8,7 @@
 //! Source: vllm 0.33.0, v1/core/sched/scheduler.py and async_scheduler.py.
 
 mod batch;
+mod decode;
 mod output;
 mod schedule;
 mod waiting;
@@ -93,6 +94,8 @@ pub struct Scheduler {
     /// A finished request was not yet announced to the workers.
     announce: bool,
     spacing: PrefillSpacing,
+    /// Running requests by the tokens that still fit into their last block; scratch.
+    phases: Vec<u32>,
 }
 
 /// State of `prefill_schedule_interval`.
@@ -141,6 +144,7 @@ impl Scheduler {
                 last_prefill: -i64::from(config.prefill_schedule_interval),
                 bound: false,
             },
+            phases: Vec::new(),
             config,
         }
     }

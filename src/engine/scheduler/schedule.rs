@@ -55,7 +55,7 @@ impl Scheduler {
     }
 
     /// The long-prefill threshold of this call.
-    fn chunk_limit(&self) -> u32 {
+    pub(super) fn chunk_limit(&self) -> u32 {
         let c = &self.config;
         let others = self.num_running() + self.num_waiting();
         let alone = others <= 1 && c.rules >= SchedulerRules::V0_33;
@@ -259,7 +259,7 @@ impl Scheduler {
 
     /// Fresh blocks for the first chunk of a request that would then have `tokens` computed, if the
     /// admission gates let it pass.
-    fn new_blocks(&self, known: u32, hit: Hit, tokens: u32) -> Option<u32> {
+    pub(super) fn new_blocks(&self, known: u32, hit: Hit, tokens: u32) -> Option<u32> {
         let c = &self.config;
         let watermark = if self.running.is_empty() { 0 } else { self.watermark_blocks };
         let available = self.pool.free().checked_sub(watermark + hit.evictable)?;

@@ -1,0 +1,228 @@
+//! Runs of pure decode iterations: when all decisions of the next calls are known in advance.
+//!
+//! In such a run every running request computes exactly its newest token in every call, nobody is admitted
+//! and nobody finishes before the last output. What is left to know is how long it lasts.
+
+use super::super::SchedulerRules;
+use super::{Batch, Item, OutputSink, Scheduler, is_live};
+use crate::engine::FinishReason;
+use crate::units::SimTime;
+
+/// What the next calls have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in super::super) struct DecodeRun {
+    /// Running requests.
+    pub(in super::super) sequences: u32,
+    /// Sum of their computed tokens at the next call.
+    pub(in super::super) kv_tokens: u64,
+    /// Calls until a request finishes or blocks run out, at least 1.
+    pub(in super::super) iterations: u64,
+}
+
+impl Scheduler {
+    /// The run of decode iterations that starts with the next call, if there is one. `last_output` is the
+    /// time of the last processed output; `in_flight` the batch that is on the GPU, with asynchronous
+    /// scheduling.
+    pub(in super::super) fn decode_run(
+        &mut self,
+        last_output: SimTime,
+        in_flight: Option<&Batch>,
+    ) -> Option<DecodeRun> {
+        let ahead = u32::from(self.config.async_scheduling);
+        let sequences = self.num_running();
+        // Each running request has its one token in flight, and nobody else has.
+        if in_flight.map_or(0, |batch| batch.items.len()) != (sequences * ahead) as usize {
+            return None;
+        }
+        if sequences == 0 || sequences > self.config.max_num_batched_tokens {
+            return None;
+        }
+        let mut left = u32::MAX;
+        let mut kv_tokens = 0;
+        // The newest requests stand last and are the likeliest to spoil it.
+        for r in self.running.iter().rev() {
+            let is_steady = r.placeholders == ahead
+                && r.known + ahead == r.computed + 1
+                && r.last_token == last_output;
+            if !is_steady {
+                return None;
+            }
+            left = left.min(r.end_tokens - r.known);
+            kv_tokens += u64::from(r.computed);
+        }
+        // With a token in flight the call that knows it to be the last leaves the request out.
+        let iterations = u64::from(left - ahead);
+        if iterations == 0 || !self.nobody_can_be_admitted() {
+            return None;
+        }
+        let iterations = iterations.min(self.calls_until_blocks_run_out(iterations));
+        (iterations > 0).then_some(DecodeRun { sequences, kv_tokens, iterations })
+    }
+
+    /// Whether the head of the queue stays where it is however long the others decode.
+    fn nobody_can_be_admitted(&mut self) -> bool {
+        if self.config.prefill_schedule_interval > 1 && self.spacing.bound {
+            return false;
+        }
+        if self.waiting.len() == 0 {
+            return true;
+        }
+        if self.config.prefill_schedule_interval > 1 {
+            return false;
+        }
+        let sequences = self.num_running();
+        let budget = self.config.max_num_batched_tokens - sequences;
+        if sequences >= self.max_running || budget == 0 {
+            return true;
+        }
+        let slots = &self.slots;
+        let head = self.waiting.head(|entry| is_live(slots, entry));
+        let slot = head.expect("law L1: somebody is waiting");
+        if !self
+            .pool
+            .prefix_is_settled(slot, self.running.iter().map(|r| self.ids[r.slot as usize]))
+        {
+            return false;
+        }
+        let known = self.slots[slot as usize].known;
+        let hit = self.pool.lookup(slot, known);
+        let hit_tokens = hit.blocks * self.config.block_size;
+        let wanted = (known - hit_tokens).min(self.chunk_limit());
+        if !self.config.enable_chunked_prefill && wanted > budget {
+            return hit.blocks == 0;
+        }
+        // Free blocks become fewer, and losing cached blocks makes the full-prompt gate no easier. Without
+        // that gate a shorter hit could make the first chunk fit.
+        let gated =
+            self.config.scheduler_reserve_full_isl && self.config.rules >= SchedulerRules::V0_33;
+        (gated || hit.blocks == 0)
+            && self.new_blocks(known, hit, hit_tokens + wanted.min(budget)).is_none()
+    }
+
+    /// How many of the next `wanted` calls find enough free blocks: a request takes one whenever its
+    /// tokens pass a multiple of the block size, so the phases within a block tell the whole future.
+    fn calls_until_blocks_run_out(&mut self, wanted: u64) -> u64 {
+        let block_size = u64::from(self.config.block_size);
+        let free = u64::from(self.pool.free());
+        let sequences = self.running.len() as u64;
+        if sequences * wanted.div_ceil(block_size) <= free {
+            return wanted;
+        }
+        self.phases.clear();
+        self.phases.resize(block_size as usize, 0);
+        for r in &self.running {
+            self.phases[(r.capacity - r.computed) as usize] += 1;
+        }
+        // Every `block_size` calls take one block per sequence.
+        let cycles = free / sequences;
+        let mut left = free - cycles * sequences;
+        for (phase, &takers) in (0u64..).zip(&self.phases) {
+            let Some(rest) = left.checked_sub(u64::from(takers)) else {
+                return wanted.min(cycles * block_size + phase);
+            };
+            left = rest;
+        }
+        unreachable!("one cycle takes a block per sequence")
+    }
+
+    /// Blocks that the first `iterations` calls of the present run take.
+    pub(in super::super) fn blocks_of_run(&self, iterations: u64) -> u32 {
+        let block_size = self.config.block_size;
+        self.running
+            .iter()
+            .map(|r| {
+                (r.computed + iterations as u32).saturating_sub(r.capacity).div_ceil(block_size)
+            })
+            .sum()
+    }
+
+    /// Makes the first `iterations` calls and outputs of the present run, the last output at `now`. Gaps
+    /// are the caller's; requests that are now finished go to the sink.
+    pub(in super::super) fn make_run(
+        &mut self,
+        iterations: u64,
+        now: SimTime,
+        sink: &mut impl OutputSink,
+    ) {
+        self.spacing.executed += iterations as i64;
+        let steps = iterations as u32;
+        let block_size = self.config.block_size;
+        let ordered = self.pool.order_matters();
+        if ordered {
+            self.take_blocks_in_order(steps);
+        }
+        let mut blocks = 0;
+        let mut any_finished = false;
+        let ahead = u32::from(self.config.async_scheduling);
+        for r in &mut self.running {
+            r.computed += steps;
+            r.known += steps;
+            r.last_token = now;
+            let new = r.computed.saturating_sub(r.capacity).div_ceil(block_size);
+            blocks += new;
+            r.capacity += new * block_size;
+            any_finished |= r.known >= r.end_tokens;
+        }
+        if ordered {
+            assert_eq!(blocks, 0, "law L2: all blocks of the run are taken");
+            for r in &mut self.running {
+                self.pool.index(r.slot, r.computed - ahead);
+                r.indexed = r.computed - ahead;
+            }
+        } else {
+            self.pool.grow(0, blocks);
+            for r in &mut self.running {
+                r.indexed = r.computed - ahead;
+            }
+        }
+        if any_finished {
+            self.finish_all(now, sink);
+        }
+    }
+
+    fn finish_all(&mut self, now: SimTime, sink: &mut impl OutputSink) {
+        for index in 0..self.running.len() {
+            let r = self.running[index];
+            if r.known >= r.end_tokens {
+                self.slots[r.slot as usize].last_token = now;
+                self.release(&r);
+                sink.finished(self.vacate(r.slot, r.known, now, FinishReason::Length));
+            }
+        }
+        self.running.retain(|r| r.known < r.end_tokens);
+    }
+
+    /// Block by block in the order of the calls, and within a call in list order.
+    fn take_blocks_in_order(&mut self, steps: u32) {
+        let block_size = self.config.block_size;
+        // (call that takes the next block, place in the list)
+        let mut takers: Vec<(u32, u32)> = (0u32..)
+            .zip(&self.running)
+            .map(|(index, r)| (r.capacity - r.computed, index))
+            .filter(|&(call, _)| call < steps)
+            .collect();
+        takers.sort_unstable();
+        let mut cycle = 0;
+        while cycle < steps {
+            for &(call, index) in takers.iter().filter(|&&(call, _)| call + cycle < steps) {
+                debug_assert!(call < block_size, "a block is taken only when it is needed");
+                let r = &mut self.running[index as usize];
+                self.pool.grow(r.slot, 1);
+                r.capacity += block_size;
+            }
+            cycle += block_size;
+        }
+    }
+
+    /// Makes `batch` the decode batch that the last call of a run scheduled.
+    pub(in super::super) fn refill_batch(&self, batch: &mut Batch) {
+        batch.clear();
+        batch.items.extend(self.running.iter().map(|r| Item {
+            slot: r.slot,
+            epoch: r.epoch,
+            tokens: 1,
+            context: r.computed - 1,
+            emits: true,
+        }));
+    }
+}
