@@ -11,6 +11,7 @@ mod output;
 mod progress;
 mod run;
 mod sweep;
+mod trace;
 
 use anstream::eprintln;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -41,6 +42,7 @@ struct Cli {
 enum Command {
     Sweep(sweep::Args),
     Run(run::Args),
+    Trace(trace::Args),
 }
 
 /// Options of every command.
@@ -235,6 +237,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
     match command {
         Command::Sweep(args) => sweep::run(&args, context),
         Command::Run(args) => run::run(&args, context),
+        Command::Trace(args) => trace::run(&args, context),
     }
 }
 

@@ -26,5 +26,6 @@ mod values;
 pub use diagnostic::{
     Code, Diagnostic, Diagnostics, Label, Severity, Source, SourceId, Sources, Span,
 };
+pub(crate) use duration::parse as parse_duration;
 pub use experiment::{Experiment, Input, Loader, Options, Override};
 pub use load::{Loaded, load, registry as schema};

@@ -3,7 +3,7 @@
 use super::draw;
 use super::rate::{Diurnal, Generated, Interpolation, LogNoise, Mmpp, RateCurve, RateModel};
 use crate::rng::{Generator, Seed, Stream};
-use crate::units::PS_PER_S;
+use crate::units::{PS_PER_S, SimDuration};
 
 /// One straight piece of λ: from `start` to `end` [ps], rates at its ends [requests/s].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -204,6 +204,27 @@ impl Base {
                 hold(s.rate_rps, start.saturating_add(stay.max(1)))
             }
         }
+    }
+}
+
+impl Generated {
+    /// Expected mean rate from the start to `over` [requests/s]: of the curve's part, or of a chain in the
+    /// long run. Noise keeps the mean.
+    pub fn mean_rps(&self, over: SimDuration) -> f64 {
+        if let RateModel::Mmpp(chain) = &self.rate {
+            return chain.mean_rps() * self.rate_scale;
+        }
+        let plain = Self { noise: None, batch_mean: 1.0, ..self.clone() };
+        let mut path = RatePath::new(&plain, Seed(0), 0);
+        let (mut at, mut requests) = (0, 0.0);
+        while at < over.as_ps() {
+            let piece = path.next(at);
+            let end = piece.end.min(over.as_ps());
+            let seconds = (end - at) as f64 / PS_PER_S as f64;
+            requests += seconds * f64::midpoint(piece.from_rps, piece.at(end));
+            at = end;
+        }
+        requests / over.as_secs_f64()
     }
 }
 

@@ -137,6 +137,20 @@ fn diurnal_week_follows_its_hours() {
 }
 
 #[test]
+fn the_expected_mean_is_the_realised_one() {
+    for name in presets::ARRIVALS {
+        let mut g = presets::arrivals(name).unwrap();
+        g.rate_scale = 3.0;
+        let (seconds, tolerance) =
+            if name.contains("code-like") { (300_000, 0.05) } else { (5_000, 0.03) };
+        let want = g.mean_rps(SimDuration::from_secs(seconds));
+        g.noise = None;
+        let got = generate(g, seconds, 2).len() as f64 / seconds as f64;
+        assert!((got / want - 1.0).abs() < tolerance, "{name}: {got} {want}");
+    }
+}
+
+#[test]
 fn presets_reproduce_the_published_fit() {
     // Source: workloads.md C4, fit quality tables (mean over 20-40 seeds, +- one standard deviation).
     let run = |name: &str, seconds| -> Vec<Summary> {

@@ -1,0 +1,71 @@
+//! `hpasim trace`: traces in, out and described.
+
+mod generate;
+mod import;
+mod show;
+
+use super::output::{print, read_input, write_output};
+use super::{Context, Exit};
+use crate::workload::Recorded;
+use crate::workload::import::write_csv;
+use anyhow::{Context as _, Result};
+use flate2::{Compression, GzBuilder};
+use std::io::Write as _;
+use std::path::Path;
+
+/// Request traces: read those of other tools, generate new ones, describe them.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Turns a trace of another tool into hpasim's own format
+    ///
+    /// The trace goes to standard output or to `-o FILE` (gzip if its name ends in `.gz`), the import report
+    /// to standard error. Locust and Prometheus files hold a rate, not requests: they become a table
+    /// `t_s,rate_rps` for `[workload.rate_curve]`.
+    Import(import::Args),
+    /// Writes the requests of a generated workload
+    ///
+    /// Either those of an experiment file, as its replications meet them, or those of a preset. The trace goes
+    /// to standard output or to `-o FILE`.
+    Generate(generate::Args),
+    /// Describes a trace: rate, burstiness, lengths
+    Stats(import::StatsArgs),
+}
+
+/// Runs `hpasim trace`.
+pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
+    match &args.command {
+        Command::Import(args) => import::run(args, context),
+        Command::Generate(args) => generate::run(args, context),
+        Command::Stats(args) => import::stats(args),
+    }
+}
+
+/// Writes bytes to `-o`, or to standard output without it.
+fn deliver(bytes: &[u8], context: &Context) -> Result<()> {
+    let path = context.common.output.as_deref().unwrap_or(Path::new("-"));
+    if path.extension().is_some_and(|e| e == "gz") {
+        // No time and no name in the header: the same trace gives the same bytes.
+        let mut packed = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+        packed.write_all(bytes)?;
+        return write_output(path, &packed.finish()?);
+    }
+    write_output(path, bytes)
+}
+
+/// A trace as bytes of hpasim's format.
+fn csv(trace: &Recorded, comments: &[String]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write_csv(trace, comments, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The bytes of an input, with its name in the error.
+fn bytes_of(path: &Path) -> Result<Vec<u8>> {
+    read_input(path).with_context(|| format!("cannot read `{}`", path.display()))
+}
