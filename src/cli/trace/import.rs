@@ -11,7 +11,7 @@ use crate::workload::import::{
 use crate::workload::{OverLength, Recorded, Summary, Transform};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How to read the file.
 #[derive(clap::Args, Debug, Clone)]
@@ -192,7 +192,7 @@ impl Reading {
         })
     }
 
-    fn read(&self, file: &PathBuf) -> Result<Imported> {
+    fn read(&self, file: &Path) -> Result<Imported> {
         let bytes = bytes_of(file)?;
         let name = file.display();
         read(&bytes[..], &self.options()?).with_context(|| format!("cannot use `{name}`"))
