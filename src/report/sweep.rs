@@ -41,10 +41,12 @@ pub fn sweep_summary<S>(plan: &Plan<S>, result: &SweepResult, heading: &Heading)
     text
 }
 
-/// The front, cut to [`MAX_ROWS`] rows that keep the recommended and the present case.
+/// The front, cut to [`MAX_ROWS`] rows that keep the recommended and the present case, and the cheapest case
+/// of each metric that holds.
 fn pareto_table<S>(plan: &Plan<S>, result: &SweepResult, width: usize) -> String {
     let mut shown = around(&result.pareto, result.recommended, MAX_ROWS);
-    for extra in [result.recommended, plan.current].into_iter().flatten() {
+    let best = best_of_each_metric(plan, result);
+    for extra in [result.recommended, plan.current].into_iter().flatten().chain(best) {
         if !shown.contains(&extra) {
             shown.push(extra);
         }
@@ -62,12 +64,11 @@ fn pareto_table<S>(plan: &Plan<S>, result: &SweepResult, width: usize) -> String
     let rows: Vec<Vec<String>> = shown
         .iter()
         .map(|&index| {
-            let mark = if result.recommended == Some(index) {
-                ">"
-            } else if plan.current == Some(index) {
-                "="
-            } else {
-                ""
+            let mark = match index {
+                _ if result.recommended == Some(index) => ">",
+                _ if plan.current == Some(index) => "=",
+                _ if !result.pareto.contains(&index) => "+",
+                _ => "",
             };
             let mut row = vec![mark.to_owned(), plan.cases[index].id.clone()];
             row.extend(keys.iter().map(|key| value_of(&plan.cases[index], key)));
@@ -80,10 +81,35 @@ fn pareto_table<S>(plan: &Plan<S>, result: &SweepResult, width: usize) -> String
     if left_out > 0 {
         let _ = writeln!(table, "  and {left_out} more on the front, in cases.csv");
     }
-    if result.recommended.is_some() && plan.current.is_some() {
-        table.push_str("  > recommended   = the present HPA\n");
+    let marks = [(">", "recommended"), ("=", "the present HPA"), ("+", "cheapest of its metric")];
+    let used = marks.iter().filter(|(mark, _)| rows.iter().any(|row| row[0] == *mark));
+    let legend: Vec<String> = used.map(|(mark, meaning)| format!("{mark} {meaning}")).collect();
+    if !legend.is_empty() {
+        let _ = writeln!(table, "  {}", legend.join("   "));
     }
     table
+}
+
+/// For each value of the key `metric`, the cheapest case whose attainment holds.
+fn best_of_each_metric<S>(plan: &Plan<S>, result: &SweepResult) -> Vec<usize> {
+    let mut best: Vec<usize> = Vec::new();
+    let cost = |index: usize| result.cases[index].measure("cost_usd").mean;
+    for index in 0..plan.cases.len() {
+        let metric = plan.cases[index].knob("metric");
+        let attainment = result.cases[index].measure("slo_attainment").low_or_mean();
+        if metric.is_empty()
+            || !result.cases[index].is_complete()
+            || attainment < plan.objective.attainment
+        {
+            continue;
+        }
+        match best.iter_mut().find(|other| plan.cases[**other].knob("metric") == metric) {
+            Some(other) if cost(index) < cost(*other) => *other = index,
+            Some(_) => {}
+            None => best.push(index),
+        }
+    }
+    best
 }
 
 /// At most `count` entries of `front`, those around `centre`.
@@ -294,6 +320,25 @@ recommended: c001
   saves 31.0 (18.3 to 43.7) USD, 33.69 % less than the present HPA, which meets the SLO
 "
         );
+    }
+
+    #[test]
+    fn each_metric_shows_its_cheapest_case() {
+        let cases: [(&str, &[(f64, f64)]); 4] = [
+            ("21", &[(50.0, 1.0)]),
+            ("13", &[(60.0, 0.999)]),
+            ("8", &[(55.0, 0.999)]),
+            ("5", &[(52.0, 0.5)]),
+        ];
+        let (mut plan, result) = swept(&cases, None);
+        for case in &mut plan.cases[1..] {
+            case.knobs[0].1 = "vllm:num_requests_running".into();
+        }
+        let table = pareto_table(&plan, &result, 100);
+        assert!(table.contains(" >  c000"), "{table}");
+        assert!(table.contains(" +  c002"), "the cheapest that holds: {table}");
+        assert!(!table.contains("c001") && !table.contains("c003"), "{table}");
+        assert!(table.ends_with("  > recommended   + cheapest of its metric\n"), "{table}");
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub fn warnings(plan: &Plan, result: &SweepResult) -> Vec<Warning> {
             found.extend(text.map(|text| Warning { code, case: Some(index), text }));
         };
         case("target-within-tolerance", target_within_tolerance(plan, index));
-        case("edge-of-grid", edge_of_grid(plan, index));
-        case("short-scale-down-window", short_scale_down_window(&plan.cases[index]));
+        case("edge-of-grid", edge_of_grid(plan, result, index));
+        case("short-scale-down-window", short_scale_down_window(plan, result, index));
         case("limited-by-max-replicas", limited_by_max(plan, result, index));
         case("flapping", flapping(plan, result, index));
         case("within-noise", within_noise(plan, result, index));
@@ -142,7 +142,10 @@ fn target_within_tolerance(plan: &Plan, index: usize) -> Option<String> {
 }
 
 /// The best target is the first or last of its list, so a better one may lie outside.
-fn edge_of_grid(plan: &Plan, index: usize) -> Option<String> {
+fn edge_of_grid(plan: &Plan, result: &SweepResult, index: usize) -> Option<String> {
+    if result.cases[index].measure("scale_ups").mean == 0.0 {
+        return None; // it never left its lowest number of replicas: nothing can be cheaper
+    }
     let target = lone_target(hpa_of(&plan.cases[index])?)?;
     let others: Vec<f64> = neighbours(plan, index).map(|(_, other)| other).collect();
     if others.len() < 2 {
@@ -174,8 +177,12 @@ fn neighbours(plan: &Plan, index: usize) -> impl Iterator<Item = (usize, f64)> +
 }
 
 /// Replicas that are released sooner than a new one could come back.
-fn short_scale_down_window(case: &Case) -> Option<String> {
+fn short_scale_down_window(plan: &Plan, result: &SweepResult, index: usize) -> Option<String> {
+    let case = &plan.cases[index];
     let setup = hpa_of(case)?;
+    if result.cases[index].measure("scale_downs").mean == 0.0 {
+        return None;
+    }
     let window = scale_down_window(setup);
     let start = case.scenario.cluster.typical_cold_start();
     (window < start).then(|| {

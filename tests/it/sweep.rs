@@ -187,7 +187,7 @@ fn targets_inside_the_tolerance_are_named() {
 fn a_window_shorter_than_a_cold_start_is_named() {
     for (window, expected) in [(Some(30), true), (Some(300), false), (None, false)] {
         let plan = plan(vec![case(0, spec(RUNNING, 4, window), RUNNING)]);
-        let result = made_up(&plan, &[1.0], |_, _| {});
+        let result = made_up(&plan, &[1.0], |_, m| m.scale_downs = 1.0);
         let found = codes(&plan, &result).contains(&"short-scale-down-window");
         assert_eq!(found, expected, "window {window:?}");
     }
@@ -231,6 +231,11 @@ fn the_edge_of_the_grid_is_named() {
     let plan = targets(&[2, 4, 6]);
     let edge = made_up(&plan, &[3.0, 2.0, 1.0], |_, _| {});
     assert!(codes(&plan, &edge).contains(&"edge-of-grid"));
+    let idle = made_up(&plan, &[3.0, 2.0, 1.0], |_, m| m.scale_ups = 0.0);
+    assert!(
+        !codes(&plan, &idle).contains(&"edge-of-grid"),
+        "nothing is cheaper than standing still"
+    );
     let inside = made_up(&plan, &[3.0, 1.0, 2.0], |_, _| {});
     assert!(!codes(&plan, &inside).contains(&"edge-of-grid"));
 }
