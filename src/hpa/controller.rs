@@ -24,6 +24,8 @@ pub struct Hpa {
     plan: Plan,
     /// Unstabilised recommendations; slots are reused, the order is not chronological.
     recommendations: Vec<Recommendation>,
+    /// The controller's memory has an entry for this HPA, be it empty.
+    remembered: bool,
     scale_up_events: Vec<ScaleEvent>,
     scale_down_events: Vec<ScaleEvent>,
     decision: Decision,
@@ -51,6 +53,7 @@ impl Hpa {
             config,
             plan,
             recommendations: Vec::new(),
+            remembered: false,
             scale_up_events: Vec::new(),
             scale_down_events: Vec::new(),
             decision: Decision::default(),
@@ -70,6 +73,7 @@ impl Hpa {
     /// does. Conditions and counts stay: they live in the object's status.
     pub fn restart_controller(&mut self) {
         self.recommendations.clear();
+        self.remembered = false;
         self.scale_up_events.clear();
         self.scale_down_events.clear();
     }
@@ -87,9 +91,12 @@ impl Hpa {
         }
     }
 
-    /// Puts a recommendation into the controller's memory.
-    pub fn restore_recommendation(&mut self, recommendation: Recommendation) {
-        self.recommendations.push(recommendation);
+    /// Replaces the recommendations in the controller's memory. Even an empty list counts as known:
+    /// the next reconcile does not seed it with the current replicas.
+    pub fn restore_recommendations(&mut self, recommendations: &[Recommendation]) {
+        self.recommendations.clear();
+        self.recommendations.extend_from_slice(recommendations);
+        self.remembered = true;
     }
 
     /// The spec in force, defaulted.
@@ -131,7 +138,8 @@ impl Hpa {
         }
         self.able_to_scale(true, Reason::SucceededGetScale, seen.now);
         let current = seen.spec_replicas;
-        if self.recommendations.is_empty() {
+        if !self.remembered {
+            self.remembered = true;
             let at = seen.now.as_nanos();
             self.recommendations.push(Recommendation { replicas: current, at });
         }

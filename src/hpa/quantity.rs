@@ -14,8 +14,8 @@ const MAX_INT64_DIGITS: i32 = 18;
 /// Digits that fit the wide form with room for a binary suffix.
 const MAX_DIGITS: usize = 36;
 
-/// A parsed Kubernetes quantity. Equality is that of value *and* notation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A parsed Kubernetes quantity. Equality is that of the canonical text.
+#[derive(Clone, Debug)]
 pub struct Quantity {
     amount: Amount,
     format: Format,
@@ -195,6 +195,14 @@ impl Quantity {
         canonical_decimal(value, scale, self.format)
     }
 }
+
+impl PartialEq for Quantity {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Quantity {}
 
 impl Default for Quantity {
     fn default() -> Self {

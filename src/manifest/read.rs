@@ -82,7 +82,8 @@ impl Outcome {
         let object: Result<HorizontalPodAutoscaler, _> =
             serde_ignored::deserialize(value, |path| unknown.push(path.to_string()));
         for path in unknown {
-            let path = format!("{prefix}{path}");
+            // An optional value on the way is written as `?`.
+            let path = format!("{prefix}{}", path.replace(".?", ""));
             let kind = FieldErrorKind::Unknown;
             self.warnings.push(Finding::at(None, &path, kind, "is ignored"));
         }
