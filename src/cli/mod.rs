@@ -12,6 +12,7 @@ mod progress;
 mod run;
 mod sweep;
 mod trace;
+mod verify;
 
 use anstream::eprintln;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -43,6 +44,7 @@ enum Command {
     Sweep(sweep::Args),
     Run(run::Args),
     Trace(trace::Args),
+    Verify(verify::Args),
 }
 
 /// Options of every command.
@@ -238,6 +240,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Sweep(args) => sweep::run(&args, context),
         Command::Run(args) => run::run(&args, context),
         Command::Trace(args) => trace::run(&args, context),
+        Command::Verify(args) => verify::run(&args, context),
     }
 }
 

@@ -117,9 +117,11 @@ fn samples_of(metrics: &[Value], container: &str, names: &mut Vec<String>) -> Ve
             let values = list(m, "container_milli").iter().map(|v| v.as_i64().unwrap());
             match container {
                 "" => values.sum(),
+                // Some rows list the wanted container's value alone.
                 name => {
                     let index: usize = name.trim_start_matches("container").parse().unwrap();
-                    values.collect::<Vec<_>>()[index - 1]
+                    let values: Vec<i64> = values.collect();
+                    values[(index - 1).min(values.len() - 1)]
                 }
             }
         });

@@ -145,9 +145,11 @@ fn run(
             (silent..running).map(|i| PodSample::new(i, value, now)).collect();
         if shuffle {
             pods.reverse();
-            pods.rotate_left(pods.len() / 3);
+            let third = pods.len() / 3;
+            pods.rotate_left(third);
             samples.reverse();
-            samples.rotate_left(samples.len() / 2);
+            let half = samples.len() / 2;
+            samples.rotate_left(half);
         }
         let reading = match beat.value {
             Some(_) => MetricReading::Pods(&samples),
@@ -687,7 +689,7 @@ fn a_restart_forgets_and_seeds_the_window() {
     let mut hpa = Hpa::new(&spec, ControllerConfig::default());
     let pods: Vec<_> = (0..4).map(|i| pod(i, PodPhase::Running, false)).collect();
     let samples: Vec<_> = (0..4).map(|i| PodSample::new(i, Milli(1_000), SimTime::ZERO)).collect();
-    let mut at = |hpa: &mut Hpa, s: u64| {
+    let at = |hpa: &mut Hpa, s: u64| {
         let now = SimTime::from_secs(s);
         let readings = [MetricReading::Pods(&samples)];
         let seen = Observation {
