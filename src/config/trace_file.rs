@@ -1,8 +1,8 @@
-//! Traces in hpasim's own format, with bad rows at their lines.
+//! Traces that an experiment names, in hpasim's own format: bad rows become diagnostics at their lines.
 
 use super::diagnostic::{Code, Diagnostic, Sources, Span};
-use crate::units::SimTime;
-use crate::workload::{Recorded, Request};
+use crate::workload::Recorded;
+use crate::workload::import::{Content, ReadOptions, TraceError, read as read_any};
 
 /// Most bad rows that are shown.
 const SHOWN: usize = 5;
@@ -13,63 +13,52 @@ pub(crate) fn read(
     path: &str,
     bytes: &[u8],
 ) -> Result<(Recorded, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        let source = sources.add(path, "");
-        let title = format!("`{path}` is not UTF-8");
-        let d = Diagnostic::error(Code::Unreadable, title).at(&Span { source, range: 0..0 }, "");
-        return Err(vec![d]);
-    };
-    let mut bad = Vec::new();
-    let mut requests = Vec::new();
-    let mut offset = 0;
-    let mut header = false;
-    for line in text.split_inclusive('\n') {
-        let range = offset..offset + line.trim_end().len();
-        offset += line.len();
-        let row = line.trim();
-        if row.is_empty() || row.starts_with('#') {
-            continue;
-        }
-        let cells: Vec<&str> = row.split(',').map(str::trim).collect();
-        if !header {
-            header = true;
-            if cells.len() < 3 || cells[..3] != ["arrival_s", "prompt_tokens", "output_tokens"] {
-                bad.push((range, "the header must be `arrival_s,prompt_tokens,output_tokens`"));
-                break;
+    let error = match read_any(bytes, &ReadOptions::strict()) {
+        Ok(imported) => match imported.content {
+            Content::Trace(trace) => {
+                let moved = imported.report.out_of_order;
+                let warnings = (moved > 0).then(|| {
+                    let title = format!("`{path}` is not in time order: {moved} rows were moved");
+                    Diagnostic::warning(Code::TraceRow, title)
+                });
+                return Ok((trace, warnings.into_iter().collect()));
             }
-            continue;
-        }
-        let parsed = match cells.as_slice() {
-            [a, p, o, ..] => match (a.parse::<f64>(), p.parse::<u32>(), o.parse::<u32>()) {
-                (Ok(a), Ok(p), Ok(o)) if a.is_finite() && a >= 0.0 && p > 0 && o > 0 => {
-                    Some((a, p, o))
-                }
-                _ => None,
-            },
-            _ => None,
-        };
-        match parsed {
-            Some((arrival, prompt_tokens, output_tokens)) => requests.push(Request {
-                arrival: SimTime::ZERO + crate::units::SimDuration::from_secs_f64(arrival),
-                prompt_tokens,
-                output_tokens,
+            Content::Rate(_) => TraceError::File(crate::workload::import::RowError {
+                line: 1,
+                message: "holds a rate over time, not requests".to_owned(),
+                hint: Some("use it as `[workload.rate_curve]` with `file`".to_owned()),
             }),
-            None => bad.push((range, "a time and two token counts of at least 1 were expected")),
-        }
-    }
-    if bad.is_empty() && !requests.is_empty() {
-        return Ok((Recorded::new(requests), Vec::new()));
-    }
-    if bad.is_empty() {
-        bad.push((0..0, "no rows"));
-    }
+        },
+        Err(error) => error,
+    };
+    // The text of a packed file is not at hand: its diagnostics name the line in words.
+    let text = std::str::from_utf8(bytes).unwrap_or("");
     let source = sources.add(path, text);
-    Err(bad
-        .into_iter()
-        .take(SHOWN)
-        .map(|(range, label)| {
-            Diagnostic::error(Code::TraceRow, format!("`{path}` has a row that cannot be read"))
-                .at(&Span { source, range }, label)
-        })
-        .collect())
+    let diagnostics = error.row_errors().into_iter().take(SHOWN).map(|row| {
+        let title = match (row.line, text.is_empty()) {
+            (0, _) => format!("`{path}` {}", row.message),
+            (line, true) => format!("`{path}` line {line}: {}", row.message),
+            (_, false) => format!("`{path}` has a row that cannot be used"),
+        };
+        let label = if row.line > 0 && !text.is_empty() { row.message.as_str() } else { "" };
+        let span = Span { source, range: line_range(text, row.line) };
+        let diagnostic = Diagnostic::error(Code::TraceRow, title).at(&span, label);
+        match row.hint {
+            Some(hint) => diagnostic.help(hint),
+            None => diagnostic,
+        }
+    });
+    Err(diagnostics.collect())
+}
+
+/// Bytes of a line, counted from 1, without its end; empty at the start for line 0.
+fn line_range(text: &str, line: u64) -> std::ops::Range<usize> {
+    let mut offset = 0;
+    for (i, content) in text.split_inclusive('\n').enumerate() {
+        if i as u64 + 1 == line {
+            return offset..offset + content.trim_end().len();
+        }
+        offset += content.len();
+    }
+    0..0
 }

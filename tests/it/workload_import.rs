@@ -379,6 +379,10 @@ fn own_format_keeps_its_zero_and_names_bad_rows() {
     let TraceError::Rows { total, read: all, .. } = error else { panic!("rows") };
     assert_eq!((total, all), (4, 5));
 
+    let foreign = "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-12 00:00:00,1,1\n";
+    let errors = read(foreign.as_bytes(), &ReadOptions::strict()).unwrap_err().row_errors();
+    assert!(errors[0].hint.as_ref().unwrap().contains("import --format azure"), "{}", errors[0]);
+
     let good = "arrival_s,prompt_tokens,output_tokens\n1.5,10,5\n";
     assert_eq!(rows(&trace(good.as_bytes(), &ReadOptions::strict())), [(1_500_000_000_000, 10, 5)]);
     for empty in ["", "\n\n", "# x\n", "arrival_s,prompt_tokens,output_tokens\n", "\u{feff}"] {

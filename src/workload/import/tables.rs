@@ -85,6 +85,18 @@ impl Table {
         let c = &options.columns;
         let names = [&c.arrival, &c.prompt, &c.output];
         let name = |i: usize| names[i].as_deref().unwrap_or(OWN[i]);
+        let foreign = match detect(header) {
+            Format::Azure => Some("azure"),
+            Format::Burstgpt => Some("burstgpt"),
+            Format::Locust => Some("locust"),
+            _ => None,
+        };
+        if let Some(format) = foreign.filter(|_| !header.has(&[name(0), name(1), name(2)])) {
+            let hint =
+                format!("convert it: `hpasim trace import --format {format} FILE -o trace.csv`");
+            let message = format!("has the columns of the format `{format}`, not hpasim's own");
+            return Err(TraceError::file(line, message, Some(hint)));
+        }
         let mut table = Self::basic(header, line, [name(0), name(1), name(2)], options.time_unit)?;
         table.session = header.find("session_id");
         table.turn = header.find("turn");
@@ -128,7 +140,11 @@ impl Table {
         let [prompt, output] = [self.prompt, self.output].map(|i| (cell(i), tokens(cell(i))));
         for (text, value) in [prompt, output] {
             if value.is_none() {
-                let message = format!("`{text}` is not a whole number of tokens");
+                let message = if text.is_empty() {
+                    "a token count is missing".to_owned()
+                } else {
+                    format!("`{text}` is not a whole number of tokens")
+                };
                 return Verdict::Bad("unreadable length", message);
             }
         }
