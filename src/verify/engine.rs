@@ -240,7 +240,8 @@ impl Driver {
             fills_up = batch.shape().tokens > 0 || self.scheduler.has_work();
             self.in_flight.push((self.t, batch));
         }
-        if !(fills_up && self.in_flight.len() < self.depth) && !self.in_flight.is_empty() {
+        let waits = !fills_up || self.in_flight.len() >= self.depth;
+        if waits && !self.in_flight.is_empty() {
             let (made, batch) = self.in_flight.remove(0);
             let mut sink = Lists::default();
             self.scheduler.update_from_output(&batch, now, &mut sink);

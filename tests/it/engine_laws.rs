@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use hpasim::engine::scheduler::{Admission, Batch, OutputSink, Scheduler};
 use hpasim::engine::{
     Effect, EngineConfig, EngineMode, EngineRequest, FinishReason, Prompt, Replica, RequestRecord,
     SchedulerConfig, StepCoefficients, StepModel,
@@ -92,7 +93,7 @@ proptest! {
     #[test]
     fn an_idle_replica_holds_nothing(script in script(true)) {
         let mut script = script;
-        script.end = script.end + SimDuration::from_secs(3600);
+        script.end += SimDuration::from_secs(3600);
         script.ops.push((script.end, Op::Observe));
         let seen = play(&script, EngineMode::Stepwise, true);
         let (_, gauges, left, _) = seen.observed.last().unwrap();
@@ -108,6 +109,67 @@ proptest! {
                 prop_assert_eq!(r.output_tokens, sent.output_tokens.min(room));
             }
         }
+    }
+}
+
+/// What one scheduler decided and what it had left, iteration by iteration.
+type Trace = Vec<(Vec<(RequestId, u32)>, Vec<Admission>, Vec<RequestId>, [u32; 3])>;
+
+struct Ignore;
+impl OutputSink for Ignore {
+    fn token(&mut self, _id: impl FnOnce() -> RequestId) {}
+    fn gap(&mut self, _gap: SimDuration, _tokens: u64) {}
+    fn finished(&mut self, _record: RequestRecord) {}
+}
+
+/// Drives a scheduler alone: one operation of the script before each iteration, then to the end.
+fn decisions(script: &Script, track_blocks: bool) -> Trace {
+    let mut scheduler = Scheduler::new(script.config.scheduler.clone(), track_blocks);
+    let mut trace = Trace::new();
+    let mut in_flight = VecDeque::new();
+    let depth = if script.config.scheduler.async_scheduling { 2 } else { 1 };
+    let mut ops = script.ops.iter();
+    for step in 0..200_000 {
+        let now = SimTime::from_ps(step);
+        match ops.next() {
+            Some((_, Op::Enqueue(q))) if scheduler.accepts(q.prompt_tokens, q.output_tokens) => {
+                scheduler.add(q.clone(), now);
+            }
+            Some((_, Op::Abort(id))) => drop(scheduler.abort(*id, now, FinishReason::Aborted)),
+            Some(_) => {}
+            None if scheduler.has_work() || !in_flight.is_empty() => {}
+            None => return trace,
+        }
+        let mut more = false;
+        if scheduler.has_work() {
+            let mut batch = Batch::default();
+            scheduler.schedule(now, &mut batch);
+            trace.push((
+                scheduler.scheduled(&batch).collect(),
+                batch.admitted().to_vec(),
+                batch.preempted().to_vec(),
+                [scheduler.num_running(), scheduler.num_waiting(), scheduler.free_blocks()],
+            ));
+            more = batch.shape().tokens > 0 || scheduler.has_work();
+            in_flight.push_back(batch);
+        }
+        if !(more && in_flight.len() < depth)
+            && let Some(batch) = in_flight.pop_front()
+        {
+            scheduler.update_from_output(&batch, now, &mut Ignore);
+        }
+        scheduler.check_laws();
+    }
+    panic!("the scheduler does not come to an end")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    /// Counting blocks, or pieces of the free queue, decides as block by block.
+    #[test]
+    fn pools_agree(script in prop_oneof![script(false), script(true)]) {
+        prop_assert_eq!(decisions(&script, false), decisions(&script, true));
     }
 }
 

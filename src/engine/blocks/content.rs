@@ -52,7 +52,7 @@ impl Content {
     }
 
     /// Whether the prompt contains output of one of these requests.
-    pub(super) fn quotes(&self, others: impl Iterator<Item = RequestId> + Clone) -> bool {
+    pub(super) fn quotes(&self, others: &(impl Iterator<Item = RequestId> + Clone)) -> bool {
         self.spans.iter().flat_map(|spans| spans.iter()).any(|span| match span.segment {
             Segment::Output(id) => others.clone().any(|other| other == id),
             Segment::Text(_) => false,

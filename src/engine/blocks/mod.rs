@@ -1,13 +1,16 @@
 //! The KV-cache pool: who holds how many blocks, and what is left.
 //!
 //! Law L2: blocks held + free = `num_gpu_blocks - 1` (block 0 is vLLM's null block), none owned twice.
-//! Two forms answer alike wherever both apply: counting suffices while no block is ever found again by
-//! its content, so block identity is tracked only with prefix caching or when a recording wants the ids.
+//! Three forms answer alike wherever they apply: counting suffices while no block is ever found again by
+//! its content; while all prompts are unique, lengths of pieces of the free queue do; block identity is
+//! tracked only when prefixes are shared or a recording wants the ids.
 
 mod content;
 mod tracked;
+mod unique;
 
 pub(super) use tracked::TrackedPool;
+pub(super) use unique::UniquePool;
 
 use super::request::Prompt;
 use crate::units::RequestId;
@@ -29,6 +32,8 @@ pub(super) enum BlockPool {
         /// Blocks nobody holds.
         free: u32,
     },
+    /// Caching, first come first served, all prompts unique so far.
+    Unique(Box<UniquePool>),
     /// Every block by its id.
     Tracked(Box<TrackedPool>),
 }
@@ -38,14 +43,15 @@ impl BlockPool {
     pub(super) fn free(&self) -> u32 {
         match self {
             Self::Counted { free } => *free,
+            Self::Unique(pool) => pool.free(),
             Self::Tracked(pool) => pool.free(),
         }
     }
 
-    /// Whether blocks are found again by content.
-    pub(super) fn caching(&self) -> bool {
+    /// Whether full blocks have to be put into an index.
+    pub(super) fn has_index(&self) -> bool {
         match self {
-            Self::Counted { .. } => false,
+            Self::Counted { .. } | Self::Unique(_) => false,
             Self::Tracked(pool) => pool.caching(),
         }
     }
@@ -60,6 +66,10 @@ impl BlockPool {
     ) {
         match self {
             Self::Counted { .. } => {}
+            Self::Unique(pool) => {
+                assert_eq!(prompt, Prompt::Unique, "shared prefixes need block identities");
+                pool.register(slot);
+            }
             Self::Tracked(pool) => pool.register(slot, id, prompt_tokens, prompt),
         }
     }
@@ -68,6 +78,7 @@ impl BlockPool {
     pub(super) fn lookup(&mut self, slot: u32, known: u32) -> Hit {
         match self {
             Self::Counted { .. } => Hit::default(),
+            Self::Unique(pool) => pool.lookup(slot, known),
             Self::Tracked(pool) => pool.lookup(slot, known),
         }
     }
@@ -79,6 +90,7 @@ impl BlockPool {
                 assert!(*free >= new, "law L2: {new} blocks taken, {free} are free");
                 *free -= new;
             }
+            Self::Unique(pool) => pool.admit(slot, hit, new),
             Self::Tracked(pool) => pool.admit(slot, hit, new),
         }
     }
@@ -90,6 +102,7 @@ impl BlockPool {
                 assert!(*free >= new, "law L2: {new} blocks taken, {free} are free");
                 *free -= new;
             }
+            Self::Unique(pool) => pool.grow(new),
             Self::Tracked(pool) => pool.grow(slot, new),
         }
     }
@@ -97,7 +110,7 @@ impl BlockPool {
     /// Puts the full blocks among the first `tokens` tokens of `slot` into the index.
     pub(super) fn index(&mut self, slot: u32, tokens: u32) {
         match self {
-            Self::Counted { .. } => {}
+            Self::Counted { .. } | Self::Unique(_) => {}
             Self::Tracked(pool) => pool.index(slot, tokens),
         }
     }
@@ -111,19 +124,29 @@ impl BlockPool {
     pub(super) fn prefix_is_settled(
         &self,
         slot: u32,
-        running: impl Iterator<Item = RequestId> + Clone,
+        running: &(impl Iterator<Item = RequestId> + Clone),
     ) -> bool {
         match self {
-            Self::Counted { .. } => true,
+            Self::Counted { .. } | Self::Unique(_) => true,
             Self::Tracked(pool) => pool.prefix_is_settled(slot, running),
         }
     }
 
-    /// Takes all `held` blocks of `slot` back.
-    pub(super) fn release(&mut self, slot: u32, held: u32) {
+    /// Takes all `held` blocks of `slot` back; the first `hashed` of them are in the index. `stays` if the
+    /// request was preempted and will look for them.
+    pub(super) fn release(&mut self, slot: u32, held: u32, hashed: u32, stays: bool) {
         match self {
             Self::Counted { free } => *free += held,
+            Self::Unique(pool) => pool.release(slot, held, hashed, stays),
             Self::Tracked(pool) => pool.release(slot),
+        }
+    }
+
+    /// A waiting request, which holds nothing, leaves.
+    pub(super) fn forget(&mut self, slot: u32) {
+        match self {
+            Self::Counted { .. } | Self::Tracked(_) => {}
+            Self::Unique(pool) => pool.forget(slot),
         }
     }
 }

@@ -76,6 +76,22 @@ impl TrackedPool {
         }
     }
 
+    /// Gives the next blocks of the free queue the content that they hold for a waiting request: its first
+    /// `count` blocks, last one first. `skip` blocks of the queue come before; all of it is unhashed yet.
+    pub(in super::super) fn adopt_prefix(&mut self, slot: u32, count: u32, skip: u32) {
+        let mut block = self.blocks[0].next;
+        for _ in 0..skip {
+            block = self.blocks[block as usize].next;
+        }
+        for i in (0..count as usize).rev() {
+            let content = &mut self.holders[slot as usize].content;
+            let hash = content.hashes(i + 1, self.block_size)[i];
+            self.blocks[block as usize].hash = Some(hash);
+            self.index.insert(hash, block, &mut self.blocks);
+            block = self.blocks[block as usize].next;
+        }
+    }
+
     pub(super) fn free(&self) -> u32 {
         self.free
     }
@@ -89,7 +105,7 @@ impl TrackedPool {
         &self.holders[slot as usize].blocks
     }
 
-    pub(super) fn register(
+    pub(in super::super) fn register(
         &mut self,
         slot: u32,
         id: RequestId,
@@ -126,7 +142,7 @@ impl TrackedPool {
     pub(super) fn prefix_is_settled(
         &self,
         slot: u32,
-        running: impl Iterator<Item = RequestId> + Clone,
+        running: &(impl Iterator<Item = RequestId> + Clone),
     ) -> bool {
         !self.caching || !self.holders[slot as usize].content.quotes(running)
     }
@@ -149,7 +165,7 @@ impl TrackedPool {
         self.grow(slot, new);
     }
 
-    pub(super) fn grow(&mut self, slot: u32, new: u32) {
+    pub(in super::super) fn grow(&mut self, slot: u32, new: u32) {
         assert!(self.free >= new, "law L2: {new} blocks taken, {} are free", self.free);
         for _ in 0..new {
             let block = self.blocks[0].next;
@@ -160,7 +176,7 @@ impl TrackedPool {
         }
     }
 
-    pub(super) fn index(&mut self, slot: u32, tokens: u32) {
+    pub(in super::super) fn index(&mut self, slot: u32, tokens: u32) {
         if !self.caching {
             return;
         }

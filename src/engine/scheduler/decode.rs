@@ -80,7 +80,7 @@ impl Scheduler {
         let slot = head.expect("law L1: somebody is waiting");
         if !self
             .pool
-            .prefix_is_settled(slot, self.running.iter().map(|r| self.ids[r.slot as usize]))
+            .prefix_is_settled(slot, &self.running.iter().map(|r| self.ids[r.slot as usize]))
         {
             return false;
         }
@@ -144,7 +144,7 @@ impl Scheduler {
         now: SimTime,
         sink: &mut impl OutputSink,
     ) {
-        self.spacing.executed += iterations as i64;
+        self.spacing.executed += iterations.cast_signed();
         let steps = iterations as u32;
         let block_size = self.config.block_size;
         let ordered = self.pool.order_matters();
@@ -185,7 +185,7 @@ impl Scheduler {
             let r = self.running[index];
             if r.known >= r.end_tokens {
                 self.slots[r.slot as usize].last_token = now;
-                self.release(&r);
+                self.release(&r, false);
                 sink.finished(self.vacate(r.slot, r.known, now, FinishReason::Length));
             }
         }

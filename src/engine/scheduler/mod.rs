@@ -19,8 +19,11 @@ pub use output::OutputSink;
 use batch::Item;
 use waiting::{Entry, Urgency, Waiting};
 
-use super::blocks::{BlockPool, TrackedPool};
-use super::{EngineRequest, FinishReason, RequestRecord, SchedulerConfig, SchedulerRules};
+use super::blocks::{BlockPool, TrackedPool, UniquePool};
+use super::{
+    EngineRequest, FinishReason, Prompt, RequestRecord, SchedulerConfig, SchedulerRules,
+    SchedulingPolicy,
+};
 use crate::units::{RequestId, SimTime};
 
 /// A request that is in the scheduler: what is not touched at every step.
@@ -118,7 +121,14 @@ impl Scheduler {
     /// where nothing depends on them.
     pub fn new(config: SchedulerConfig, track_blocks: bool) -> Self {
         let gates = config.rules >= SchedulerRules::V0_33;
-        let pool = if config.enable_prefix_caching || track_blocks {
+        let pieces_suffice = config.policy == SchedulingPolicy::Fcfs && !track_blocks;
+        let pool = if config.enable_prefix_caching && pieces_suffice {
+            BlockPool::Unique(Box::new(UniquePool::new(
+                config.num_gpu_blocks,
+                config.block_size,
+                config.rules,
+            )))
+        } else if config.enable_prefix_caching || track_blocks {
             BlockPool::Tracked(Box::new(TrackedPool::new(
                 config.num_gpu_blocks,
                 config.block_size,
@@ -198,6 +208,9 @@ impl Scheduler {
             self.slots[slot as usize] = new;
             self.ids[slot as usize] = request.id;
         }
+        if request.prompt != Prompt::Unique && matches!(self.pool, BlockPool::Unique(_)) {
+            self.track_blocks();
+        }
         self.pool.register(slot, request.id, request.prompt_tokens, request.prompt);
         self.waiting.push(Entry { slot, epoch }, urgency(&new));
     }
@@ -220,11 +233,12 @@ impl Scheduler {
                     .expect("law L1: a running request is in the running list");
                 let r = self.running.remove(index);
                 self.slots[slot as usize].last_token = r.last_token;
-                self.release(&r);
+                self.release(&r, false);
                 r.known
             }
             State::Waiting => {
                 self.waiting.forget();
+                self.pool.forget(slot);
                 self.slots[slot as usize].known
             }
             State::Vacant => unreachable!("law L1: a vacant slot has no identity"),
@@ -282,7 +296,7 @@ impl Scheduler {
         batch: &'a Batch,
     ) -> impl Iterator<Item = (RequestId, &'a [u32])> {
         batch.items.iter().filter_map(|item| match &self.pool {
-            BlockPool::Counted { .. } => None,
+            BlockPool::Counted { .. } | BlockPool::Unique(_) => None,
             BlockPool::Tracked(pool) => {
                 Some((self.ids[item.slot as usize], pool.block_ids(item.slot)))
             }
@@ -303,6 +317,7 @@ impl Scheduler {
             BlockPool::Counted { free } => {
                 assert_eq!(held + free, usable, "law L2: blocks held and free");
             }
+            BlockPool::Unique(pool) => pool.check_laws(held, usable),
             BlockPool::Tracked(pool) => pool.check_laws(held),
         }
         let waiting = self.slots.iter().filter(|s| s.state == State::Waiting).count();
@@ -311,9 +326,34 @@ impl Scheduler {
         assert_eq!(self.running.len(), running, "law L1: running requests");
     }
 
-    /// Gives back the blocks of a request that was taken off the running list.
-    fn release(&mut self, r: &Running) {
-        self.pool.release(r.slot, r.capacity / self.config.block_size);
+    /// Gives back the blocks of a request that was taken off the running list; `stays` if it goes on
+    /// waiting.
+    fn release(&mut self, r: &Running, stays: bool) {
+        let block_size = self.config.block_size;
+        self.pool.release(r.slot, r.capacity / block_size, r.indexed / block_size, stays);
+    }
+
+    /// The first request that shares a prefix came: from now on blocks need identities. Which id stands
+    /// where is free to choose; order and content of the free queue are not.
+    fn track_blocks(&mut self) {
+        let BlockPool::Unique(unique) = &self.pool else { return };
+        let c = &self.config;
+        let mut pool = TrackedPool::new(c.num_gpu_blocks, c.block_size, true, c.rules);
+        for (slot, s) in (0u32..).zip(&self.slots) {
+            pool.register(slot, s.id, s.prompt_tokens, Prompt::Unique);
+        }
+        for r in &self.running {
+            pool.grow(r.slot, r.capacity / c.block_size);
+            pool.index(r.slot, r.indexed);
+        }
+        let mut skip = 0;
+        for (owner, count) in unique.pieces() {
+            if let Some(slot) = owner {
+                pool.adopt_prefix(slot, count, skip);
+            }
+            skip += count;
+        }
+        self.pool = BlockPool::Tracked(Box::new(pool));
     }
 
     /// Ends the request in `slot`, which holds no blocks any more and is in no list.

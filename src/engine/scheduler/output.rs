@@ -101,7 +101,7 @@ impl Scheduler {
             let settled = r.computed - r.placeholders;
             if settled > r.indexed {
                 let block_size = self.config.block_size;
-                if self.pool.caching() && settled / block_size > r.indexed / block_size {
+                if self.pool.has_index() && settled / block_size > r.indexed / block_size {
                     self.pool.index(r.slot, settled);
                 }
                 r.indexed = settled;
@@ -112,7 +112,7 @@ impl Scheduler {
         }
         let r = *r;
         self.slots[r.slot as usize].last_token = now;
-        self.release(&r);
+        self.release(&r, false);
         let record = self.vacate(r.slot, r.known, now, FinishReason::Length);
         sink.finished(record);
         true
@@ -142,6 +142,7 @@ impl Scheduler {
         if s.known >= s.end_tokens {
             let known = s.known;
             self.waiting.forget();
+            self.pool.forget(item.slot);
             let record = self.vacate(item.slot, known, now, FinishReason::Length);
             sink.finished(record);
         }

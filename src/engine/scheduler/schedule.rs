@@ -109,7 +109,7 @@ impl Scheduler {
             let reaches = (r.computed + n).min(r.known);
             if reaches > r.indexed {
                 let block_size = self.config.block_size;
-                if self.pool.caching() && reaches / block_size > r.indexed / block_size {
+                if self.pool.has_index() && reaches / block_size > r.indexed / block_size {
                     self.pool.index(r.slot, reaches);
                 }
                 r.indexed = reaches;
@@ -185,7 +185,7 @@ impl Scheduler {
     /// Recompute preemption: blocks freed, progress lost, generated tokens kept.
     fn preempt(&mut self, index: usize, batch: &mut Batch) {
         let r = self.running.remove(index);
-        self.release(&r);
+        self.release(&r, true);
         let s = &mut self.slots[r.slot as usize];
         s.state = State::Waiting;
         s.known = r.known;
