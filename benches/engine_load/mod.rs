@@ -78,7 +78,7 @@ pub(crate) fn requests(load: &Load) -> Vec<EngineRequest> {
 }
 
 /// Runs a load to its end; the digest covers every request's times and all gaps.
-pub(crate) fn run(config: &Arc<EngineConfig>, requests: &[EngineRequest]) -> u64 {
+pub(crate) fn run(config: &Arc<EngineConfig>, requests: &[EngineRequest]) -> Outcome {
     let mut replica = Replica::new(config.clone(), SimTime::ZERO);
     let mut out = Vec::new();
     let mut digest = Digest::default();
@@ -94,12 +94,20 @@ pub(crate) fn run(config: &Arc<EngineConfig>, requests: &[EngineRequest]) -> u64
     replica.drain_unfinished(SimTime::MAX_HORIZON, FinishReason::Unfinished, &mut out);
     digest.take(&mut out);
     assert_eq!(digest.finished, requests.len() as u64, "law L1: every request leaves once");
-    digest.value()
+    Outcome { digest: digest.value(), preemptions: digest.preemptions }
+}
+
+/// What a load came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) digest: u64,
+    pub(crate) preemptions: u64,
 }
 
 #[derive(Default)]
 struct Digest {
     finished: u64,
+    preemptions: u64,
     requests: u64,
     gap_tokens: u64,
     gap_ps: u64,
@@ -111,6 +119,7 @@ impl Digest {
             match effect {
                 Effect::Finished(r) => {
                     self.finished += 1;
+                    self.preemptions += u64::from(r.preemptions);
                     let first = r.first_token.unwrap_or_default().as_ps();
                     for word in [r.id.0, first, r.end.as_ps(), u64::from(r.preemptions)] {
                         self.requests = (self.requests ^ word)
@@ -139,4 +148,4 @@ pub(crate) const LIGHT: Load = Load { requests: 100_000, rate: 5.0, modern: fals
 pub(crate) const MODERN: Load = Load { modern: true, ..LIGHT };
 /// A pool so small that requests are preempted all the time.
 pub(crate) const SATURATED: Load =
-    Load { requests: 20_000, rate: 20.0, modern: false, blocks: 6_000 };
+    Load { requests: 20_000, rate: 60.0, modern: false, blocks: 6_000 };
