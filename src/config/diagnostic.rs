@@ -17,8 +17,10 @@ pub use super::code::Code;
 pub struct Source {
     /// The path as the user gave it, or `--set` for an override.
     pub name: String,
-    /// The whole text.
+    /// The text, or an excerpt of it; empty if it cannot be shown.
     pub text: String,
+    /// Number of the text's first line in the file, from 1.
+    pub first_line: usize,
 }
 
 /// Index of a [`Source`] in [`Sources`].
@@ -32,7 +34,17 @@ pub struct Sources(Vec<Source>);
 impl Sources {
     /// Adds a text and returns its id.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> SourceId {
-        self.0.push(Source { name: name.into(), text: text.into() });
+        self.add_excerpt(name, text, 1)
+    }
+
+    /// Adds lines of a text, of which the first has the number `first_line`.
+    pub fn add_excerpt(
+        &mut self,
+        name: impl Into<String>,
+        text: impl Into<String>,
+        first_line: usize,
+    ) -> SourceId {
+        self.0.push(Source { name: name.into(), text: text.into(), first_line });
         SourceId(self.0.len() as u32 - 1)
     }
 
@@ -43,10 +55,10 @@ impl Sources {
 
     /// Line and column, both from 1, of a byte offset; the column counts characters.
     pub fn line_column(&self, id: SourceId, offset: usize) -> (usize, usize) {
-        let text = &self.get(id).text;
+        let Source { text, first_line, .. } = self.get(id);
         let before = &text.as_bytes()[..offset.min(text.len())];
         let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |p| p + 1);
-        let line = before.split(|&b| b == b'\n').count();
+        let line = before.split(|&b| b == b'\n').count() + first_line - 1;
         (line, String::from_utf8_lossy(&before[line_start..]).chars().count() + 1)
     }
 }
@@ -190,7 +202,7 @@ impl Diagnostics {
                 let source = self.sources.get(id);
                 if source.text.is_empty() {
                     group =
-                        group.element(Origin::path(source.name.as_str()).line(1).char_column(1));
+                        group.element(Origin::path(source.name.as_str()).line(source.first_line));
                     continue;
                 }
                 let labels = std::iter::once((primary, AnnotationKind::Primary))
@@ -203,6 +215,7 @@ impl Diagnostics {
                 group = group.element(
                     Snippet::source(source.text.as_str())
                         .path(source.name.as_str())
+                        .line_start(source.first_line)
                         .annotations(annotations),
                 );
             }

@@ -11,6 +11,7 @@ use super::reader::{Context, Fields};
 use super::registry::{Kind, Registry};
 use super::tree::{self, Entry, Node, Step, Table, Value};
 use crate::rng::Seed;
+use crate::sim::Autoscaler;
 use crate::sweep::{Case, Objective, Plan};
 
 /// Most findings that the cases of a sweep add to those of the file itself.
@@ -139,10 +140,10 @@ fn load_with(
     let current = match &options.current {
         None => None,
         Some(manifest) => {
-            let knobs: Vec<(String, String)> = vec![("case".into(), "current".into())];
             let tree = with_manifest(&base, manifest, inputs, "--current");
             let lowered = lower_case(&tree, &span, inputs, registry, &header.name, found)?;
             let digest = digest(&tree, inputs, &lowered);
+            let knobs = current_knobs(&sweep, &lowered);
             cases.push((knobs, lowered, digest));
             Some(cases.len() - 1)
         }
@@ -186,6 +187,27 @@ fn load_with(
         digest: all.finalize().to_hex().to_string(),
         inputs: Vec::new(),
     })
+}
+
+/// The sweep's columns for the present manifest: its metric and target; other columns stay empty.
+fn current_knobs(sweep: &Sweep, lowered: &Lowered) -> Vec<(String, String)> {
+    let metric = match &lowered.scenario.autoscaler {
+        Autoscaler::Hpa(setup) => setup.spec.metrics.first(),
+        Autoscaler::Fixed(_) | Autoscaler::Schedule(_) => None,
+    };
+    let target = metric.and_then(|m| m.target()).map(|t| {
+        let quantity = t.average_value.as_ref().or(t.value.as_ref());
+        quantity.map(|q| q.canonical().to_string()).or(t.average_utilization.map(|u| u.to_string()))
+    });
+    let firsts = sweep.axes.iter().filter_map(|axis| axis.first());
+    firsts
+        .flat_map(|point| point.knobs.iter())
+        .filter_map(|(key, _)| match key.as_str() {
+            "metric" => Some((key.clone(), metric?.metric_name().to_owned())),
+            "target" => Some((key.clone(), target.clone()??)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// `experiments/l4.toml` -> `l4`.

@@ -9,8 +9,9 @@ use crate::config::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span};
 use crate::config::experiment::{Input, Loader};
 use crate::config::profile::{Constants, GpuProfile};
 use crate::config::reader::Fields;
+use crate::config::trace_file;
 use crate::units::SimDuration;
-use crate::workload::Recorded;
+use crate::workload::{Interpolation, RateCurve, Recorded};
 
 /// What reading a file gave: its bytes, or the operating system's words.
 type Bytes = Result<Rc<[u8]>, String>;
@@ -150,21 +151,8 @@ impl<'l> Inputs<'l> {
         }
         let trace = match self.read(&path) {
             Ok(bytes) => {
-                let read = crate::config::trace_file::read(&mut self.sources(), &path, &bytes);
-                match read {
-                    Ok((trace, warnings)) => {
-                        for warning in warnings {
-                            fields.report(warning);
-                        }
-                        Some(trace)
-                    }
-                    Err(errors) => {
-                        for error in errors {
-                            fields.report(error.and_at(span, "read because of this"));
-                        }
-                        None
-                    }
-                }
+                let read = trace_file::trace(&mut self.sources(), &path, &bytes);
+                read.map_err(|errors| report_all(errors, span, fields)).ok()
             }
             Err(reason) => {
                 fields.report(unreadable(&path, &reason, span));
@@ -256,15 +244,24 @@ impl<'l> Inputs<'l> {
         Some(rows.iter().map(|r| (SimDuration::from_secs_f64(r[0]), r[1] as u32)).collect())
     }
 
-    /// A rate series: time \[s\], rate \[requests/s\].
+    /// A rate series.
     pub(crate) fn rates(
         &self,
         path: &str,
+        interpolation: Interpolation,
         span: &Span,
         fields: &Fields<'_>,
-    ) -> Option<Vec<(f64, f64)>> {
-        let rows = self.rows(path, ["t_s", "rate_rps"], span, fields)?;
-        Some(rows.iter().map(|r| (r[0], r[1])).collect())
+    ) -> Option<RateCurve> {
+        let path = self.resolve(path);
+        match self.read(&path) {
+            Ok(bytes) => trace_file::rates(&mut self.sources(), &path, &bytes, interpolation)
+                .map_err(|errors| report_all(errors, span, fields))
+                .ok(),
+            Err(reason) => {
+                fields.report(unreadable(&path, &reason, span));
+                None
+            }
+        }
     }
 
     /// Lengths, one per line.
@@ -281,6 +278,13 @@ impl<'l> Inputs<'l> {
             return None;
         }
         values
+    }
+}
+
+/// Reports what is wrong with a file that is named at `span`.
+fn report_all(errors: Vec<Diagnostic>, span: &Span, fields: &Fields<'_>) {
+    for error in errors {
+        fields.report(error.and_at(span, "read because of this"));
     }
 }
 

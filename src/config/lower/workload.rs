@@ -377,8 +377,8 @@ fn rate_curve(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
         ["preset"] => preset,
         ["points"] => points.and_then(curve).map(|rate| Generated::new(rate, Renewal::Exponential)),
         ["file"] => file
-            .and_then(|path| inputs.rates(path, &t.span_of("file"), t))
-            .and_then(curve)
+            .and_then(|path| inputs.rates(path, interpolation, &t.span_of("file"), t))
+            .and_then(|rates| curve(rates.points().to_vec()))
             .map(|rate| Generated::new(rate, Renewal::Exponential)),
         ["weekday"] => diurnal.map(|d| Generated::new(RateModel::Diurnal(d), Renewal::Exponential)),
         _ => {
