@@ -5,9 +5,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "IO, clock and environment belong here")]
 
+mod check;
 mod experiment;
 mod interrupt;
 mod output;
+mod profile;
 mod progress;
 mod run;
 mod sweep;
@@ -45,6 +47,8 @@ enum Command {
     Run(run::Args),
     Trace(trace::Args),
     Verify(verify::Args),
+    Check(check::Args),
+    Profile(profile::Args),
 }
 
 /// Options of every command.
@@ -241,6 +245,8 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Run(args) => run::run(&args, context),
         Command::Trace(args) => trace::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Check(args) => check::run(&args, context),
+        Command::Profile(args) => profile::run(&args, context),
     }
 }
 

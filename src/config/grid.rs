@@ -8,7 +8,7 @@ use super::values::Problem;
 /// Most values of one list.
 const MAX_VALUES: usize = 10_000;
 /// The same as a number of a file.
-const MAX_STEPS: i64 = 10_000;
+const MAX_STEPS: i128 = 10_000;
 
 /// What a list of values looks like, for messages.
 pub(super) const HINT: &str = "give a list, or `{ from = 8, to = 128, steps = 9, scale = \"log\" }`, or \
@@ -103,7 +103,7 @@ fn range(table: &Table, span: &Span) -> Result<Vec<Node>, Problem> {
     let step = decimal("step")?;
     let steps = match table.get("steps").map(|e| &e.node.value) {
         None => None,
-        Some(Value::Integer(n)) if (2..=MAX_STEPS).contains(n) => Some(*n as i128),
+        Some(Value::Integer(n)) if (2..=MAX_STEPS).contains(n) => Some(*n),
         Some(_) => return Err(wrong(format!("`steps` must be 2 to {MAX_VALUES}"))),
     };
     let log = match table.get("scale").map(|e| &e.node.value) {
@@ -131,7 +131,7 @@ fn range(table: &Table, span: &Span) -> Result<Vec<Node>, Problem> {
         .into_iter()
         .map(|number| {
             let text = number.text();
-            let value = match text.parse::<i64>() {
+            let value = match text.parse::<i128>() {
                 Ok(integer) => Value::Integer(integer),
                 Err(_) => Value::Float(number.as_f64(), text),
             };

@@ -8,6 +8,7 @@
 //!
 //! Nothing here opens a file: the caller hands in a [`Loader`].
 
+mod check;
 mod code;
 mod diagnostic;
 mod duration;
@@ -23,6 +24,7 @@ mod trace_file;
 mod tree;
 mod values;
 
+pub use check::{Checked, check};
 pub use diagnostic::{
     Code, Diagnostic, Diagnostics, Label, Severity, Source, SourceId, Sources, Span,
 };

@@ -22,8 +22,8 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     /// A string.
     String(String),
-    /// A whole number.
-    Integer(i64),
+    /// A whole number; wide enough for a seed.
+    Integer(i128),
     /// A number with a fraction or an exponent, and its literal text without underscores.
     Float(f64, String),
     /// `true` or `false`.
@@ -151,11 +151,11 @@ fn node_of(
     let value = match value.get_ref() {
         DeValue::String(s) => Value::String(s.to_string()),
         DeValue::Integer(i) => {
-            let number = i64::from_str_radix(i.as_str(), i.radix());
+            let number = i128::from_str_radix(i.as_str(), i.radix());
             if number.is_err() {
                 errors.push(
                     Diagnostic::error(Code::Range, "an integer is too large")
-                        .at(&span, "does not fit in 64 bits"),
+                        .at(&span, "does not fit in 128 bits"),
                 );
             }
             Value::Integer(number.unwrap_or(0))

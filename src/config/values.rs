@@ -76,14 +76,17 @@ pub(crate) fn integer_of(node: &Node, range: &RangeInclusive<i64>) -> Result<i64
     let Value::Integer(value) = node.value else {
         let problem = Problem::wrong_type("an integer", node);
         return Err(match &node.value {
-            Value::String(s) if s.parse::<i64>().is_ok() => problem.help("leave out the quotes"),
+            Value::String(s) if s.parse::<i128>().is_ok() => problem.help("leave out the quotes"),
             _ => problem,
         });
     };
-    if range.contains(&value) {
-        return Ok(value);
+    match i64::try_from(value) {
+        Ok(value) if range.contains(&value) => Ok(value),
+        _ => {
+            let title = between(range.start(), range.end(), &i64::MAX);
+            Err(Problem::new(Code::Range, title, "out of range"))
+        }
     }
-    Err(Problem::new(Code::Range, between(range.start(), range.end(), &i64::MAX), "out of range"))
 }
 
 /// A number within `range`.

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cluster_known_answers;
+mod config_diagnostics;
 mod config_experiments;
 mod engine_laws;
 mod engine_oracle;

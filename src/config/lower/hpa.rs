@@ -149,26 +149,32 @@ fn read_hpa(
             name: object_name.unwrap_or(name).to_owned(),
         };
     }
-    if t.context().is_describing() || t.context().errors() > before {
+    if t.context().is_describing() {
+        return None;
+    }
+    let defaulted = spec.defaulted();
+    let feeds = feeds(t, &defaulted, &places);
+    if t.context().errors() > before {
         return None;
     }
     let options = ValidationOptions {
         kube_minor: controller.kube_minor,
         scale_to_zero: controller.scale_to_zero,
     };
-    let defaulted = spec.defaulted();
     for error in defaulted.validate(&options) {
         let place = places
             .iter()
             .filter(|(path, _)| below(&error.path, path))
             .max_by_key(|(path, _)| path.len())
             .map_or_else(|| fallback(t), |(_, span)| span.clone());
-        t.report(
-            Diagnostic::error(Code::Manifest, format!("{}: {}", error.path, error.message))
-                .at(&place, "the API server refuses this"),
-        );
+        let title = format!("{}: {}", error.path, error.message);
+        let mut diagnostic =
+            Diagnostic::error(Code::Manifest, title).at(&place, "the API server refuses this");
+        if error.path == "spec.maxReplicas" && t.has("min_replicas") && t.has("max_replicas") {
+            diagnostic = diagnostic.and_at(&t.span_of("min_replicas"), "");
+        }
+        t.report(diagnostic);
     }
-    let feeds = feeds(t, &defaulted, &places);
     if t.context().errors() > before {
         return None;
     }
@@ -458,6 +464,10 @@ fn feeds(t: &Fields<'_>, spec: &HpaSpec, places: &Places) -> Option<Vec<MetricFe
     let mut feeds = Vec::with_capacity(spec.metrics.len());
     for (index, metric) in spec.metrics.iter().enumerate() {
         let name = metric.metric_name();
+        if name.is_empty() {
+            // Reported where it was read, or by the API server's rules.
+            continue;
+        }
         let signal = match metric.kind.as_str() {
             "Pods" | "External" | "Object" => signal_of(name),
             _ => None,
@@ -493,7 +503,7 @@ fn feeds(t: &Fields<'_>, spec: &HpaSpec, places: &Places) -> Option<Vec<MetricFe
 }
 
 /// The gauge of a metric name: plain, as GMP names it, or as prometheus-adapter rules rename it (`:` to `_`).
-fn signal_of(name: &str) -> Option<Signal> {
+pub(crate) fn signal_of(name: &str) -> Option<Signal> {
     let plain = manifest::plain_metric_name(name).unwrap_or(name);
     let plain = match plain.strip_prefix("vllm_") {
         Some(rest) => format!("vllm:{rest}"),

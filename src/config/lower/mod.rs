@@ -9,6 +9,7 @@ mod pipeline;
 pub(super) mod sweep;
 mod workload;
 
+pub(super) use hpa::signal_of;
 pub(super) use inputs::Inputs;
 
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use std::sync::Arc;
 use super::diagnostic::{Code, Diagnostic};
 use super::profile::GpuProfile;
 use super::reader::Fields;
+use super::registry::Kind;
+use super::tree::Value;
+use super::values::Problem;
 use crate::manifest::HpaManifest;
 use crate::sim::{Autoscaler, Scenario, Slo};
 use crate::units::{SimDuration, SimTime};
@@ -68,8 +72,17 @@ pub(super) fn header(root: &Fields<'_>, stem: &str) -> Header {
                 .at(&root.span_of("name"), "names a directory"),
         );
     }
-    let seed = root.key("seed", "Seed of all random streams").integer_or(0..=i64::MAX, 1) as u64;
-    Header { name, seed }
+    let kind = Kind::Integer { min: 0, max: i64::MAX };
+    let seed =
+        root.key("seed", "Seed of all random streams").parse(kind, Some("1".into()), |node| {
+            match node.value {
+                Value::Integer(number) => u64::try_from(number).map_err(|_| {
+                    Problem::new(Code::Range, "must be between 0 and 2^64 - 1", "out of range")
+                }),
+                _ => Err(Problem::wrong_type("an integer", node)),
+            }
+        });
+    Header { name, seed: seed.unwrap_or(1) }
 }
 
 /// Reads everything but the sweep. `None` if an error was reported.

@@ -1,0 +1,229 @@
+//! `hpasim profile`: GPU profiles, what they say and how sure it is.
+
+use super::{Context, Exit, Files, output};
+use crate::config::profile::{COEFFICIENTS, Constants, GpuProfile, Weights, host_terms};
+use crate::config::{Diagnostics, Loader as _};
+use crate::engine::{BatchShape, StepCoefficients, StepModel};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use std::fmt::Write as _;
+
+/// Show the GPU profiles
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// List the built-in profiles with their price, KV cache and known error
+    List,
+    /// Show one profile: coefficients in words, step times, saturation, KV cache, sources
+    Show {
+        /// Name of a built-in profile, or the path of a file
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// vLLM minor release that the figures are for.
+const MINOR: u32 = 33;
+/// Its default `gpu_memory_utilization`.
+// Source: vllm 0.33.0, engine/arg_utils.py.
+const UTILIZATION: f64 = 0.92;
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, _context: &Context) -> anyhow::Result<Exit> {
+    let constants = Constants::builtin()?;
+    match &args.command {
+        Command::List => list(&constants)?,
+        Command::Show { name } => {
+            let profile = load(name, &constants)?;
+            output::print(&describe(&profile)?)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn load(name: &str, constants: &Constants) -> anyhow::Result<GpuProfile> {
+    let mut found = Diagnostics::default();
+    let source = match GpuProfile::builtin_text(name) {
+        Some(text) => found.sources.add(format!("models/{name}.toml"), text),
+        None if name.contains(['/', '.']) => {
+            let bytes =
+                Files.read(name).map_err(|e| anyhow::anyhow!("cannot read `{name}`: {e}"))?;
+            found.sources.add(name, String::from_utf8_lossy(&bytes))
+        }
+        None => {
+            anyhow::bail!("there is no profile `{name}`\nhint: `hpasim profile list` shows all")
+        }
+    };
+    GpuProfile::parse(&mut found, source, constants).ok_or_else(|| found.into())
+}
+
+fn list(constants: &Constants) -> anyhow::Result<()> {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_width(200);
+    table.set_header([
+        "profile",
+        "GPUs",
+        "weights",
+        "KV tokens",
+        "USD/h",
+        "machine",
+        "known error",
+    ]);
+    for name in GpuProfile::builtin_names() {
+        let profile = load(name, constants)?;
+        table.add_row([
+            name.to_owned(),
+            profile.tensor_parallel_size.to_string(),
+            weights(profile.weights).to_owned(),
+            profile.kv_tokens(UTILIZATION, profile.gpu.overhead_tokens).to_string(),
+            profile.price.usd_per_hour.to_string(),
+            profile.price.machine_type.clone(),
+            profile.known_error.clone(),
+        ]);
+    }
+    for column in [1, 3, 4] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    output::print(&trimmed(&table.to_string()))?;
+    Ok(())
+}
+
+fn trimmed(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn weights(weights: Weights) -> &'static str {
+    match weights {
+        Weights::Bf16 => "bf16",
+        Weights::Fp8 => "fp8",
+    }
+}
+
+fn describe(profile: &GpuProfile) -> anyhow::Result<String> {
+    let mut out = String::new();
+    let gpus = profile.tensor_parallel_size;
+    writeln!(out, "{}: {}", profile.name, profile.summary)?;
+    writeln!(
+        out,
+        "{gpus} x {} ({}), {:.1} GB of weights in {}\n",
+        profile.gpu.title,
+        profile.gpu.name,
+        profile.model.weight_bytes(profile.weights) as f64 / 1e9,
+        weights(profile.weights),
+    )?;
+    let words = [
+        "ms, fixed cost of a step",
+        "ms to stream the weights once",
+        "ms per token of GEMM work",
+        "softness of the corner between the two",
+        "ms per decoding sequence",
+        "us per token of context read from the KV cache",
+        "1e-6 ms per (query, key) pair of prefill attention",
+    ];
+    writeln!(out, "step_ms = t0 + (m^p + (c T)^p)^(1/p) + c_seq N + c_kv KV + c_att A")?;
+    for (index, name) in COEFFICIENTS.iter().enumerate() {
+        let value = profile.coefficient(index);
+        let status = profile.status[index].as_str();
+        writeln!(out, "  {name:<15} {value:>10.6}  {:<52} {status}", words[index])?;
+    }
+    let budget = profile.gpu.overhead_tokens;
+    let (cpu_step_ms, cpu_seq_ms) = host_terms(MINOR);
+    let coefficients = StepCoefficients { cpu_step_ms, cpu_seq_ms, ..profile.coefficients.clone() };
+    let model = StepModel::new(&coefficients, budget)?;
+    let kv = profile.kv_tokens(UTILIZATION, budget);
+    writeln!(
+        out,
+        "\nKV cache: {kv} tokens, {} blocks of 16 (gpu_memory_utilization {UTILIZATION}, \
+         max_num_batched_tokens {budget})",
+        kv / 16
+    )?;
+    if let Some(measured) = &profile.measured_kv {
+        writeln!(
+            out,
+            "  a server printed {} tokens at {} ({})",
+            measured.tokens, measured.gpu_memory_utilization, measured.source
+        )?;
+    }
+    out.push_str(&chart(&model, kv));
+    let (batch, rate) = saturation(&model, kv);
+    writeln!(
+        out,
+        "\nsaturated with {batch} sequences of 1024 tokens: {rate:.0} output tokens/s per replica"
+    )?;
+    let chunk = BatchShape {
+        tokens: budget,
+        decodes: 0,
+        kv_tokens: 0,
+        pairs_twice: u64::from(budget) * u64::from(budget),
+    };
+    let ms = model.duration(&chunk).as_secs_f64() * 1e3;
+    writeln!(
+        out,
+        "prefill: {budget} tokens in {ms:.0} ms, {:.0} tokens/s",
+        f64::from(budget) / ms * 1e3
+    )?;
+    writeln!(out, "\nvalid for: vLLM {}; {}", profile.vllm_versions, profile.valid_for)?;
+    writeln!(out, "known error: {}", profile.known_error)?;
+    let price = &profile.price;
+    writeln!(
+        out,
+        "price: {} USD/h per {} with {} GPUs ({}, confidence {})",
+        price.usd_per_hour, price.machine_type, price.gpus, price.basis, price.confidence
+    )?;
+    for source in profile.sources.iter().map(String::as_str).chain([profile.gpu.source.as_str()]) {
+        writeln!(out, "source: {source}")?;
+    }
+    Ok(out)
+}
+
+/// Duration of a decode step of `batch` sequences with `context` tokens each \[ms\].
+fn decode_ms(model: &StepModel, batch: u32, context: u64) -> f64 {
+    let shape = BatchShape {
+        tokens: batch,
+        decodes: batch,
+        kv_tokens: u64::from(batch) * context,
+        pairs_twice: 0,
+    };
+    model.duration(&shape).as_secs_f64() * 1e3
+}
+
+/// Decode step time against batch and context, as bars.
+fn chart(model: &StepModel, kv: u64) -> String {
+    const CONTEXTS: [u64; 3] = [256, 1024, 4096];
+    let batches = [1, 4, 16, 64, 256];
+    let most = batches
+        .iter()
+        .flat_map(|&b| CONTEXTS.map(|c| (b, c)))
+        .filter(|&(b, c)| u64::from(b) * c <= kv)
+        .map(|(b, c)| decode_ms(model, b, c))
+        .fold(0.0, f64::max);
+    let mut out = "\ndecode step, ms, by sequences and tokens of context each\n".to_owned();
+    for context in CONTEXTS {
+        for batch in batches {
+            if u64::from(batch) * context > kv {
+                continue;
+            }
+            let ms = decode_ms(model, batch, context);
+            let bar = "#".repeat((ms / most * 40.0).round() as usize);
+            let _ = writeln!(out, "  {batch:>4} x {context:<5} {ms:>8.1} {bar}");
+        }
+    }
+    out
+}
+
+/// The batch of 1024-token sequences with the highest output rate that fits the KV cache, at most 256, and
+/// its rate \[tokens/s\].
+fn saturation(model: &StepModel, kv: u64) -> (u32, f64) {
+    let most = (kv / 1024).clamp(1, 256) as u32;
+    (1..=most)
+        .map(|batch| (batch, f64::from(batch) * 1e3 / decode_ms(model, batch, 1024)))
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap_or((1, 0.0))
+}
