@@ -156,6 +156,7 @@ mod tests {
     fn dates_with_any_fraction_and_zone_agree() {
         let base = time("2024-05-10 00:00:00", TimeUnit::Iso).unwrap();
         for (text, ps) in [
+            ("2024-05-10", 0),
             ("2024-05-10T00:00:00Z", 0),
             ("2024-05-10 00:00:00+00:00", 0),
             ("2024-05-10T02:00:00+02:00", 0),
@@ -169,8 +170,7 @@ mod tests {
         ] {
             assert_eq!(time(text, TimeUnit::Iso), Some(base + ps), "{text}");
         }
-        for text in ["2024-13-01 00:00:00", "2024-05-10", "yesterday", "", "2024-05-10 00:00:00.x"]
-        {
+        for text in ["2024-13-01 00:00:00", "2024-05", "yesterday", "", "2024-05-10 00:00:00.x"] {
             assert_eq!(time(text, TimeUnit::Iso), None, "{text}");
         }
     }
