@@ -103,7 +103,7 @@ struct Grouped<'a> {
     counts: PodCounts,
     /// Sum and number of the samples that are left: pods that count and pods not in the list.
     sum: i64,
-    count: usize,
+    count: u32,
 }
 
 /// `int32(f)` of Go on amd64: out of range and NaN give the smallest value.
@@ -197,7 +197,7 @@ fn group_pods<'a>(
         sorted.as_slice()
     };
     let mut sum = samples.iter().fold(0i64, |sum, s| sum.wrapping_add(s.value.0));
-    let mut count = samples.len();
+    let mut count = samples.len() as u32;
     let mut counts = PodCounts::default();
     let mut hint = 0;
     groups.clear();
@@ -249,8 +249,8 @@ pub fn calc_plain_metric_replicas(
     if grouped.count == 0 {
         return Err(MetricFailure::NoMetricsForTargetedPods);
     }
-    let ratio_of = |sum: i64, count: usize| {
-        let usage = sum.wrapping_div(count as i64);
+    let ratio_of = |sum: i64, count: u32| {
+        let usage = sum.wrapping_div(i64::from(count));
         (usage as f64 / target.0 as f64, usage)
     };
     let pods = grouped.counts;
@@ -272,14 +272,14 @@ pub fn calc_plain_metric_replicas(
         if usage_ratio < 1.0 {
             // On the way down a missing pod is taken to be at its target.
             sum = sum.wrapping_add(target.0.wrapping_mul(i64::from(pods.missing)));
-            count += pods.missing as usize;
+            count += pods.missing;
         } else if usage_ratio > 1.0 || rules.kube_minor < 28 {
             // On the way up it is taken to be idle.
-            count += pods.missing as usize;
+            count += pods.missing;
         }
     }
     if scale_up_with_unready {
-        count += pods.unready as usize;
+        count += pods.unready;
     }
     let (new_ratio, _) = ratio_of(sum, count);
     let replicas = rerun_replicas(current_replicas, usage_ratio, new_ratio, count, rules);
@@ -292,7 +292,7 @@ fn rerun_replicas(
     current_replicas: i32,
     usage_ratio: f64,
     new_ratio: f64,
-    count: usize,
+    count: u32,
     rules: &CalculatorRules,
 ) -> i32 {
     if rules.tolerances.is_within(new_ratio)
@@ -301,7 +301,7 @@ fn rerun_replicas(
     {
         return current_replicas;
     }
-    let new_replicas = ceil_i32(new_ratio * count as f64);
+    let new_replicas = ceil_i32(new_ratio * f64::from(count));
     if (new_ratio < 1.0 && new_replicas > current_replicas)
         || (new_ratio > 1.0 && new_replicas < current_replicas)
     {

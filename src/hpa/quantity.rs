@@ -11,8 +11,10 @@ use std::fmt;
 const NANO: i32 = -9;
 /// Digits that surely fit an `i64`.
 const MAX_INT64_DIGITS: i32 = 18;
+/// Powers of 1024.
+const BINARY_SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 /// Digits that fit the wide form with room for a binary suffix.
-const MAX_DIGITS: usize = 36;
+const MAX_DIGITS: i32 = 36;
 
 /// A parsed Kubernetes quantity. Equality is that of the canonical text.
 #[derive(Clone, Debug)]
@@ -67,6 +69,17 @@ struct Parts<'a> {
     suffix: &'a str,
 }
 
+impl Parts<'_> {
+    /// Digits after the point.
+    fn decimals(&self) -> i32 {
+        i32::try_from(self.denom.len()).unwrap_or(i32::MAX)
+    }
+    /// All digits.
+    fn digits(&self) -> i32 {
+        i32::try_from(self.num.len()).unwrap_or(i32::MAX).saturating_add(self.decimals())
+    }
+}
+
 impl Quantity {
     /// Parses a quantity such as `10`, `500m`, `1e3` or `1.5Gi`. Blanks are not admitted; a JSON or
     /// YAML reader trims them.
@@ -76,9 +89,8 @@ impl Quantity {
         }
         let parts = split(text)?;
         let (base, exponent, format) = interpret_suffix(parts.suffix)?;
-        let digits = parts.num.len() + parts.denom.len();
         if let Some(amount) = fast_amount(&parts, base, exponent) {
-            let scale = if base == 10 { exponent - parts.denom.len() as i32 } else { 0 };
+            let scale = if base == 10 { exponent - parts.decimals() } else { 0 };
             // Upstream keeps the text when it is already in groups of three digits.
             let first = parts.num.as_bytes().first().copied();
             let echo =
@@ -87,7 +99,7 @@ impl Quantity {
             quantity.text = if echo { text.to_owned() } else { quantity.canonicalize() };
             return Ok(quantity);
         }
-        if digits > MAX_DIGITS {
+        if parts.digits() > MAX_DIGITS {
             return Err(QuantityError::TooLong);
         }
         let (amount, format) = slow_amount(&parts, base, exponent, format)?;
@@ -291,7 +303,7 @@ fn ends_in_thousands(parts: &Parts<'_>) -> bool {
 
 /// Upstream's fast path: few digits, nothing to round.
 fn fast_amount(parts: &Parts<'_>, base: u32, exponent: i32) -> Option<Amount> {
-    let digits = (parts.num.len() + parts.denom.len()) as i32;
+    let digits = parts.digits();
     let (precision, scale, mantissa) = if base == 10 {
         (MAX_INT64_DIGITS - digits, exponent, 1i64)
     } else if parts.denom.is_empty() {
@@ -300,7 +312,7 @@ fn fast_amount(parts: &Parts<'_>, base: u32, exponent: i32) -> Option<Amount> {
     } else {
         return None;
     };
-    let scale = scale.checked_sub(parts.denom.len() as i32)?;
+    let scale = scale.checked_sub(parts.decimals())?;
     if precision < 0 || scale < NANO {
         return None;
     }
@@ -317,7 +329,7 @@ fn slow_amount(
     mut format: Format,
 ) -> Result<(Amount, Format), QuantityError> {
     let mut value = digits_value(parts).ok_or(QuantityError::TooLong)?;
-    let mut scale = -(parts.denom.len() as i32);
+    let mut scale = -parts.decimals();
     if base == 2 {
         value = value.checked_mul(1i128 << exponent).ok_or(QuantityError::TooLong)?;
     } else {
@@ -407,11 +419,10 @@ fn canonical_binary(value: i128, scale: i32) -> Option<String> {
         return None;
     }
     let (mut whole, mut power) = (whole, 0usize);
-    const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    while whole % 1024 == 0 && power + 1 < SUFFIXES.len() {
+    while whole % 1024 == 0 && power + 1 < BINARY_SUFFIXES.len() {
         (whole, power) = (whole / 1024, power + 1);
     }
-    Some(format!("{whole}{}", SUFFIXES[power]))
+    Some(format!("{whole}{}", BINARY_SUFFIXES[power]))
 }
 
 #[cfg(test)]

@@ -99,15 +99,15 @@ pub(super) fn check(
         (_, Node::Null) => None,
         (Text, Node::Text(text)) => Some(Value::String(text.clone())),
         (Text, _) => wrong("a string"),
-        (Int32, Node::Number(text)) => match text.parse::<i32>() {
-            Ok(n) => Some(Value::from(n)),
-            Err(_) => {
+        (Int32, Node::Number(text)) => {
+            let number = text.parse::<i32>().ok().map(Value::from);
+            if number.is_none() {
                 let message = format!("{text} is not a 32-bit integer");
-                let finding = Finding::at(tree.position, path, FieldErrorKind::Invalid, message);
-                findings.push(finding);
-                None
+                let kind = FieldErrorKind::Invalid;
+                findings.push(Finding::at(tree.position, path, kind, message));
             }
-        },
+            number
+        }
         (Int32, _) => wrong("an integer"),
         (Amount, Node::Number(text) | Node::Text(text)) => match Quantity::parse(text.trim()) {
             Ok(quantity) => Some(Value::String(quantity.canonical().to_owned())),
