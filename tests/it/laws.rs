@@ -211,7 +211,7 @@ proptest! {
 /// L6 on the whole system: with one replica in service and requests waiting, the GPU does not rest.
 #[test]
 fn l6_no_rest_while_work_waits() {
-    let requests: Vec<Request> = (0..400).map(|i| support::request(i * 10, 200, 100)).collect();
+    let requests: Vec<Request> = (0..2000).map(|i| support::request(i * 10, 200, 100)).collect();
     let scenario = support::scenario(
         support::engine(8, 200),
         hpasim::sim::Autoscaler::Fixed(1),
