@@ -4,7 +4,7 @@
 //! integer time a 300 s window and a 15 s period always meet.
 
 use crate::cluster::{ClusterEvent, EventRank};
-use crate::units::PodId;
+use crate::units::{PodId, RequestId};
 
 /// Position of an event among those of the same instant; lower goes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -16,6 +16,8 @@ pub enum Rank {
     ClusterStage,
     /// Statistics start: the first counted arrival may fall on this very instant.
     Warmup,
+    /// Clients that give up do so before new requests come in, so that those meet the freed connection.
+    ClientTimeout,
     /// Requests come in after everything that ended and before anybody looks.
     Arrival,
     /// A scrape sees the arrivals' effect on the gauges, as far as the engine has processed them.
@@ -39,6 +41,10 @@ pub enum Event {
     ReplicaWake(PodId),
     /// Something the cluster asked to be reminded of.
     Cluster(ClusterEvent),
+    /// A client's patience is over.
+    ClientTimeout,
+    /// A client tries again.
+    Retry(RequestId),
     /// Start of the statistics.
     Warmup,
     /// Collect one pod's metrics.
@@ -64,6 +70,8 @@ impl Event {
                 EventRank::StageEnd => Rank::ClusterStage,
                 EventRank::Scan => Rank::NodeScan,
             },
+            Self::ClientTimeout => Rank::ClientTimeout,
+            Self::Retry(_) => Rank::Arrival,
             Self::Warmup => Rank::Warmup,
             Self::Scrape(_) => Rank::Scrape,
             Self::Sample => Rank::Sample,

@@ -4,6 +4,7 @@
 //! (time, rank, sequence), see [`event`]. Arrivals come from a cursor, engine steps stay inside the replicas.
 
 mod autoscaling;
+mod clients;
 mod collector;
 pub mod event;
 mod measures;

@@ -1,6 +1,7 @@
 //! One run: the event loop and what each event moves.
 
 use super::autoscaling::{Controller, ScaleCounter};
+use super::clients::{ClientSide, is_retriable};
 use super::collector::{Collector, ratio};
 use super::event::{Event, Rank};
 use super::measures::Measures;
@@ -14,7 +15,7 @@ use crate::pipeline::Pipeline;
 use crate::rng::{Seed, Stream};
 use crate::stats::TimeWeighted;
 use crate::units::{PS_PER_S, PodId, RequestId, SimDuration, SimTime};
-use crate::workload::{ArrivalSource, OpenLoop, Request, Trace};
+use crate::workload::{ArrivalSource, Live, OpenLoop, Request, Trace};
 use rand::RngExt as _;
 
 /// Picoseconds in one hour.
@@ -23,8 +24,11 @@ const PS_PER_HOUR: f64 = 3600.0 * PS_PER_S as f64;
 /// Runs the scenario's own workload, streamed.
 pub fn run_workload(scenario: &Scenario, seed: Seed, level: RecordLevel) -> RunRecord {
     let until = SimTime::ZERO + scenario.duration;
-    let mut arrivals = OpenLoop::new(scenario.workload.source(seed, until));
-    run(scenario, seed, &mut arrivals, level)
+    if scenario.workload.is_realisable() {
+        let mut arrivals = OpenLoop::new(scenario.workload.source(seed, until));
+        return run(scenario, seed, &mut arrivals, level);
+    }
+    run(scenario, seed, &mut Live::new(&scenario.workload, seed, until), level)
 }
 
 /// The realisation of an open-loop workload that `seed` gives, to be shared by all cases that meet it.
@@ -57,7 +61,7 @@ pub fn run<A: ArrivalSource>(
     arrivals: &mut A,
     level: RecordLevel,
 ) -> RunRecord {
-    let mut run = Run::new(scenario, seed, level);
+    let mut run = Run::new(scenario, seed, level, arrivals.waits());
     run.start();
     loop {
         let event_key = run.queue.peek();
@@ -67,6 +71,7 @@ pub fn run<A: ArrivalSource>(
         {
             let request = arrivals.next_arrival().expect("peeked");
             run.arrive(request);
+            run.tell(arrivals);
             continue;
         }
         let (now, event) = run.queue.pop().expect("the horizon ends the loop");
@@ -76,6 +81,7 @@ pub fn run<A: ArrivalSource>(
             break;
         }
         run.handle(event);
+        run.tell(arrivals);
     }
     run.finish()
 }
@@ -118,6 +124,7 @@ struct Run<'a> {
     cluster_effects_done: usize,
     gauges: Vec<f64>,
     collector: Collector,
+    clients: ClientSide,
     replicas: TimeWeighted,
     scales: ScaleCounter,
     /// GPU time of servers that are gone.
@@ -128,7 +135,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, seed: Seed, level: RecordLevel) -> Self {
+    fn new(scenario: &'a Scenario, seed: Seed, level: RecordLevel, waits: bool) -> Self {
         let horizon = SimTime::ZERO + scenario.duration;
         assert!(horizon <= SimTime::MAX_HORIZON, "validated: a run has at most 90 days");
         assert!(scenario.warmup < scenario.duration, "validated: the warm-up is part of the run");
@@ -167,6 +174,7 @@ impl<'a> Run<'a> {
             cluster_effects_done: 0,
             gauges: vec![0.0; metrics],
             collector: Collector::new(scenario.slo, warmup, horizon, level),
+            clients: ClientSide::new(scenario.workload.clients(), waits),
             replicas: TimeWeighted::new(SimTime::ZERO, 0),
             scales: ScaleCounter::default(),
             busy_gone: SimDuration::ZERO,
@@ -205,6 +213,11 @@ impl<'a> Run<'a> {
                 self.cluster.handle(self.now, event, &mut self.cluster_effects);
                 self.apply_cluster_effects();
             }
+            Event::Retry(id) => {
+                let request = self.clients.again(id);
+                self.route(id, request);
+            }
+            Event::ClientTimeout => self.give_up(),
             Event::Warmup => self.restart_statistics(),
             Event::Scrape(pod) => self.scrape(pod),
             Event::Sample => self.sample(),
@@ -231,6 +244,11 @@ impl<'a> Run<'a> {
         self.now = request.arrival;
         let id = RequestId(self.collector.arrivals());
         self.collector.arrived(self.now);
+        self.route(id, request);
+    }
+
+    /// One attempt of a request, which first arrived at `request.arrival`.
+    fn route(&mut self, id: RequestId, request: Request) {
         if self.scenario.gateway.reads_load() {
             self.refresh_views();
         }
@@ -238,18 +256,64 @@ impl<'a> Run<'a> {
         let server = chosen
             .and_then(|pod| self.servers[pod.0 as usize].as_mut())
             .filter(|server| server.accepting);
-        let Some(server) = server else {
-            self.collector.refused(refused(id, &request));
+        let (Some(pod), Some(server)) = (chosen, server) else {
+            self.refuse(id, request);
             return;
         };
         server.replica.enqueue(EngineRequest {
             id,
-            arrival: request.arrival,
+            arrival: self.now,
             prompt_tokens: request.prompt_tokens,
             output_tokens: request.output_tokens,
             priority: 0,
             prompt: Prompt::Unique,
         });
+        self.clients.remember(id, request);
+        if let Some(at) = self.clients.sent(self.now, id, pod) {
+            self.queue.push(at, Event::ClientTimeout);
+        }
+        self.arm(pod);
+    }
+
+    fn refuse(&mut self, id: RequestId, request: Request) {
+        if let Some(at) = self.clients.retry_at(self.now, id, Some(request)) {
+            self.retry(at, id);
+            return;
+        }
+        let record = refused(id, &request, self.now);
+        self.clients.ended(&record);
+        self.collector.refused(record);
+    }
+
+    /// The next attempt, or nothing if the run ends before.
+    fn retry(&mut self, at: SimTime, id: RequestId) {
+        if at < self.horizon {
+            self.queue.push(at, Event::Retry(id));
+        } else {
+            let request = self.clients.again(id);
+            self.collector.refused(refused(id, &request, self.now));
+        }
+    }
+
+    /// Clients whose patience is over go away; their requests leave at the next step boundary.
+    fn give_up(&mut self) {
+        while let Some((id, pod)) = self.clients.give_up(self.now) {
+            if let Some(server) = &mut self.servers[pod.0 as usize] {
+                server.replica.abort(self.now, id);
+            }
+        }
+        if let Some(at) = self.clients.next_deadline() {
+            self.queue.push(at, Event::ClientTimeout);
+        }
+    }
+
+    /// Tells the source which requests have ended.
+    fn tell(&mut self, arrivals: &mut impl ArrivalSource) {
+        for (at, id) in self.clients.done.drain(..) {
+            if arrivals.waits() {
+                arrivals.on_done(at, id);
+            }
+        }
     }
 
     /// Shows the gateway the present load of every endpoint.
@@ -278,9 +342,27 @@ impl<'a> Run<'a> {
     }
 
     fn collect(&mut self, pod: PodId) {
-        for effect in self.effects.drain(..) {
+        if !self.clients.watching() {
+            for effect in self.effects.drain(..) {
+                self.collector.effect(&effect, pod);
+            }
+            return;
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        for mut effect in effects.drain(..) {
+            if let Effect::Finished(record) = &mut effect {
+                record.arrival = self.clients.first_arrival(record);
+                if is_retriable(record.reason)
+                    && let Some(at) = self.clients.retry_at(record.end, record.id, None)
+                {
+                    self.retry(at, record.id);
+                    continue;
+                }
+                self.clients.ended(record);
+            }
             self.collector.effect(&effect, pod);
         }
+        self.effects = effects;
     }
 
     fn advance_all(&mut self) {
@@ -289,7 +371,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A draining replica may have become empty.
+    /// Somebody waits for this replica.
     fn wake(&mut self, pod: PodId) {
         match &mut self.servers[pod.0 as usize] {
             Some(server) if server.armed == Some(self.now) => server.armed = None,
@@ -297,9 +379,25 @@ impl<'a> Run<'a> {
         }
         self.advance(pod);
         self.watch_drain(pod);
+        self.arm(pod);
     }
 
-    /// Tells the cluster that a draining replica is empty, or asks to be woken when it may be.
+    /// Asks to be woken at the replica's next change, if somebody waits for it.
+    fn arm(&mut self, pod: PodId) {
+        let watching = self.clients.watching();
+        let Some(server) = &mut self.servers[pod.0 as usize] else { return };
+        if !(watching || server.draining) {
+            return;
+        }
+        let next = server.replica.next_change();
+        if next.is_some() && next != server.armed {
+            let at = next.expect("checked").max(self.now);
+            server.armed = Some(at);
+            self.queue.push_ordered(at, Event::ReplicaWake(pod), u64::from(pod.0));
+        }
+    }
+
+    /// Tells the cluster when a draining replica is empty.
     fn watch_drain(&mut self, pod: PodId) {
         let Some(server) = &mut self.servers[pod.0 as usize] else { return };
         if !server.draining {
@@ -309,9 +407,8 @@ impl<'a> Run<'a> {
             server.draining = false;
             self.cluster.engine_empty(self.now, pod, &mut self.cluster_effects);
             self.apply_cluster_effects();
-        } else if let Some(at) = server.replica.next_change() {
-            server.armed = Some(at);
-            self.queue.push_ordered(at, Event::ReplicaWake(pod), u64::from(pod.0));
+        } else {
+            self.arm(pod);
         }
     }
 
@@ -541,15 +638,15 @@ impl<'a> Run<'a> {
 }
 
 /// The record of a request that no server took.
-fn refused(id: RequestId, request: &Request) -> RequestRecord {
+fn refused(id: RequestId, request: &Request, now: SimTime) -> RequestRecord {
     RequestRecord {
         id,
         arrival: request.arrival,
-        queued: request.arrival,
+        queued: now,
         first_scheduled: None,
         first_token: None,
         last_token: None,
-        end: request.arrival,
+        end: now,
         prompt_tokens: request.prompt_tokens,
         output_tokens: 0,
         cached_tokens: 0,

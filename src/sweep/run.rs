@@ -42,7 +42,7 @@ pub fn run(
     let work = |unit: Unit| {
         let scenario = &plan.cases[unit.case].scenario;
         let seed = plan.seed.replication(u64::from(unit.replication));
-        if scenario.workload.is_closed_loop() {
+        if !scenario.workload.is_realisable() {
             return run_workload(scenario, seed, RecordLevel::Measures).measures;
         }
         let arrivals = arrivals.take(unit.case, unit.replication, scenario, seed);

@@ -16,8 +16,12 @@ pub trait ArrivalSource {
     /// Takes the next request, in time order.
     fn next_arrival(&mut self) -> Option<Request>;
 
-    /// Request `id` has ended at `now` (finished, failed or given up).
+    /// Request `id` has ended at `now` (finished, failed or given up). Called only if the source
+    /// [waits](ArrivalSource::waits).
     fn on_done(&mut self, now: SimTime, id: RequestId);
+
+    /// Whether arrivals depend on [`ArrivalSource::on_done`].
+    fn waits(&self) -> bool;
 }
 
 /// Any iterator in time order as an [`ArrivalSource`] that ignores completions.
@@ -40,6 +44,9 @@ impl<I: Iterator<Item = Request>> ArrivalSource for OpenLoop<I> {
         self.inner.next()
     }
     fn on_done(&mut self, _now: SimTime, _id: RequestId) {}
+    fn waits(&self) -> bool {
+        false
+    }
 }
 
 /// Limits of the clients of an open loop; the default has none.

@@ -19,6 +19,7 @@ pub mod client;
 pub mod draw;
 pub mod import;
 pub mod lengths;
+pub mod live;
 mod path;
 pub mod presets;
 mod process;
@@ -30,6 +31,7 @@ pub mod transform;
 
 pub use client::{ArrivalSource, Clients, ClosedLoop, OpenLoop, Wait};
 pub use lengths::{LengthDist, LengthKind, LengthModel, LognormalComponent};
+pub use live::Live;
 pub use rate::{
     Diurnal, Generated, Interpolation, LogNoise, Mmpp, MmppState, RateCurve, RateModel, Renewal,
 };

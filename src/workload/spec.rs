@@ -100,6 +100,11 @@ impl WorkloadSpec {
         self.streams.iter().any(|s| matches!(s.arrivals, Arrivals::ClosedLoop(_)))
     }
 
+    /// Whether a realisation can be made in advance: no closed-loop stream and no cap on connections.
+    pub fn is_realisable(&self) -> bool {
+        !self.is_closed_loop() && self.clients.max_connections.is_none()
+    }
+
     /// The length that the workload has by itself: the latest end of a stream with a trace, a curve or a
     /// duration. `None` if no stream has an end, and the experiment must say how long it runs.
     pub fn natural_duration(&self) -> Option<SimDuration> {

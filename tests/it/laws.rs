@@ -10,7 +10,7 @@ use hpasim::hpa::{Branch, Quantity};
 use hpasim::rng::Seed;
 use hpasim::sim::{RecordLevel, RunRecord, Scenario, Series, Signal, run_workload};
 use hpasim::units::{PodId, SimDuration, SimTime};
-use hpasim::workload::Request;
+use hpasim::workload::{Clients, Recorded, Request, StreamSpec, WorkloadSpec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -89,14 +89,21 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
         Policy::LeastRequest,
         Policy::PowerOfTwo,
     ]);
-    (requests(), spec(), 1_u32..12, 70_u32..200, shutdown, policy, 0.0..0.6_f64).prop_map(
-        |(requests, (spec, signals), seqs, blocks, shutdown, policy, stock_out)| {
+    let clients = (prop::option::of(1_u64..60), 0_u32..3).prop_map(|(patience, retries)| Clients {
+        client_timeout: patience.map(SimDuration::from_secs),
+        max_connections: None,
+        retries,
+    });
+    (requests(), spec(), 1_u32..12, 70_u32..200, shutdown, policy, 0.0..0.6_f64, clients).prop_map(
+        |(requests, (spec, signals), seqs, blocks, shutdown, policy, stock_out, clients)| {
             let autoscaler = support::hpa(spec, &signals);
             let engine = support::engine(seqs, blocks);
             let mut scenario = support::scenario(engine, autoscaler, requests, DURATION);
             scenario.cluster.termination.shutdown = shutdown;
             scenario.cluster.pools[0].stock_out.probability = stock_out;
             scenario.gateway = policy;
+            let streams = scenario.workload.streams().to_vec();
+            scenario.workload = WorkloadSpec::new(streams, clients).expect("valid");
             scenario
         },
     )
@@ -194,17 +201,17 @@ proptest! {
     fn l9_decisions_do_not_see_the_future(scenario in scenarios(), seed: u64, cut in 60..DURATION) {
         let cut = SimTime::from_secs(cut);
         let all = scenario.workload.materialise(Seed(seed), SimTime::from_secs(DURATION));
+        let kept: Vec<Request> = all.iter().filter(|r| r.arrival < cut).copied().collect();
+        prop_assume!(!kept.is_empty());
         let mut short = scenario.clone();
-        let kept = all.iter().filter(|r| r.arrival < cut).copied().collect();
-        short.workload = hpasim::workload::WorkloadSpec::replay(hpasim::workload::Recorded::new(kept));
+        let replay = WorkloadSpec::replay(Recorded::new(kept));
+        let clients = scenario.workload.clients().clone();
+        short.workload = WorkloadSpec::new(replay.streams().to_vec(), clients).expect("valid");
         let early = |record: &RunRecord| -> Vec<String> {
             let decided = record.decisions.iter().filter(|d| d.now < cut);
             decided.map(|d| format!("{d:?}")).collect()
         };
-        // A replayed trace starts at its own first arrival, so an empty one is no comparison.
-        if all.first().is_some_and(|r| r.arrival < cut) {
-            prop_assert_eq!(early(&full(&scenario, seed)), early(&full(&short, seed)));
-        }
+        prop_assert_eq!(early(&full(&scenario, seed)), early(&full(&short, seed)));
     }
 }
 
@@ -224,4 +231,48 @@ fn l6_no_rest_while_work_waits() {
     // Only the first few milliseconds (front-end time of the first request) are idle, on one of two GPUs.
     let busy = (1.0 - record.measures.gpu_idle_ratio) * record.measures.gpu_hours * 3600.0;
     assert!((busy - 120.0).abs() < 0.1, "busy for {busy} of 120 s");
+}
+
+/// A cap on connections: never more under way than the cap, and every request is served in the end.
+#[test]
+fn a_cap_on_connections_holds() {
+    let requests: Vec<Request> = (0..300).map(|i| support::request(i * 20, 100, 50)).collect();
+    let fixed = hpasim::sim::Autoscaler::Fixed(2);
+    let mut scenario = support::scenario(support::engine(64, 2000), fixed, requests, 600);
+    let clients = Clients { max_connections: Some(5), ..Clients::default() };
+    let streams: Vec<StreamSpec> = scenario.workload.streams().to_vec();
+    scenario.workload = WorkloadSpec::new(streams, clients).expect("valid");
+    let record = full(&scenario, 3);
+    assert_eq!((record.accounting.arrived, record.accounting.completed), (300, 300));
+    let mut changes: Vec<(SimTime, i32)> = Vec::new();
+    for row in &record.requests {
+        changes.push((row.record.arrival, 1));
+        changes.push((row.record.end, -1));
+    }
+    changes.sort_unstable();
+    let mut under_way = 0;
+    let most = changes.iter().map(|(_, change)| {
+        under_way += change;
+        under_way
+    });
+    assert_eq!(most.max(), Some(5));
+}
+
+/// A client that gives up leaves its replica: nobody is served long after its patience ended.
+#[test]
+fn patience_bounds_the_life_of_a_request() {
+    let requests: Vec<Request> = (0..500).map(|i| support::request(i * 10, 300, 200)).collect();
+    let fixed = hpasim::sim::Autoscaler::Fixed(1);
+    let mut scenario = support::scenario(support::engine(8, 200), fixed, requests, 300);
+    let patience = SimDuration::from_secs(20);
+    let clients = Clients { client_timeout: Some(patience), ..Clients::default() };
+    let streams: Vec<StreamSpec> = scenario.workload.streams().to_vec();
+    scenario.workload = WorkloadSpec::new(streams, clients).expect("valid");
+    let record = full(&scenario, 3);
+    assert!(record.accounting.cancelled > 100, "{:?}", record.accounting);
+    for row in &record.requests {
+        // One step at most passes between giving up and leaving.
+        let life = row.record.end - row.record.arrival;
+        assert!(life <= patience + SimDuration::from_secs(1), "{:?}", row.record);
+    }
 }

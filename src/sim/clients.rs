@@ -1,0 +1,169 @@
+//! The clients' side of a run: who waits for an answer, who gives up, who tries again.
+
+use crate::engine::{FinishReason, RequestRecord};
+use crate::units::{PodId, RequestId, SimDuration, SimTime};
+use crate::workload::{Clients, Request};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Pause before the first new attempt; it doubles with each further one.
+// ASSUMPTION(A201): one second, as common retry libraries start with; at most half a minute.
+const BACKOFF_FIRST: SimDuration = SimDuration::from_secs(1);
+const BACKOFF_MAX: SimDuration = SimDuration::from_secs(30);
+
+/// What the clients know of their requests. Keeps nothing per request unless somebody waits for it.
+#[derive(Debug)]
+pub(super) struct ClientSide {
+    clients: Clients,
+    /// Completions must be noticed when they happen.
+    watching: bool,
+    /// (when the client gives up, request, replica), in time order because the patience is constant.
+    deadlines: VecDeque<(SimTime, RequestId, PodId)>,
+    /// Requests that may be tried again, with the attempts made. Only if there are retries.
+    attempts: BTreeMap<RequestId, (Request, u32)>,
+    /// Requests under way, if completions are watched.
+    under_way: BTreeSet<RequestId>,
+    /// Ends that the source of arrivals has not been told of.
+    pub(super) done: Vec<(SimTime, RequestId)>,
+}
+
+impl ClientSide {
+    pub(super) fn new(clients: &Clients, source_waits: bool) -> Self {
+        Self {
+            clients: clients.clone(),
+            watching: source_waits || clients.retries > 0,
+            deadlines: VecDeque::new(),
+            attempts: BTreeMap::new(),
+            under_way: BTreeSet::new(),
+            done: Vec::new(),
+        }
+    }
+
+    /// Whether a completion must be noticed when it happens.
+    pub(super) fn watching(&self) -> bool {
+        self.watching
+    }
+
+    /// A request is on its way to `pod`. Returns a time at which somebody must look for clients that give
+    /// up, if none was pending.
+    pub(super) fn sent(&mut self, now: SimTime, id: RequestId, pod: PodId) -> Option<SimTime> {
+        if self.watching {
+            self.under_way.insert(id);
+        }
+        let deadline = now + self.clients.client_timeout?;
+        self.deadlines.push_back((deadline, id, pod));
+        (self.deadlines.len() == 1).then_some(deadline)
+    }
+
+    /// The next client whose patience ends at or before `now`.
+    pub(super) fn give_up(&mut self, now: SimTime) -> Option<(RequestId, PodId)> {
+        let (at, id, pod) = *self.deadlines.front()?;
+        if at > now {
+            return None;
+        }
+        self.deadlines.pop_front();
+        self.end(now, id);
+        Some((id, pod))
+    }
+
+    /// When the next client gives up.
+    pub(super) fn next_deadline(&self) -> Option<SimTime> {
+        self.deadlines.front().map(|(at, ..)| *at)
+    }
+
+    /// A request has ended at a server. The source is told once, also if the client had given up before.
+    pub(super) fn ended(&mut self, record: &RequestRecord) {
+        self.end(record.end, record.id);
+    }
+
+    fn end(&mut self, at: SimTime, id: RequestId) {
+        if self.watching && self.under_way.remove(&id) {
+            self.attempts.remove(&id);
+            self.done.push((at, id));
+        }
+    }
+
+    /// Whether a request that was refused or cut off is tried again, and when. `request` is the attempt
+    /// that failed, if it was refused at the door.
+    pub(super) fn retry_at(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        request: Option<Request>,
+    ) -> Option<SimTime> {
+        if self.clients.retries == 0 {
+            return None;
+        }
+        if let Some(request) = request {
+            self.attempts.entry(id).or_insert((request, 0));
+        }
+        let (_, made) = self.attempts.get_mut(&id)?;
+        if *made >= self.clients.retries {
+            self.attempts.remove(&id);
+            return None;
+        }
+        let pause = (BACKOFF_FIRST * (1 << (*made).min(5))).min(BACKOFF_MAX);
+        *made += 1;
+        Some(now + pause)
+    }
+
+    /// Remembers what to send again should this attempt fail.
+    pub(super) fn remember(&mut self, id: RequestId, request: Request) {
+        if self.clients.retries > 0 {
+            self.attempts.entry(id).or_insert((request, 0));
+        }
+    }
+
+    /// When the request of this attempt first arrived: its latencies count from there.
+    pub(super) fn first_arrival(&self, record: &RequestRecord) -> SimTime {
+        self.attempts.get(&record.id).map_or(record.arrival, |(request, _)| request.arrival)
+    }
+
+    /// The request behind a new attempt; its arrival is the first one's.
+    pub(super) fn again(&self, id: RequestId) -> Request {
+        self.attempts.get(&id).expect("a retry was announced for this request").0
+    }
+}
+
+/// Whether a client that tries again would do so after this end.
+pub(super) fn is_retriable(reason: FinishReason) -> bool {
+    match reason {
+        FinishReason::Killed => true,
+        FinishReason::Length
+        | FinishReason::Aborted
+        | FinishReason::Rejected
+        | FinishReason::Unfinished => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request { arrival: SimTime::ZERO, prompt_tokens: 1, output_tokens: 1 }
+    }
+
+    #[test]
+    fn retries_back_off_and_end() {
+        let clients = Clients { retries: 2, ..Clients::default() };
+        let mut side = ClientSide::new(&clients, false);
+        let id = RequestId(7);
+        let at = SimTime::from_secs(10);
+        assert_eq!(side.retry_at(at, id, Some(request())), Some(SimTime::from_secs(11)));
+        assert_eq!(side.retry_at(at, id, None), Some(SimTime::from_secs(12)));
+        assert_eq!(side.retry_at(at, id, None), None);
+    }
+
+    #[test]
+    fn patience_ends_in_order_of_sending() {
+        let clients =
+            Clients { client_timeout: Some(SimDuration::from_secs(5)), ..Clients::default() };
+        let mut side = ClientSide::new(&clients, false);
+        let at = SimTime::from_secs;
+        assert_eq!(side.sent(at(1), RequestId(0), PodId(0)), Some(at(6)));
+        assert_eq!(side.sent(at(2), RequestId(1), PodId(0)), None);
+        assert_eq!(side.give_up(at(5)), None);
+        assert_eq!(side.give_up(at(6)), Some((RequestId(0), PodId(0))));
+        assert_eq!(side.next_deadline(), Some(at(7)));
+    }
+}

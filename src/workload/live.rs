@@ -1,0 +1,280 @@
+//! Arrivals that depend on the system they feed: closed-loop users, and an open loop with a cap on connections.
+
+use super::client::{ArrivalSource, ClosedLoop, Wait};
+use super::draw;
+use super::request::Request;
+use super::spec::{Arrivals, WorkloadSpec};
+use crate::rng::{Generator, Seed, Stream};
+use crate::units::{RequestId, SimDuration, SimTime};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::iter::Peekable;
+
+/// All streams of a workload as one [`ArrivalSource`].
+///
+/// An open stream's request that finds all connections taken is sent when one becomes free: its arrival is then
+/// that instant, because a load generator's clock starts with the send.
+pub struct Live {
+    open: Peekable<Box<dyn Iterator<Item = Request> + Send>>,
+    pools: Vec<UserPool>,
+    /// Which pool and user sent a request that is under way.
+    owners: BTreeMap<u64, (usize, usize)>,
+    next_id: u64,
+    cap: Option<u32>,
+    in_flight: u32,
+    /// When the last connection became free while all were taken.
+    free_at: SimTime,
+}
+
+impl Live {
+    /// The streams of `spec` before `until`. The same seed gives the same users with the same lengths and
+    /// pauses, whatever the system does with their requests.
+    pub fn new(spec: &WorkloadSpec, seed: Seed, until: SimTime) -> Self {
+        let pools = spec.streams().iter().enumerate().filter_map(|(i, stream)| {
+            let Arrivals::ClosedLoop(users) = &stream.arrivals else { return None };
+            let start = SimTime::ZERO + stream.start;
+            let end = stream.duration.map_or(until, |d| (start + d).min(until));
+            Some(UserPool::new(users.clone(), seed, i as u64, start, end))
+        });
+        Self {
+            open: spec.source(seed, until).peekable(),
+            pools: pools.collect(),
+            owners: BTreeMap::new(),
+            next_id: 0,
+            cap: spec.clients().max_connections,
+            in_flight: 0,
+            free_at: SimTime::ZERO,
+        }
+    }
+
+    fn full(&self) -> bool {
+        self.cap.is_some_and(|cap| self.in_flight >= cap)
+    }
+
+    /// Earliest next request and the pool it comes from (`None`: the open streams).
+    fn next(&mut self) -> Option<(SimTime, Option<usize>)> {
+        let mut first = self.open.peek().map(|r| (r.arrival, None));
+        for (i, pool) in self.pools.iter().enumerate() {
+            if let Some(at) = pool.peek()
+                && first.is_none_or(|(t, _)| at < t)
+            {
+                first = Some((at, Some(i)));
+            }
+        }
+        first
+    }
+}
+
+impl ArrivalSource for Live {
+    fn waits(&self) -> bool {
+        self.cap.is_some() || !self.pools.is_empty()
+    }
+
+    fn peek(&mut self) -> Option<SimTime> {
+        if self.full() {
+            return None;
+        }
+        let free_at = self.free_at;
+        self.next().map(|(at, _)| at.max(free_at))
+    }
+
+    fn next_arrival(&mut self) -> Option<Request> {
+        if self.full() {
+            return None;
+        }
+        let (_, pool) = self.next()?;
+        let mut request = match pool {
+            None => self.open.next()?,
+            Some(i) => {
+                let (user, request) = self.pools[i].send();
+                self.owners.insert(self.next_id, (i, user));
+                request
+            }
+        };
+        request.arrival = request.arrival.max(self.free_at);
+        self.next_id += 1;
+        self.in_flight += 1;
+        Some(request)
+    }
+
+    fn on_done(&mut self, now: SimTime, id: RequestId) {
+        if self.full() {
+            self.free_at = now;
+        }
+        self.in_flight -= 1;
+        if let Some((pool, user)) = self.owners.remove(&id.0) {
+            self.pools[pool].done(now, user);
+        }
+    }
+}
+
+/// The users of one closed-loop stream.
+struct UserPool {
+    spec: ClosedLoop,
+    seed: Seed,
+    ordinal: u64,
+    start: SimTime,
+    end: SimTime,
+    /// Rows of the user schedule that have been carried out.
+    row: usize,
+    users: Vec<User>,
+    /// (next send, user).
+    ready: BinaryHeap<Reverse<(SimTime, usize)>>,
+}
+
+struct User {
+    waits: Generator,
+    lengths: Generator,
+    sent: SimTime,
+    /// After this instant the user sends no more.
+    until: SimTime,
+}
+
+impl UserPool {
+    fn new(spec: ClosedLoop, seed: Seed, ordinal: u64, start: SimTime, end: SimTime) -> Self {
+        let mut pool = Self {
+            spec,
+            seed,
+            ordinal,
+            start,
+            end,
+            row: 0,
+            users: Vec::new(),
+            ready: BinaryHeap::new(),
+        };
+        while pool.row < pool.spec.users().len() {
+            pool.carry_out_row();
+        }
+        pool
+    }
+
+    /// Spawns or stops users one after the other, as the row's rate says. Users that stop finish what they
+    /// have sent; the last ones spawned stop first.
+    fn carry_out_row(&mut self) {
+        let (at_s, wanted, rate) = self.spec.users()[self.row];
+        self.row += 1;
+        let at = self.start + SimDuration::from_secs_f64(at_s);
+        let active: Vec<usize> =
+            (0..self.users.len()).filter(|&i| self.users[i].until > at).collect();
+        let step = |k: usize| SimDuration::from_secs_f64(k as f64 / rate);
+        for k in 0..(wanted as usize).saturating_sub(active.len()) {
+            self.spawn(at + step(k));
+        }
+        let surplus = active.len().saturating_sub(wanted as usize);
+        for (k, &i) in active.iter().rev().take(surplus).enumerate() {
+            self.users[i].until = at + step(k);
+        }
+    }
+
+    fn spawn(&mut self, at: SimTime) {
+        let index = (self.ordinal << 32) | self.users.len() as u64;
+        self.ready.push(Reverse((at, self.users.len())));
+        self.users.push(User {
+            waits: self.seed.stream(Stream::Clients, index),
+            // Index 0 of this purpose belongs to the open streams.
+            lengths: self.seed.stream(Stream::Lengths, (1 << 63) | index),
+            sent: at,
+            until: self.end,
+        });
+    }
+
+    /// When the next user sends; users whose time is over are passed by.
+    fn peek(&self) -> Option<SimTime> {
+        self.ready.peek().map(|Reverse((at, _))| *at)
+    }
+
+    fn send(&mut self) -> (usize, Request) {
+        let Reverse((at, user)) = self.ready.pop().expect("peeked");
+        let (prompt_tokens, output_tokens) =
+            self.spec.lengths().sample(&mut self.users[user].lengths);
+        self.users[user].sent = at;
+        (user, Request { arrival: at, prompt_tokens, output_tokens })
+    }
+
+    fn done(&mut self, now: SimTime, user: usize) {
+        let wait = self.spec.wait();
+        let state = &mut self.users[user];
+        let seconds = SimDuration::from_secs_f64;
+        let at = match wait {
+            Wait::Constant(s) => now + seconds(s),
+            Wait::Between(a, b) => now + seconds(a + (b - a) * draw::uniform(&mut state.waits)),
+            Wait::Exponential(mean) => now + seconds(mean * draw::exponential(&mut state.waits)),
+            Wait::Pacing(s) => (state.sent + seconds(s)).max(now),
+        };
+        if at < state.until {
+            self.ready.push(Reverse((at, user)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Clients, LengthModel, Recorded, StreamSpec};
+
+    fn users(rows: Vec<(f64, u32, f64)>, wait: Wait) -> WorkloadSpec {
+        let lengths = LengthModel::constant(10, 20).unwrap();
+        WorkloadSpec::single(Arrivals::ClosedLoop(ClosedLoop::new(rows, wait, lengths).unwrap()))
+            .unwrap()
+    }
+
+    /// Serves every request in `service` seconds; returns the send times.
+    fn serve(spec: &WorkloadSpec, service: u64, until: u64) -> Vec<SimTime> {
+        let mut live = Live::new(spec, Seed(1), SimTime::from_secs(until));
+        let mut sent = Vec::new();
+        let mut ends: BinaryHeap<Reverse<(SimTime, u64)>> = BinaryHeap::new();
+        loop {
+            let end = ends.peek().map(|Reverse(e)| e.0);
+            match (live.peek(), end) {
+                (Some(at), end) if end.is_none_or(|e| at < e) => {
+                    let request = live.next_arrival().unwrap();
+                    assert_eq!(request.arrival, at);
+                    ends.push(Reverse((at + SimDuration::from_secs(service), sent.len() as u64)));
+                    sent.push(at);
+                }
+                (_, Some(_)) => {
+                    let Reverse((at, id)) = ends.pop().unwrap();
+                    live.on_done(at, RequestId(id));
+                }
+                _ => return sent,
+            }
+        }
+    }
+
+    #[test]
+    fn a_user_sends_waits_and_sends_again() {
+        let sent = serve(&users(vec![(0.0, 1, 1.0)], Wait::Constant(3.0)), 2, 16);
+        let expected: Vec<SimTime> = [0, 5, 10, 15].map(SimTime::from_secs).into();
+        assert_eq!(sent, expected);
+        let paced = serve(&users(vec![(0.0, 1, 1.0)], Wait::Pacing(4.0)), 2, 9);
+        assert_eq!(paced, [0, 4, 8].map(SimTime::from_secs));
+    }
+
+    #[test]
+    fn throughput_is_users_over_response_and_wait() {
+        // Source: the closed-loop law N = X (R + Z).
+        let spec = users(vec![(0.0, 40, 1000.0)], Wait::Between(5.0, 15.0));
+        let rate = serve(&spec, 2, 10_000).len() as f64 / 10_000.0;
+        assert!((rate / (40.0 / 12.0) - 1.0).abs() < 0.02, "{rate}");
+    }
+
+    #[test]
+    fn users_come_and_go_by_the_schedule() {
+        let spec = users(vec![(0.0, 2, 1.0), (10.0, 0, 1.0)], Wait::Constant(1.0));
+        let sent = serve(&spec, 1, 60);
+        assert_eq!(sent[..3], [0, 1, 2].map(SimTime::from_secs));
+        assert!(*sent.last().unwrap() < SimTime::from_secs(11));
+    }
+
+    #[test]
+    fn a_cap_turns_an_open_loop_into_a_closed_one() {
+        let row =
+            |s| Request { arrival: SimTime::from_secs(s), prompt_tokens: 1, output_tokens: 1 };
+        let stream = StreamSpec::new(Arrivals::Replay(Recorded::new((0..5).map(row).collect()), {
+            crate::workload::Transform::default()
+        }));
+        let clients = Clients { max_connections: Some(1), ..Clients::default() };
+        let spec = WorkloadSpec::new(vec![stream], clients).unwrap();
+        assert_eq!(serve(&spec, 3, 100), [0, 3, 6, 9, 12].map(SimTime::from_secs));
+    }
+}
