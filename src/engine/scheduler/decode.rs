@@ -4,7 +4,7 @@
 //! and nobody finishes before the last output. What is left to know is how long it lasts.
 
 use super::super::SchedulerRules;
-use super::{Batch, Item, OutputSink, Scheduler, is_live};
+use super::{Batch, Item, OutputSink, Running, Scheduler, is_live};
 use crate::engine::FinishReason;
 use crate::units::SimTime;
 
@@ -158,22 +158,23 @@ impl Scheduler {
             r.computed += steps;
             r.known += steps;
             r.last_token = now;
-            let new = r.computed.saturating_sub(r.capacity).div_ceil(block_size);
-            blocks += new;
-            r.capacity += new * block_size;
+            r.indexed = r.computed - ahead;
+            if r.computed > r.capacity {
+                let new = (r.computed - r.capacity).div_ceil(block_size);
+                blocks += new;
+                r.capacity += new * block_size;
+            }
             any_finished |= r.known >= r.end_tokens;
         }
         if ordered {
             assert_eq!(blocks, 0, "law L2: all blocks of the run are taken");
-            for r in &mut self.running {
-                self.pool.index(r.slot, r.computed - ahead);
-                r.indexed = r.computed - ahead;
+            for at in 0..self.running.len() {
+                let Running { slot, indexed, .. } = self.running[at];
+                self.pool.index(slot, indexed);
+                self.running[at].index_at = self.index_at(indexed);
             }
         } else {
             self.pool.grow(0, blocks);
-            for r in &mut self.running {
-                r.indexed = r.computed - ahead;
-            }
         }
         if any_finished {
             self.finish_all(now, sink);

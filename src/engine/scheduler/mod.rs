@@ -75,6 +75,8 @@ struct Running {
     end_tokens: u32,
     /// Tokens up to which its full blocks are indexed.
     indexed: u32,
+    /// Tokens at which its next block is to be put into the index; `u32::MAX` without one.
+    index_at: u32,
     /// When it got its newest token; `SimTime::NEVER` before the first.
     last_token: SimTime,
     /// Its last chunk did not reach its newest token.
@@ -114,6 +116,26 @@ struct PrefillSpacing {
 
 /// No request has this identity: marks a vacant slot in the search list.
 const NO_ID: RequestId = RequestId(u64::MAX);
+
+impl Running {
+    /// Whether the next call computes exactly its newest token, needs no block for it and fills none.
+    #[inline]
+    fn is_plain_decode(&self) -> bool {
+        let newest = self.known + self.placeholders;
+        newest == self.computed + 1
+            && !self.in_prefill
+            && self.computed < self.capacity
+            // With a token in flight the last one may be among them.
+            && (self.placeholders == 0 || newest < self.end_tokens)
+            && self.reaches(1) < self.index_at
+    }
+
+    /// Known tokens that have a place once `n` more are computed: what may be put into the index.
+    #[inline]
+    fn reaches(&self, n: u32) -> u32 {
+        (self.computed + n).min(self.known)
+    }
+}
 
 impl Scheduler {
     /// An empty scheduler; `config` must pass [`SchedulerConfig::validate`] except that the pool may be
@@ -326,6 +348,28 @@ impl Scheduler {
         assert_eq!(self.running.len(), running, "law L1: running requests");
     }
 
+    /// Tokens at which a request that is indexed up to `indexed` has its next block to index.
+    fn index_at(&self, indexed: u32) -> u32 {
+        if self.pool.has_index() {
+            (indexed / self.config.block_size + 1) * self.config.block_size
+        } else {
+            u32::MAX
+        }
+    }
+
+    /// Puts the full blocks among the first `tokens` tokens of a running request into the index.
+    fn index(&mut self, at: usize, tokens: u32) {
+        let r = &mut self.running[at];
+        if tokens <= r.indexed {
+            return;
+        }
+        r.indexed = tokens;
+        if tokens >= r.index_at {
+            self.pool.index(r.slot, tokens);
+            self.running[at].index_at = self.index_at(tokens);
+        }
+    }
+
     /// Gives back the blocks of a request that was taken off the running list; `stays` if it goes on
     /// waiting.
     fn release(&mut self, r: &Running, stays: bool) {
@@ -354,6 +398,9 @@ impl Scheduler {
             skip += count;
         }
         self.pool = BlockPool::Tracked(Box::new(pool));
+        for at in 0..self.running.len() {
+            self.running[at].index_at = self.index_at(self.running[at].indexed);
+        }
     }
 
     /// Ends the request in `slot`, which holds no blocks any more and is in no list.

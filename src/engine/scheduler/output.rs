@@ -22,12 +22,12 @@ struct Gaps {
 
 impl Gaps {
     #[inline]
-    fn add(&mut self, gap: SimDuration, sink: &mut impl OutputSink) {
+    fn add(&mut self, gap: SimDuration, tokens: u64, sink: &mut impl OutputSink) {
         if gap != self.gap {
             self.flush(sink);
             self.gap = gap;
         }
-        self.tokens += 1;
+        self.tokens += tokens;
     }
 
     fn flush(&mut self, sink: &mut impl OutputSink) {
@@ -46,7 +46,16 @@ impl Scheduler {
         // Batch order and list order agree, except for requests that left the list since.
         let mut next = 0;
         let mut any_finished = false;
-        for item in batch.items.iter().filter(|item| item.emits) {
+        let mut rest = batch.items.as_slice();
+        loop {
+            let plain = self.deliver_plain(rest, next, now, &mut gaps, sink);
+            next += plain;
+            rest = &rest[plain..];
+            let Some((item, others)) = rest.split_first() else { break };
+            rest = others;
+            if !item.emits {
+                continue;
+            }
             match self.find_running(item, &mut next) {
                 Some(index) => {
                     sink.token(|| self.ids[item.slot as usize]);
@@ -59,6 +68,45 @@ impl Scheduler {
         if any_finished {
             self.running.retain(|r| r.known < r.end_tokens);
         }
+    }
+
+    /// Delivers to the stretch of requests that stand in the list as in the batch, do not finish, and got
+    /// their previous token at one and the same time. Returns its length.
+    fn deliver_plain(
+        &mut self,
+        items: &[Item],
+        next: usize,
+        now: SimTime,
+        gaps: &mut Gaps,
+        sink: &mut impl OutputSink,
+    ) -> usize {
+        let ahead = u32::from(self.config.async_scheduling);
+        let Some(last_token) = self.running.get(next).map(|r| r.last_token) else { return 0 };
+        if last_token == SimTime::NEVER {
+            return 0;
+        }
+        let mut len = 0;
+        for (item, r) in items.iter().zip(&mut self.running[next..]) {
+            let is_plain = item.emits
+                && item.slot == r.slot
+                && item.epoch == r.epoch
+                && r.last_token == last_token
+                && r.known + 1 < r.end_tokens
+                && r.computed - (r.placeholders - ahead) < r.index_at;
+            if !is_plain {
+                break;
+            }
+            r.known += 1;
+            r.last_token = now;
+            r.placeholders -= ahead;
+            r.indexed = r.indexed.max(r.computed - r.placeholders);
+            sink.token(|| self.ids[item.slot as usize]);
+            len += 1;
+        }
+        if len > 0 {
+            gaps.add(now - last_token, len as u64, sink);
+        }
+        len
     }
 
     /// Index of the item's request in the running list, at `next` or later.
@@ -93,20 +141,15 @@ impl Scheduler {
         if r.last_token == SimTime::NEVER {
             self.slots[r.slot as usize].first_token = now;
         } else {
-            gaps.add(now - r.last_token, sink);
+            gaps.add(now - r.last_token, 1, sink);
         }
         r.last_token = now;
         if self.config.async_scheduling {
             r.placeholders -= 1;
             let settled = r.computed - r.placeholders;
-            if settled > r.indexed {
-                let block_size = self.config.block_size;
-                if self.pool.has_index() && settled / block_size > r.indexed / block_size {
-                    self.pool.index(r.slot, settled);
-                }
-                r.indexed = settled;
-            }
+            self.index(index, settled);
         }
+        let r = &self.running[index];
         if r.known < r.end_tokens {
             return false;
         }
@@ -136,7 +179,7 @@ impl Scheduler {
         if s.last_token == SimTime::NEVER {
             s.first_token = now;
         } else {
-            gaps.add(now - s.last_token, sink);
+            gaps.add(now - s.last_token, 1, sink);
         }
         s.last_token = now;
         if s.known >= s.end_tokens {

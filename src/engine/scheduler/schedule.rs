@@ -79,46 +79,77 @@ impl Scheduler {
     }
 
     fn schedule_running(&mut self, call: &mut Call, batch: &mut Batch) {
-        let async_scheduling = self.config.async_scheduling;
-        let current_rules = self.config.rules >= SchedulerRules::V0_33;
-        let priority_goes_on = self.config.policy == SchedulingPolicy::Priority && current_rules;
         let mut i = 0;
-        while i < self.running.len() && call.budget > 0 {
+        loop {
+            i = self.schedule_plain_decodes(i, call, batch);
+            if i >= self.running.len() || call.budget == 0 {
+                break;
+            }
             let n = self.tokens_for(&self.running[i], call);
             if n == 0 {
                 i += 1;
                 continue;
             }
-            let mut at = i;
-            if self.running[i].computed + n > self.running[i].capacity {
-                match self.make_room(i, n, call, batch) {
-                    Room::Made(index) => at = index,
-                    // Its own blocks are free now: under priority the next one may use them.
-                    Room::SelfPreempted(index) if priority_goes_on => {
-                        i = index;
-                        continue;
-                    }
-                    Room::SelfPreempted(_) => break,
-                }
-                if current_rules {
-                    i = at;
-                }
-                // 0.11 forgets that the list became shorter before `i`, and passes over a request.
+            match self.schedule_one(i, n, call, batch) {
+                Some(next) => i = next,
+                None => break,
             }
-            let r = &mut self.running[at];
-            let reaches = (r.computed + n).min(r.known);
-            if reaches > r.indexed {
-                let block_size = self.config.block_size;
-                if self.pool.has_index() && reaches / block_size > r.indexed / block_size {
-                    self.pool.index(r.slot, reaches);
-                }
-                r.indexed = reaches;
-            }
-            call.prefilled |= r.in_prefill;
-            batch.push(r.take(n, async_scheduling));
-            call.budget -= n;
-            i += 1;
         }
+    }
+
+    /// Schedules the stretch of plain decodes that starts at index `from`; returns where it ends. Most
+    /// requests of most calls are in such a stretch, so it does no more than it must.
+    fn schedule_plain_decodes(&mut self, from: usize, call: &mut Call, batch: &mut Batch) -> usize {
+        let ahead = u32::from(self.config.async_scheduling);
+        let rest = &mut self.running[from..];
+        let most = rest.len().min(call.budget as usize);
+        let len = rest[..most].iter().position(|r| !r.is_plain_decode()).unwrap_or(most);
+        let stretch = &mut rest[..len];
+        let mut kv_tokens = 0;
+        batch.items.extend(stretch.iter_mut().map(|r| {
+            let context = r.computed;
+            kv_tokens += u64::from(context);
+            r.indexed = r.indexed.max(r.reaches(1));
+            r.computed += 1;
+            r.placeholders += ahead;
+            Item { slot: r.slot, epoch: r.epoch, tokens: 1, context, emits: true }
+        }));
+        batch.shape.tokens += len as u32;
+        batch.shape.decodes += len as u32;
+        batch.shape.kv_tokens += kv_tokens;
+        call.budget -= len as u32;
+        from + len
+    }
+
+    /// Schedules `n` tokens of the running request at index `i`, preempting others if need be. Returns the
+    /// index to go on with, or `None` if the call schedules no more running requests.
+    fn schedule_one(
+        &mut self,
+        i: usize,
+        n: u32,
+        call: &mut Call,
+        batch: &mut Batch,
+    ) -> Option<usize> {
+        let current_rules = self.config.rules >= SchedulerRules::V0_33;
+        let mut at = i;
+        if self.running[i].computed + n > self.running[i].capacity {
+            match self.make_room(i, n, call, batch) {
+                Room::Made(index) => at = index,
+                Room::SelfPreempted(index) => {
+                    // Its own blocks are free now: under priority the next one may use them.
+                    let goes_on = self.config.policy == SchedulingPolicy::Priority && current_rules;
+                    return goes_on.then_some(index);
+                }
+            }
+        }
+        let reaches = self.running[at].reaches(n);
+        self.index(at, reaches);
+        let r = &mut self.running[at];
+        call.prefilled |= r.in_prefill;
+        batch.push(r.take(n, self.config.async_scheduling));
+        call.budget -= n;
+        // 0.11 forgets that the list became shorter before `i`, and passes over a request.
+        Some(if current_rules { at + 1 } else { i + 1 })
     }
 
     /// Tokens that a running request would compute now.
@@ -229,6 +260,7 @@ impl Scheduler {
         self.pool.admit(slot, hit, new);
         let reaches = (hit_tokens + n).min(known);
         self.pool.index(slot, reaches);
+        let index_at = self.index_at(reaches);
 
         let s = &mut self.slots[slot as usize];
         s.state = State::Running;
@@ -246,6 +278,7 @@ impl Scheduler {
             capacity: (hit.blocks + new) * self.config.block_size,
             end_tokens: s.end_tokens,
             indexed: reaches,
+            index_at,
             last_token: s.last_token,
             in_prefill: false,
         };
