@@ -18,3 +18,4 @@ mod support;
 mod sweep;
 mod workload_generators;
 mod workload_import;
+mod workload_shipped;

@@ -6,7 +6,8 @@ use crate::config::{self, parse_duration};
 use crate::rng::Seed;
 use crate::units::{SimDuration, SimTime};
 use crate::workload::{
-    Arrivals, Generated, LengthModel, RateModel, Recorded, Renewal, Summary, WorkloadSpec, presets,
+    Arrivals, Generated, LengthModel, RateModel, Recorded, Renewal, Request, Summary, WorkloadSpec,
+    presets,
 };
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
@@ -29,6 +30,9 @@ pub(super) struct Args {
     /// How long [default: the curve's own length]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "preset")]
     duration: Option<SimDuration>,
+    /// Leave out the beginning: this instant becomes time zero
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "preset")]
+    from: Option<SimDuration>,
     /// Mean rate over the duration [requests/s] [default: the preset's own]
     #[arg(long, value_name = "RPS", requires = "preset")]
     rate: Option<f64>,
@@ -104,23 +108,34 @@ fn of_preset(name: &str, args: &Args, context: &Context) -> Result<(Recorded, St
     if args.modulation_stretch != 1.0 {
         recipe.push(format!("--modulation-stretch {}", args.modulation_stretch));
     }
+    let from = args.from.unwrap_or_default();
+    if from > SimDuration::ZERO {
+        recipe.push(format!("--from {from}"));
+    }
     let duration = args
         .duration
-        .or_else(|| g.natural_duration())
+        .or_else(|| g.natural_duration().map(|d| d.saturating_sub(from)))
         .with_context(|| format!("`{name}` has no end of its own: give `--duration`"))?;
-    if duration == SimDuration::ZERO || SimTime::ZERO + duration > SimTime::MAX_HORIZON {
+    let end = SimTime::ZERO + from.saturating_add(duration);
+    if duration == SimDuration::ZERO || end > SimTime::MAX_HORIZON {
         bail!("the duration must lie between 0 and 90 days");
     }
     recipe.push(format!("--duration {duration}"));
     if let Some(rate) = args.rate {
-        g.rate_scale = rate / g.mean_rps(duration);
+        // Requests expected up to the end, less those before the start.
+        let whole = from.as_secs_f64() + duration.as_secs_f64();
+        let before =
+            if from > SimDuration::ZERO { g.mean_rps(from) * from.as_secs_f64() } else { 0.0 };
+        let expected = g.mean_rps(SimDuration::from_secs_f64(whole)) * whole - before;
+        g.rate_scale = rate * duration.as_secs_f64() / expected;
         recipe.push(format!("--rate {rate}"));
     }
     let seed = context.common.seed.unwrap_or(SEED);
     recipe.push(format!("--seed {}", seed.0));
     let spec = WorkloadSpec::single(Arrivals::Generated(g, lengths))?;
-    let trace = spec.materialise(seed, SimTime::ZERO + duration);
-    Ok((Recorded { requests: trace, side: None }, recipe.join(" ")))
+    let rows = spec.source(seed, end).filter(|r| r.arrival >= SimTime::ZERO + from);
+    let rows = rows.map(|r| Request { arrival: r.arrival - from, ..r }).collect();
+    Ok((Recorded { requests: rows, side: None }, recipe.join(" ")))
 }
 
 fn fixed(pair: &str) -> Result<LengthModel> {
