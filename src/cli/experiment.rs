@@ -79,6 +79,7 @@ pub(crate) fn heading(scenario: &Scenario, loaded: &Loaded) -> Heading {
     Heading {
         workload: workload(scenario, loaded),
         slo: objective(&scenario.slo),
+        price: loaded.experiment.price_note.clone(),
         width: terminal_width(),
     }
 }
@@ -96,10 +97,10 @@ fn workload(scenario: &Scenario, loaded: &Loaded) -> String {
     let rate = summary.requests as f64 / scenario.duration.as_secs_f64();
     let busiest = summary.windows.iter().find(|window| window.width_s == 60);
     let peak = busiest.map_or(String::new(), |window| {
-        format!(", busiest minute {:.2}/s", window.max as f64 / 60.0)
+        format!(" ({:.2}/s in the peak minute)", window.max as f64 / 60.0)
     });
     format!(
-        "{} requests in {span} ({rate:.2}/s{peak}), {:.0} prompt and {:.0} output tokens on average",
+        "{} requests in {span}, {rate:.2}/s{peak}, mean tokens {:.0} in + {:.0} out",
         summary.requests, summary.prompt.mean, summary.output.mean
     )
 }

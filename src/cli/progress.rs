@@ -79,7 +79,7 @@ impl UnitLog {
 pub(crate) struct Bar<'a> {
     plan: &'a Plan,
     log: &'a mut UnitLog,
-    bar: ProgressBar,
+    drawn: ProgressBar,
     shown: bool,
     wanted: bool,
     started: Instant,
@@ -96,15 +96,15 @@ impl<'a> Bar<'a> {
         log: &'a mut UnitLog,
     ) -> Self {
         let units = plan.cases.len() * plan.replications as usize - known;
-        let bar = ProgressBar::with_draw_target(Some(units as u64), ProgressDrawTarget::hidden());
+        let drawn = ProgressBar::with_draw_target(Some(units as u64), ProgressDrawTarget::hidden());
         let style = "{bar:24} {pos}/{len} units, {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
+            drawn.set_style(style);
         }
         Self {
             plan,
             log,
-            bar,
+            drawn,
             shown: false,
             wanted: !context.common.quiet,
             started: Instant::now(),
@@ -114,7 +114,7 @@ impl<'a> Bar<'a> {
 
     /// Takes the bar away.
     pub(crate) fn finish(self) {
-        self.bar.finish_and_clear();
+        self.drawn.finish_and_clear();
     }
 
     /// The cheapest case so far that meets the objective on average.
@@ -124,7 +124,7 @@ impl<'a> Bar<'a> {
             |(case, (count, sums))| {
                 let cost_usd = sums.cost_usd / count;
                 let slo_attainment = sums.slo_attainment / count;
-                (case, Measures { cost_usd, slo_attainment, ..Measures::default() })
+                (case, Measures { slo_attainment, cost_usd, ..Measures::default() })
             },
         );
         means
@@ -136,7 +136,7 @@ impl<'a> Bar<'a> {
 impl Progress for Bar<'_> {
     fn finished(&mut self, unit: Unit, outcome: &Outcome) -> Result<(), String> {
         self.log.append(&unit_line(self.plan, unit, outcome))?;
-        self.bar.inc(1);
+        self.drawn.inc(1);
         if let Outcome::Done(measures) = outcome {
             let (count, sums) = &mut self.sums[unit.case];
             *count += 1.0;
@@ -145,13 +145,13 @@ impl Progress for Bar<'_> {
         }
         if self.wanted && !self.shown && self.started.elapsed() > PATIENCE {
             // indicatif draws nothing where standard error is no terminal.
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.drawn.set_draw_target(ProgressDrawTarget::stderr());
             self.shown = true;
         }
         if self.shown
             && let Some((case, mean)) = self.best()
         {
-            self.bar.set_message(progress_line(&self.plan.cases[case], &mean));
+            self.drawn.set_message(progress_line(&self.plan.cases[case], &mean));
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::hpa::HpaSpec;
 use crate::report;
 use crate::sim::{Autoscaler, RecordLevel, RunRecord, Scenario, run_workload};
 use anyhow::Context as _;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -84,10 +85,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     }
     let mut provenance = loaded.provenance.clone();
     if let Some(id) = &args.case {
-        provenance.command.push_str(&format!(" --case {id}"));
+        let _ = write!(provenance.command, " --case {id}");
     }
     if args.replications > 1 {
-        provenance.command.push_str(&format!(" --replications {}", args.replications));
+        let _ = write!(provenance.command, " --replications {}", args.replications);
     }
     let summary = export::run_summary_json(&provenance, &scenario.slo, &records);
     files.push(File::new("summary.json", summary));

@@ -3,6 +3,7 @@
 use super::File;
 use super::provenance::Provenance;
 use crate::hpa::HpaSpec;
+use crate::hpa::spec::ObjectReference;
 use crate::manifest::{HpaManifest, gmp_metric_name, plain_metric_name};
 use crate::stats::Interval;
 use crate::sweep::{CaseResult, Plan, SweepResult};
@@ -35,9 +36,11 @@ pub fn recommended_files<S>(
     name_for_gmp(&mut spec);
     let target = &mut spec.scale_target_ref;
     if target.name.is_empty() {
-        target.api_version = "apps/v1".to_owned();
-        target.kind = "Deployment".to_owned();
-        target.name.clone_from(&deployment.name);
+        *target = ObjectReference {
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: deployment.name.clone(),
+        };
     }
     let app = target.name.clone();
     let manifest = match &deployment.manifest {

@@ -11,6 +11,11 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.2} %", (share * 10_000.0 + 1e-6).floor() / 100.0)
 }
 
+/// The same for a share of a whole: bounds of an interval outside 0 to 1 are cut.
+pub(crate) fn share(value: f64) -> String {
+    percent(value.clamp(0.0, 1.0))
+}
+
 /// At least three significant digits, at most `decimals` decimals.
 pub(crate) fn short(value: f64, decimals: usize) -> String {
     if value.is_nan() {
@@ -53,6 +58,8 @@ mod tests {
         assert_eq!(percent(0.989_999), "98.99 %");
         assert_eq!(percent(0.9941), "99.41 %");
         assert_eq!(percent(1.0), "100.00 %");
+        assert_eq!((share(-0.5), share(1.01)), ("0.00 %".to_owned(), "100.00 %".to_owned()));
+        assert_eq!(share(f64::NAN), "-");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a run prints: requests, latencies, replicas, cost.
 
-use super::figures::{count, counted, percent, short, with_interval};
+use super::figures::{count, counted, share, short, with_interval};
 use super::sweep::Heading;
 use super::text_table::{Align, text_table};
 use crate::hpa::{HpaSpec, rescale_text};
@@ -37,7 +37,7 @@ pub fn run_summary(runs: &[RunRecord], confidence: f64, heading: &Heading) -> St
     let _ = writeln!(
         out,
         "SLO:       met by {} of requests ({}), goodput {}/s",
-        with_interval(&measure("slo_attainment"), percent),
+        with_interval(&measure("slo_attainment"), share),
         heading.slo,
         figure("goodput_rps", 2),
     );
@@ -56,13 +56,14 @@ pub fn run_summary(runs: &[RunRecord], confidence: f64, heading: &Heading) -> St
         "GPUs:      {} GPU-hours on {} node-hours, idle for {}",
         figure("gpu_hours", 1),
         figure("node_hours", 1),
-        with_interval(&measure("gpu_idle_ratio"), percent),
+        with_interval(&measure("gpu_idle_ratio"), share),
     );
     let _ = writeln!(
         out,
-        "cost:      {} USD, {} USD per million output tokens",
+        "cost:      {} USD, {} USD per million output tokens ({})",
         figure("cost_usd", 2),
         figure("usd_per_million_output_tokens", 3),
+        heading.price,
     );
     let minutes = measure("slo_violation_minutes").mean;
     if minutes > 0.0 {
@@ -110,11 +111,14 @@ fn clock(at: SimTime) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
+/// One number of an account.
+type Count = fn(&Accounting) -> u64;
+
 /// Where the requests went, summed over the replications; ends that did not occur are left out.
 fn account(runs: &[RunRecord]) -> String {
-    let sum = |of: fn(&Accounting) -> u64| -> u64 { runs.iter().map(|r| of(&r.accounting)).sum() };
+    let sum = |of: Count| -> u64 { runs.iter().map(|run| of(&run.accounting)).sum() };
     let mut text = format!("{} arrived", sum(|a| a.arrived));
-    let ends: [(fn(&Accounting) -> u64, &str); 6] = [
+    let ends: [(Count, &str); 6] = [
         (|a| a.completed, "completed"),
         (|a| a.refused, "refused"),
         (|a| a.rejected, "rejected"),
@@ -186,7 +190,12 @@ mod tests {
     }
 
     fn heading() -> Heading {
-        Heading { workload: "poisson".into(), slo: "TTFT <= 2s".into(), width: 80 }
+        Heading {
+            workload: "poisson".into(),
+            slo: "TTFT <= 2s".into(),
+            price: "1 USD/h".into(),
+            width: 80,
+        }
     }
 
     #[test]
@@ -207,7 +216,7 @@ SLO:       met by 97.00 % of requests (TTFT <= 2s), goodput 1.94/s
 
 replicas:  2.50 on average, at most 4; 3 scale-ups, 0 scale-downs, 0 flaps
 GPUs:      2.5 GPU-hours on 2.5 node-hours, idle for 25.00 %
-cost:      1.75 USD, 0.000 USD per million output tokens
+cost:      1.75 USD, 0.000 USD per million output tokens (1 USD/h)
 "
         );
     }

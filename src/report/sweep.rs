@@ -1,6 +1,6 @@
 //! What a sweep prints: the workload, the Pareto front, the recommendation, what it saves.
 
-use super::figures::{count, counted, percent, short, with_interval};
+use super::figures::{count, counted, percent, share, short, with_interval};
 use super::text_table::{Align, text_table};
 use crate::sim::Measures;
 use crate::sweep::{Case, CaseResult, Plan, SweepResult};
@@ -16,6 +16,8 @@ pub struct Heading {
     pub workload: String,
     /// The objectives as a person writes them: `TTFT <= 2s and TPOT <= 100ms for 99 %`.
     pub slo: String,
+    /// The price of a node and where it comes from.
+    pub price: String,
     /// Width of the terminal in columns.
     pub width: usize,
 }
@@ -25,12 +27,13 @@ pub fn sweep_summary<S>(plan: &Plan<S>, result: &SweepResult, heading: &Heading)
     let mut text = String::new();
     let out = &mut text;
     let _ = writeln!(out, "workload: {}", heading.workload);
+    let _ = writeln!(out, "SLO:      {}", heading.slo);
+    let _ = writeln!(out, "prices:   {}", heading.price);
     let _ = writeln!(
         out,
-        "{} x {}; no cheaper case meets the SLO more often than these ({}):\n",
+        "{} x {}; no cheaper case meets the SLO more often than these:\n",
         counted(plan.cases.len(), "case"),
         counted(plan.replications as usize, "replication"),
-        heading.slo,
     );
     out.push_str(&pareto_table(plan, result, heading.width));
     out.push('\n');
@@ -122,8 +125,8 @@ fn around(front: &[usize], centre: Option<usize>, count: usize) -> Vec<usize> {
 fn figures_of(case: &CaseResult) -> Vec<String> {
     let attainment = case.measure("slo_attainment");
     vec![
-        percent(attainment.mean),
-        percent(attainment.low_or_mean()),
+        share(attainment.mean),
+        share(attainment.low_or_mean()),
         short(case.measure("cost_usd").mean, 2),
         short(case.measure("ttft_p95_s").mean, 2),
         short(case.measure("tpot_p95_s").mean * 1000.0, 1),
@@ -134,20 +137,17 @@ fn figures_of(case: &CaseResult) -> Vec<String> {
 
 fn recommendation<S>(out: &mut String, plan: &Plan<S>, result: &SweepResult, index: usize) {
     let (case, figures) = (&plan.cases[index], &result.cases[index]);
-    let _ = writeln!(out, "recommended: {}", case.id);
+    let level = (plan.confidence * 1000.0).round() / 10.0;
+    let _ = writeln!(out, "recommended: {} ({level} % confidence)", case.id);
     for key in plan.knob_keys() {
         if !case.knob(key).is_empty() {
             let _ = writeln!(out, "  {key} = {}", case.knob(key));
         }
     }
-    let level = (plan.confidence * 1000.0).round() / 10.0;
-    let _ = writeln!(
-        out,
-        "  meets the SLO for {} of requests, cost {} USD, TTFT p95 {} s ({level} % confidence)",
-        with_interval(&figures.measure("slo_attainment"), percent),
-        with_interval(&figures.measure("cost_usd"), |usd| short(usd, 2)),
-        with_interval(&figures.measure("ttft_p95_s"), |s| short(s, 2)),
-    );
+    let met = with_interval(&figures.measure("slo_attainment"), share);
+    let cost = with_interval(&figures.measure("cost_usd"), |usd| short(usd, 2));
+    let ttft = with_interval(&figures.measure("ttft_p95_s"), |s| short(s, 2));
+    let _ = writeln!(out, "  SLO met    {met}\n  cost       {cost} USD\n  TTFT p95   {ttft} s");
     let Some(current) = plan.current else { return };
     let present = result.cases[current].measure("slo_attainment").low_or_mean();
     if current == index {
@@ -186,7 +186,7 @@ fn no_recommendation<S>(out: &mut String, plan: &Plan<S>, result: &SweepResult) 
         "no case meets the SLO for {wanted} of requests with confidence; the best is {} {} with {}",
         plan.cases[*best].id,
         knobs_of(plan, &plan.cases[*best]),
-        with_interval(&attainment(best), percent),
+        with_interval(&attainment(best), share),
     );
     out.push_str("hint: raise `hpa.max_replicas`, lower the targets, or relax `slo`\n");
 }
@@ -288,6 +288,7 @@ mod tests {
         Heading {
             workload: "poisson, 2 requests/s".to_owned(),
             slo: "TTFT <= 2s".to_owned(),
+            price: "1 USD/h".to_owned(),
             width,
         }
     }
@@ -304,7 +305,9 @@ mod tests {
             sweep_summary(&plan, &result, &heading(100)),
             "\
 workload: poisson, 2 requests/s
-3 cases x 2 replications; no cheaper case meets the SLO more often than these (TTFT <= 2s):
+SLO:      TTFT <= 2s
+prices:   1 USD/h
+3 cases x 2 replications; no cheaper case meets the SLO more often than these:
 
     case  target   SLO met  at least  cost USD  TTFT p95 s  TPOT p95 ms  replicas  max
     c000      21   97.25 %   94.07 %      51.0        0.81         56.1      2.31    5
@@ -312,11 +315,13 @@ workload: poisson, 2 requests/s
  =  c002       2  100.00 %  100.00 %      92.0        0.81         56.1      2.31    5
   > recommended   = the present HPA
 
-recommended: c001
+recommended: c001 (95 % confidence)
   metric = vllm:num_requests_waiting
   target = 13
   hpa.behavior.scale_down.stabilization_window_seconds = 300
-  meets the SLO for 99.40 % of requests, cost 61.0 (48.3 to 73.7) USD, TTFT p95 0.81 s (95 % confidence)
+  SLO met    99.40 %
+  cost       61.0 (48.3 to 73.7) USD
+  TTFT p95   0.81 s
   saves 31.0 (18.3 to 43.7) USD, 33.69 % less than the present HPA, which meets the SLO
 "
         );

@@ -26,8 +26,8 @@ pub struct LatencyHistogram {
 
 /// The bucket that holds `ps`. Buckets ascend with the value and leave no gap.
 const fn bucket_of(ps: u64) -> usize {
-    // The position of the highest bit, at least LINEAR_BITS; the `| 1` only keeps zero defined.
-    let high = 63 - (ps | (1 << LINEAR_BITS)).leading_zeros();
+    // The position of the highest bit, at least LINEAR_BITS.
+    let high = (ps | (1 << LINEAR_BITS)).ilog2();
     let shift = high - OCTAVE_BITS;
     (((high - LINEAR_BITS) as u64) * BUCKETS_PER_OCTAVE + (ps >> shift)) as usize
 }
@@ -287,7 +287,9 @@ mod tests {
             let cut = cut.min(values.len());
             let of = |part: &[u64]| {
                 let mut histogram = LatencyHistogram::new();
-                part.iter().for_each(|value| histogram.add(ps(*value), 1));
+                for value in part {
+                    histogram.add(ps(*value), 1);
+                }
                 histogram
             };
             let mut left = of(&values[..cut]);

@@ -16,6 +16,7 @@ pub struct Unit {
 
 /// What became of a unit.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and there are few")]
 pub enum Outcome {
     /// It ran to its end.
     Done(Measures),

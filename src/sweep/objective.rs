@@ -101,7 +101,7 @@ mod tests {
     fn result(plan: &Plan<usize>, runs: &[&[(f64, f64)]]) -> SweepResult {
         let outcomes = runs.iter().enumerate().flat_map(|(case, runs)| {
             runs.iter().zip(0..).map(move |(&(cost_usd, slo_attainment), replication)| {
-                let measures = Measures { cost_usd, slo_attainment, ..Measures::default() };
+                let measures = Measures { slo_attainment, cost_usd, ..Measures::default() };
                 (Unit { case, replication }, Some(Outcome::Done(measures)))
             })
         });

@@ -165,7 +165,8 @@ fn neighbours(plan: &Plan, index: usize) -> impl Iterator<Item = (usize, f64)> +
         let same_metric = x.feeds == y.feeds && x.feeds.len() == 1;
         let mut without_target = y.spec.clone();
         let target = without_target.metrics.first_mut()?.target_mut()?;
-        target.average_value = x.spec.metrics.first()?.target()?.average_value.clone();
+        let own = &x.spec.metrics.first()?.target()?.average_value;
+        target.average_value.clone_from(own);
         let differing = a.knobs.iter().filter(|(key, value)| b.knob(key) != value).count();
         (same_metric && without_target == x.spec && differing == 1)
             .then(|| lone_target(y))

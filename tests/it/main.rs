@@ -1,8 +1,12 @@
 //! The one integration-test binary: a module per theme.
 
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, reason = "tests")]
 
 mod architecture;
+mod cli_errors;
+mod cli_run;
+mod cli_support;
+mod cli_sweep;
 mod cluster_known_answers;
 mod config_diagnostics;
 mod config_experiments;

@@ -1,0 +1,65 @@
+//! `hpasim run` from outside.
+
+use crate::cli_support::{Scratch, TINY};
+
+#[test]
+fn a_run_writes_its_tables() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", TINY);
+    let ended = scratch
+        .hpasim(&["run", "tiny.toml", "--case", "c000", "--requests", "-o", "run"])
+        .expect(0);
+    let names: Vec<String> = scratch.files("run").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        ["decisions.csv", "nodes.csv", "pods.csv", "requests.csv", "summary.json", "timeline.csv"]
+    );
+    assert!(ended.stdout.contains("requests:  "), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains(" -> ") && ended.stdout.contains("above target"),
+        "more than eight requests run at a time: {}",
+        ended.stdout
+    );
+    // Every arrived request has a row (promise 4).
+    let summary: serde_json::Value =
+        serde_json::from_str(&scratch.read("run/summary.json")).unwrap();
+    let arrived = summary["replications"][0]["requests"]["arrived"].as_u64().unwrap();
+    let rows = scratch.read("run/requests.csv").lines().count() as u64 - 1;
+    assert_eq!(arrived, rows);
+    // One reconcile every 15 s or a little more for 30 minutes.
+    let decisions = scratch.read("run/decisions.csv").lines().count() - 1;
+    assert!((110..=120).contains(&decisions), "{decisions} reconciles");
+    let pods = scratch.read("run/pods.csv");
+    assert!(pods.contains(",InService,"), "{pods}");
+    let timeline = scratch.read("run/timeline.csv");
+    assert!(timeline.starts_with("t_s,series,value\n"), "{timeline}");
+    assert!(timeline.contains(",replicas_ready,"));
+}
+
+#[test]
+fn further_replications_have_folders() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", TINY);
+    let args = ["run", "tiny.toml", "--case", "c000", "-r", "2", "-o"];
+    for (jobs, folder) in [("1", "one"), ("2", "two")] {
+        let mut all = args.to_vec();
+        all.extend([folder, "-j", jobs]);
+        scratch.hpasim(&all).expect(0);
+    }
+    assert!(scratch.exists("one/replication-1/timeline.csv"));
+    assert_ne!(
+        scratch.read("one/timeline.csv"),
+        scratch.read("one/replication-1/timeline.csv"),
+        "another replication is another day"
+    );
+    assert!(scratch.files("one") == scratch.files("two"), "--jobs 2 differs from --jobs 1");
+}
+
+#[test]
+fn an_unknown_case_is_named() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", TINY);
+    let ended = scratch.hpasim(&["run", "tiny.toml", "--case", "c9"]).expect(2);
+    assert!(ended.stderr.contains("no case `c9`: the sweep has c000 to c002"), "{}", ended.stderr);
+    assert!(!scratch.exists("out"));
+}
