@@ -2,6 +2,7 @@
 
 use super::figures::{count, counted, percent, share, short, with_interval};
 use super::text_table::{Align, text_table};
+use crate::manifest::plain_metric_name;
 use crate::sim::Measures;
 use crate::sweep::{Case, CaseResult, Plan, SweepResult};
 use std::fmt::Write as _;
@@ -212,9 +213,10 @@ fn varies<S>(plan: &Plan<S>, key: &str) -> bool {
     plan.cases.iter().any(|case| case.knob(key) != plan.cases[0].knob(key))
 }
 
-/// A case's value in the table; metric names go without their `vllm:` prefix.
+/// A case's value in the table; metric names go without their `vllm:` prefix and their adapter's form.
 fn value_of<S>(case: &Case<S>, key: &str) -> String {
     let value = case.knob(key);
+    let value = plain_metric_name(value).unwrap_or(value);
     value.strip_prefix("vllm:").unwrap_or(value).to_owned()
 }
 
