@@ -1,17 +1,23 @@
-//! One reconcile with ten pods and one metric, and a whole scale-up and scale-down cycle.
+//! One reconcile with ten pods and one metric, and the replay of all recordings.
 //!
 //! The digest of the decisions is asserted, so numbers of different versions are comparable only if
 //! they computed the same.
 
 #![allow(missing_docs, reason = "bench")]
+#![allow(clippy::disallowed_methods, reason = "benches read the project's own files")]
+
+use std::fs::File;
+use std::io::{Cursor, Read};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use flate2::read::GzDecoder;
 use hpasim::hpa::spec::{Behavior, HpaSpec, MetricSpec};
 use hpasim::hpa::{
     ControllerConfig, Hpa, MetricReading, Observation, PodPhase, PodSample, PodView, Quantity,
     Ready,
 };
 use hpasim::units::{Milli, SimTime};
+use hpasim::verify::hpa::replay;
 
 const PODS: u32 = 10;
 
@@ -93,7 +99,39 @@ fn reconcile(c: &mut Criterion) {
 
 /// Digests of the first thousand decisions.
 const LEGACY_DIGEST: u64 = 4_204_243_077_334_467_458;
-const BEHAVIOR_DIGEST: u64 = 0;
+const BEHAVIOR_DIGEST: u64 = 15_846_069_847_103_428_930;
 
-criterion_group!(benches, reconcile);
+/// The recordings of the real controller, replayed as `hpasim verify hpa` does.
+fn verify(c: &mut Criterion) {
+    let recordings: Vec<String> = ["36", "32"]
+        .map(|minor| {
+            let root = env!("CARGO_MANIFEST_DIR");
+            let path = format!("{root}/tests/data/hpa/hpa_traces_1.{minor}.jsonl.gz");
+            let mut text = String::new();
+            GzDecoder::new(File::open(path).expect("part of the project"))
+                .read_to_string(&mut text)
+                .expect("gzip of text");
+            text
+        })
+        .to_vec();
+    c.bench_function("hpa_verify/16892_reconciles", |b| {
+        b.iter(|| {
+            let steps: u64 = recordings
+                .iter()
+                .map(|text| {
+                    let found = replay(Cursor::new(text)).expect("a recording");
+                    assert_eq!(found.mismatches, 0);
+                    found.steps
+                })
+                .sum();
+            assert_eq!(steps, 16_892);
+        });
+    });
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10);
+    targets = reconcile, verify
+}
 criterion_main!(benches);

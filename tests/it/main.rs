@@ -16,6 +16,7 @@ mod engine_script;
 mod hpa_cases;
 mod hpa_laws;
 mod hpa_manifest;
+mod hpa_messages;
 mod hpa_oracle;
 mod laws;
 mod support;
