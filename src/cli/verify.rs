@@ -78,7 +78,10 @@ fn drive(
     let found: Vec<anyhow::Result<Found>> = pool.install(|| {
         files
             .par_iter()
-            .map(|path| replay(open(path)?).with_context(|| path.display().to_string()))
+            .map(|path| {
+                let found = open(path).and_then(&replay);
+                found.with_context(|| path.display().to_string())
+            })
             .collect()
     });
     let (mut text, mut steps, mut mismatches, mut shown) = (String::new(), 0, 0, 0);
