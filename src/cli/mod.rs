@@ -12,6 +12,7 @@ mod output;
 mod profile;
 mod progress;
 mod run;
+mod schema;
 mod sweep;
 mod trace;
 mod verify;
@@ -49,6 +50,7 @@ enum Command {
     Verify(verify::Args),
     Check(check::Args),
     Profile(profile::Args),
+    Schema(schema::Args),
 }
 
 /// Options of every command.
@@ -247,6 +249,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Verify(args) => verify::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Profile(args) => profile::run(&args, context),
+        Command::Schema(args) => schema::run(&args, context),
     }
 }
 

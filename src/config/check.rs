@@ -166,7 +166,8 @@ fn manifest(path: &str, text: &str) -> Checked {
 fn trace(path: &str, bytes: &[u8]) -> Checked {
     let mut findings = Diagnostics::default();
     match trace_file::trace(&mut findings.sources, path, bytes) {
-        Ok(trace) => {
+        Ok((trace, warnings)) => {
+            findings.items = warnings;
             let span = trace.span().as_secs_f64() / 3600.0;
             let summary = format!("trace of {} requests over {span:.2} h", trace.requests.len());
             finish(findings, Some(summary))

@@ -206,7 +206,7 @@ fn logarithmic(from: Decimal, to: Decimal, steps: i128) -> Option<Vec<Decimal>> 
 
 /// The registered kind of such a list.
 pub(super) fn kind() -> Kind {
-    Kind::List
+    Kind::Grid
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod manifest_file;
 pub mod profile;
 mod reader;
 pub mod registry;
+pub mod schema;
 mod trace_file;
 mod tree;
 mod values;
@@ -30,4 +31,4 @@ pub use diagnostic::{
 };
 pub(crate) use duration::parse as parse_duration;
 pub use experiment::{Experiment, Input, Loader, Options, Override};
-pub use load::{Loaded, load, registry as schema};
+pub use load::{Loaded, load, registry};

@@ -39,6 +39,10 @@ pub enum Kind {
     Choice(Vec<String>),
     /// A list of values of any type.
     List,
+    /// The values of a sweep: a list, or a range `{ from, to, steps, scale }` or `{ from, to, step }`.
+    Grid,
+    /// A number of tokens, or a table with a distribution of them.
+    Length,
     /// A table, whose keys are registered on their own.
     Table,
     /// An array of tables.

@@ -1,19 +1,40 @@
 //! Traces and rate tables with bad rows at their lines.
 
 use super::diagnostic::{Code, Diagnostic, Sources, Span};
-use crate::workload::import::{ReadOptions, TraceError, read_rate_csv, read_trace};
+use crate::workload::import::{
+    Content, ReadOptions, RowError, TraceError, read as read_any, read_rate_csv,
+};
 use crate::workload::{Interpolation, RateCurve, Recorded};
 
 /// Most bad rows that are shown.
 const SHOWN: usize = 5;
 
-/// Reads a trace in hpasim's own format, gzip or plain. All errors are returned at once.
+/// Reads a trace in hpasim's own format, gzip or plain. All errors are returned at once; warnings come with the
+/// trace.
 pub(crate) fn trace(
     sources: &mut Sources,
     path: &str,
     bytes: &[u8],
-) -> Result<Recorded, Vec<Diagnostic>> {
-    read_trace(bytes, &ReadOptions::strict()).map_err(|e| diagnostics(sources, path, bytes, &e))
+) -> Result<(Recorded, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let error = match read_any(bytes, &ReadOptions::strict()) {
+        Ok(imported) => match imported.content {
+            Content::Trace(trace) => {
+                let moved = imported.report.out_of_order;
+                let warnings = (moved > 0).then(|| {
+                    let title = format!("`{path}` is not in time order: {moved} rows were moved");
+                    Diagnostic::warning(Code::Suspicious, title)
+                });
+                return Ok((trace, warnings.into_iter().collect()));
+            }
+            Content::Rate(_) => TraceError::File(RowError {
+                line: 1,
+                message: "it holds a rate over time, not requests".to_owned(),
+                hint: Some("use it as `[workload.rate_curve]` with `file`".to_owned()),
+            }),
+        },
+        Err(error) => error,
+    };
+    Err(diagnostics(sources, path, bytes, &error))
 }
 
 /// Reads a table of rates over time.

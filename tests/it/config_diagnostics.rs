@@ -519,7 +519,7 @@ fn checks_tell_what_a_file_is() {
 
 #[test]
 fn the_schema_has_every_key_with_an_explanation() {
-    let schema = hpasim::config::schema();
+    let schema = hpasim::config::registry();
     let paths: Vec<&str> = schema.keys().iter().map(|k| k.path.as_str()).collect();
     for path in [
         "model.profile",

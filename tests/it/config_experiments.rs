@@ -62,3 +62,45 @@ fn the_main_experiment_is_a_day_of_sixty_cases() {
         plan.cases.iter().map(|c| c.digest.as_str()).collect();
     assert_eq!(digests.len(), plan.cases.len(), "two cases share a digest");
 }
+
+/// `docs/config.md` and `docs/diagnostics.md` are what the program prints.
+#[test]
+fn generated_pages_are_current() {
+    use hpasim::config::{registry, schema};
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (path, text, option) in [
+        ("docs/config.md", schema::markdown(&registry()), "--markdown"),
+        ("docs/diagnostics.md", schema::diagnostics_markdown(), "--diagnostics"),
+    ] {
+        let page = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        assert!(page == text, "{path} is old: `hpasim schema {option} > {path}` renews it");
+    }
+}
+
+/// Every key of a shipped experiment is a property of the schema.
+#[test]
+fn the_json_schema_knows_the_keys_of_the_experiments() {
+    let schema = hpasim::config::schema::json_schema(&hpasim::config::registry());
+    let text = std::fs::read_to_string(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/l4.toml"),
+    );
+    let document: toml::Table = text.unwrap().parse().unwrap();
+    walk(&serde_json::to_value(document).unwrap(), &schema, "");
+}
+
+fn walk(value: &serde_json::Value, schema: &serde_json::Value, path: &str) {
+    let known = &schema["properties"];
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let child = &known[key];
+        assert!(child.is_object(), "{path}.{key} is not in the schema");
+        match value {
+            serde_json::Value::Object(_) if child["type"] == "object" => {
+                walk(value, child, &format!("{path}.{key}"));
+            }
+            serde_json::Value::Array(items) if child["items"].is_object() => {
+                items.iter().for_each(|i| walk(i, &child["items"], &format!("{path}.{key}[]")));
+            }
+            _ => {}
+        }
+    }
+}

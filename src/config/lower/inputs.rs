@@ -152,7 +152,16 @@ impl<'l> Inputs<'l> {
         let trace = match self.read(&path) {
             Ok(bytes) => {
                 let read = trace_file::trace(&mut self.sources(), &path, &bytes);
-                read.map_err(|errors| report_all(errors, span, fields)).ok()
+                match read {
+                    Ok((trace, warnings)) => {
+                        report_all(warnings, span, fields);
+                        Some(trace)
+                    }
+                    Err(errors) => {
+                        report_all(errors, span, fields);
+                        None
+                    }
+                }
             }
             Err(reason) => {
                 fields.report(unreadable(&path, &reason, span));
@@ -284,7 +293,13 @@ impl<'l> Inputs<'l> {
 /// Reports what is wrong with a file that is named at `span`.
 fn report_all(errors: Vec<Diagnostic>, span: &Span, fields: &Fields<'_>) {
     for error in errors {
-        fields.report(error.and_at(span, "read because of this"));
+        // What has no place of its own is shown where the file is named.
+        let placed = error.primary.is_some();
+        fields.report(if placed {
+            error.and_at(span, "read because of this")
+        } else {
+            error.at(span, "")
+        });
     }
 }
 

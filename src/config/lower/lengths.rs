@@ -88,11 +88,9 @@ fn length(
     doc: &'static str,
     inputs: &Inputs<'_>,
 ) -> Option<LengthDist> {
+    let _ = parent.key(name, doc).any(Kind::Length);
     match parent.node(name).map(|n| &n.value) {
-        None if !parent.context().is_describing() => {
-            let _ = parent.key(name, doc).any(Kind::List);
-            None
-        }
+        None if !parent.context().is_describing() => None,
         Some(Value::Integer(_)) => {
             let tokens = parent.key(name, doc).u32(1..=MAX_TOKENS)?;
             LengthDist::constant(tokens).map_err(|e| report_param(parent, &e)).ok()

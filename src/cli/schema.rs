@@ -1,0 +1,31 @@
+//! `hpasim schema`: the keys of an experiment file.
+
+use super::{Context, Exit, output};
+use crate::config::{registry, schema};
+
+/// Print the JSON schema of the experiment file, for editors
+///
+/// Put `#:schema ./experiment.schema.json` into the first line of an experiment to get completion and checks
+/// in editors that understand it.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The same as a page of the manual
+    #[arg(long, conflicts_with = "diagnostics")]
+    markdown: bool,
+    /// The table of all findings instead
+    #[arg(long)]
+    diagnostics: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, _context: &Context) -> anyhow::Result<Exit> {
+    let text = if args.diagnostics {
+        schema::diagnostics_markdown()
+    } else if args.markdown {
+        schema::markdown(&registry())
+    } else {
+        serde_json::to_string_pretty(&schema::json_schema(&registry()))? + "\n"
+    };
+    output::print(&text)?;
+    Ok(Exit::Done)
+}
