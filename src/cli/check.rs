@@ -1,7 +1,7 @@
 //! `hpasim check`: experiments, profiles, manifests and traces, all findings at once.
 
 use super::{Context, Exit, Files, output};
-use crate::config::{Diagnostics, Options, check};
+use crate::config::{Options, check};
 use std::path::PathBuf;
 
 /// Check files without running anything
@@ -36,7 +36,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     match failed.pop() {
         None => Ok(Exit::Done),
         Some(last) => {
-            failed.iter().for_each(|findings: &Diagnostics| context.show(findings));
+            for findings in &failed {
+                context.show(findings);
+            }
             Err(last.into())
         }
     }

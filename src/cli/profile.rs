@@ -91,12 +91,13 @@ fn list(constants: &Constants) -> anyhow::Result<()> {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    output::print(&trimmed(&table.to_string()))?;
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    output::print(&text)?;
     Ok(())
-}
-
-fn trimmed(text: &str) -> String {
-    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 fn weights(weights: Weights) -> &'static str {

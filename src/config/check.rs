@@ -47,12 +47,11 @@ pub fn check(loader: &dyn Loader, path: &str, options: &Options) -> Checked {
 }
 
 fn kind_of(path: &str, bytes: &[u8]) -> Kind {
-    let name = path.to_lowercase();
-    if name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json") {
-        return Kind::Manifest;
-    }
-    if !name.ends_with(".toml") {
-        return Kind::Trace;
+    let extension = std::path::Path::new(path).extension().map(|e| e.to_ascii_lowercase());
+    match extension.as_ref().and_then(|e| e.to_str()) {
+        Some("yaml" | "yml" | "json") => return Kind::Manifest,
+        Some("toml") => {}
+        _ => return Kind::Trace,
     }
     let mut sources = super::Sources::default();
     let source = sources.add(path, String::from_utf8_lossy(bytes));

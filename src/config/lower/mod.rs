@@ -50,10 +50,11 @@ pub(super) struct Header {
 /// Reads `schema`, `name` and `seed`. `stem` is the file's name without extension.
 pub(super) fn header(root: &Fields<'_>, stem: &str) -> Header {
     let supported = Kind::Integer { min: i64::from(SCHEMA), max: i64::from(SCHEMA) };
-    let schema = root
-        .key("schema", "Version of the file format")
-        .required()
-        .parse(supported, None, |node| integer_of(node, &(i64::MIN..=i64::MAX)));
+    let schema = root.key("schema", "Version of the file format").required().parse(
+        supported,
+        None,
+        |node| integer_of(node, &(i64::MIN..=i64::MAX)),
+    );
     if let Some(other) = schema.filter(|s| *s != i64::from(SCHEMA)) {
         root.report(
             Diagnostic::error(Code::Schema, format!("schema {other} is not supported"))
