@@ -140,13 +140,6 @@ fn engine_of(
         .key("max_num_batched_tokens", "Token budget of a step. Source: vLLM 0.33.0 arg_utils.py")
         .shown("2048; 8192 on GPUs of at least 70 GiB other than A100")
         .u32_or(1..=131_072, if large { 8192 } else { 2048 });
-    let max_model_len = table
-        .key(
-            "max_model_len",
-            "Longest prompt plus output [tokens]. Source: vLLM, the model's config",
-        )
-        .shown("the model's max_position_embeddings")
-        .u32_or(1..=1 << 24, profile.map_or(8192, |p| p.model.max_position_embeddings));
     let gpu_memory_utilization = table
         .key(
             "gpu_memory_utilization",
@@ -163,6 +156,14 @@ fn engine_of(
         .key("num_gpu_blocks", "Size of the KV pool [blocks], as the server's log shows it")
         .shown("from the profile, `gpu_memory_utilization` and `max_num_batched_tokens`")
         .u32_or(2..=1 << 30, by_rule);
+    let fits = num_gpu_blocks.saturating_sub(1).saturating_mul(block_size).max(1);
+    let max_model_len = table
+        .key(
+            "max_model_len",
+            "Longest prompt plus output [tokens]. Source: vLLM, the model's config",
+        )
+        .shown("the model's max_position_embeddings, or what fits the KV cache (as `auto` does)")
+        .u32_or(1..=1 << 24, profile.map_or(8192, |p| p.model.max_position_embeddings.min(fits)));
     let scheduler = SchedulerConfig {
         rules: if modern { SchedulerRules::V0_33 } else { SchedulerRules::V0_11 },
         max_num_seqs,
