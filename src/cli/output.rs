@@ -16,6 +16,14 @@ pub(crate) fn read_input(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
+/// `path`, or standard input for `-`, as a stream: for inputs that need not be in memory at once.
+pub(crate) fn open_input(path: &Path) -> io::Result<Box<dyn io::Read>> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdin()));
+    }
+    Ok(Box::new(fs::File::open(path)?))
+}
+
 /// Text to standard output. A broken pipe is an error of that kind, which ends the command quietly.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
@@ -23,16 +31,23 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Bytes to `path`, or to standard output for `-`. The file is written under a temporary name and renamed,
-/// so that no reader ever sees half of it.
-pub(crate) fn write_output(path: &Path, bytes: &[u8]) -> Result<()> {
+/// What `write` writes, to `path` or to standard output for `-`, as a stream. The file is written under a
+/// temporary name and renamed, so that no reader ever sees half of it.
+pub(crate) fn write_stream(
+    path: &Path,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<()> {
     if path.as_os_str() == "-" {
-        let mut out = io::stdout().lock();
-        out.write_all(bytes)?;
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        write(&mut out)?;
         return Ok(out.flush()?);
     }
     let mut staged = Staged::default();
-    staged.add(path, bytes)?;
+    let temporary = staged.place(path)?;
+    let failed = || format!("cannot write `{}`", path.display());
+    let mut out = io::BufWriter::new(fs::File::create(temporary).with_context(failed)?);
+    write(&mut out).and_then(|()| out.flush()).with_context(failed)?;
+    drop(out);
     staged.commit()
 }
 
@@ -68,6 +83,12 @@ struct Staged(Vec<(PathBuf, PathBuf)>);
 
 impl Staged {
     fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let temporary = self.place(path)?;
+        fs::write(temporary, bytes).with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// The temporary name for `path`, whose folder is created if needed.
+    fn place(&mut self, path: &Path) -> Result<PathBuf> {
         let name =
             path.file_name().with_context(|| format!("`{}` names no file", path.display()))?;
         let folder = match path.parent() {
@@ -81,7 +102,7 @@ impl Staged {
         temporary.push(format!(".{}.tmp", std::process::id()));
         let temporary = folder.join(temporary);
         self.0.push((temporary.clone(), path.to_owned()));
-        fs::write(&temporary, bytes).with_context(|| format!("cannot write `{}`", path.display()))
+        Ok(temporary)
     }
 
     fn commit(mut self) -> Result<()> {

@@ -4,13 +4,13 @@ mod generate;
 mod import;
 mod show;
 
-use super::output::{print, read_input, write_output};
+use super::output::{open_input, print, write_stream};
 use super::{Context, Exit};
 use crate::workload::Recorded;
 use crate::workload::import::write_csv;
 use anyhow::{Context as _, Result};
 use flate2::{Compression, GzBuilder};
-use std::io::Write as _;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Request traces: read those of other tools, generate new ones, describe them.
@@ -46,26 +46,26 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit> {
     }
 }
 
-/// Writes bytes to `-o`, or to standard output without it.
-fn deliver(bytes: &[u8], context: &Context) -> Result<()> {
+/// Writes to `-o`, or to standard output without it; gzip if the name ends in `.gz`.
+fn deliver(context: &Context, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let path = context.common.output.as_deref().unwrap_or(Path::new("-"));
-    if path.extension().is_some_and(|e| e == "gz") {
-        // No time and no name in the header: the same trace gives the same bytes.
-        let mut packed = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
-        packed.write_all(bytes)?;
-        return write_output(path, &packed.finish()?);
+    if path.extension().is_none_or(|e| e != "gz") {
+        return write_stream(path, write);
     }
-    write_output(path, bytes)
+    write_stream(path, |out| {
+        // No time and no name in the header: the same trace gives the same bytes.
+        let mut packed = GzBuilder::new().mtime(0).write(out, Compression::best());
+        write(&mut packed)?;
+        packed.finish().map(drop)
+    })
 }
 
-/// A trace as bytes of hpasim's format.
-fn csv(trace: &Recorded, comments: &[String]) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    write_csv(trace, comments, &mut bytes)?;
-    Ok(bytes)
+/// Writes a trace in hpasim's format.
+fn deliver_trace(trace: &Recorded, comments: &[String], context: &Context) -> Result<()> {
+    deliver(context, |out| write_csv(trace, comments, out))
 }
 
-/// The bytes of an input, with its name in the error.
-fn bytes_of(path: &Path) -> Result<Vec<u8>> {
-    read_input(path).with_context(|| format!("cannot read `{}`", path.display()))
+/// An input as a stream, with its name in the error.
+fn open(path: &Path) -> Result<Box<dyn Read>> {
+    open_input(path).with_context(|| format!("cannot read `{}`", path.display()))
 }

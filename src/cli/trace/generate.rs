@@ -1,6 +1,6 @@
 //! `hpasim trace generate`.
 
-use super::{csv, deliver, show};
+use super::{deliver_trace, show};
 use crate::cli::{Context, Exit, Files};
 use crate::config::{self, parse_duration};
 use crate::rng::Seed;
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit> {
         bail!("the workload has no request in this time");
     };
     context.note(show::summary(&summary).trim_end());
-    deliver(&csv(&trace, &[recipe])?, context)?;
+    deliver_trace(&trace, &[recipe], context)?;
     Ok(Exit::Done)
 }
 

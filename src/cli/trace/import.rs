@@ -1,6 +1,6 @@
 //! `hpasim trace import` and `hpasim trace stats`.
 
-use super::{bytes_of, csv, deliver, print, show};
+use super::{deliver, deliver_trace, open, print, show};
 use crate::cli::{Context, Exit};
 use crate::config::parse_duration;
 use crate::rng::Seed;
@@ -193,9 +193,9 @@ impl Reading {
     }
 
     fn read(&self, file: &Path) -> Result<Imported> {
-        let bytes = bytes_of(file)?;
+        let input = open(file)?;
         let name = file.display();
-        read(&bytes[..], &self.options()?).with_context(|| format!("cannot use `{name}`"))
+        read(input, &self.options()?).with_context(|| format!("cannot use `{name}`"))
     }
 }
 
@@ -226,7 +226,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit> {
     let trace = match imported.content {
         Content::Rate(curve) => {
             context.note(show::curve(&curve).trim_end());
-            deliver(show::curve_csv(&curve).as_bytes(), context)?;
+            deliver(context, |out| out.write_all(show::curve_csv(&curve).as_bytes()))?;
             return Ok(Exit::Done);
         }
         Content::Trace(trace) => trace,
@@ -250,7 +250,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit> {
     for warning in show::warnings(&summary) {
         context.note(&format!("warning: {warning}"));
     }
-    deliver(&csv(&trace, &[])?, context)?;
+    deliver_trace(&trace, &[], context)?;
     Ok(Exit::Done)
 }
 
