@@ -3,7 +3,8 @@
 //! A file becomes a tree in which every key and value knows its place (`tree`); `--set` arguments and
 //! sweep axes are put into the same tree with their own place, so one set of checks and messages serves all
 //! three; a typed reader (`reader`) takes the tree apart and collects *all* findings, and lowering turns
-//! what it read into the parameter structs of the domain modules. Serde's derive is not used here, because it stops at the
+//! what it read into the parameter structs of the domain modules. Serde's derive is not used here, because
+//! it stops at the
 //! first mistake.
 //!
 //! Nothing here opens a file: the caller hands in a [`Loader`].

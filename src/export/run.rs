@@ -31,7 +31,8 @@ pub fn timeline_csv(record: &RunRecord, spec: &HpaSpec) -> Vec<u8> {
     table.finish()
 }
 
-/// `decisions.csv`: one row per reconcile of an HPA with the defaulted `spec`. The columns of metric `i` start with its name; a name that occurs
+/// `decisions.csv`: one row per reconcile of an HPA with the defaulted `spec`. The columns of metric `i`
+/// start with its name; a name that occurs
 /// twice is followed by `#` and its index.
 pub fn decisions_csv(record: &RunRecord, spec: &HpaSpec) -> Vec<u8> {
     let metric_names = metric_names(spec);

@@ -6,7 +6,7 @@ use crate::workload::{Clients, Request};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Pause before the first new attempt; it doubles with each further one.
-// ASSUMPTION(A201): one second, as common retry libraries start with; at most half a minute.
+// ASSUMPTION(A302): one second, as common retry libraries start with; at most half a minute.
 const BACKOFF_FIRST: SimDuration = SimDuration::from_secs(1);
 const BACKOFF_MAX: SimDuration = SimDuration::from_secs(30);
 

@@ -21,6 +21,7 @@ mod hpa_oracle;
 mod laws;
 mod support;
 mod sweep;
+mod tidy;
 mod workload_generators;
 mod workload_import;
 mod workload_shipped;
