@@ -47,7 +47,7 @@ pub fn check(loader: &dyn Loader, path: &str, options: &Options) -> Checked {
 }
 
 fn kind_of(path: &str, bytes: &[u8]) -> Kind {
-    let extension = std::path::Path::new(path).extension().map(|e| e.to_ascii_lowercase());
+    let extension = std::path::Path::new(path).extension().map(std::ffi::OsStr::to_ascii_lowercase);
     match extension.as_ref().and_then(|e| e.to_str()) {
         Some("yaml" | "yml" | "json") => return Kind::Manifest,
         Some("toml") => {}

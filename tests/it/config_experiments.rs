@@ -98,7 +98,9 @@ fn walk(value: &serde_json::Value, schema: &serde_json::Value, path: &str) {
                 walk(value, child, &format!("{path}.{key}"));
             }
             serde_json::Value::Array(items) if child["items"].is_object() => {
-                items.iter().for_each(|i| walk(i, &child["items"], &format!("{path}.{key}[]")));
+                for item in items {
+                    walk(item, &child["items"], &format!("{path}.{key}[]"));
+                }
             }
             _ => {}
         }

@@ -10,6 +10,7 @@ mod cli_sweep;
 mod cluster_known_answers;
 mod config_diagnostics;
 mod config_experiments;
+mod config_values;
 mod engine_laws;
 mod engine_oracle;
 mod engine_script;

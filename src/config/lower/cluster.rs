@@ -134,13 +134,11 @@ fn kube_minor(table: &Fields<'_>) -> u32 {
     table
         .key("kube_version", "Kubernetes release whose HPA controller decides; 1.25 to 1.36")
         .parse(Kind::Text, Some(default), |node| {
-            let Value::String(text) = &node.value else {
+            // A number is fine too: its literal text is kept, and shells take quotes away.
+            let (Value::String(text) | Value::Float(_, text)) = &node.value else {
                 let title = "must be a string, as in \"1.34\"";
-                return Err(Problem::new(
-                    Code::Type,
-                    title,
-                    format!("this is {}", node.value.kind()),
-                ));
+                let label = format!("this is {}", node.value.kind());
+                return Err(Problem::new(Code::Type, title, label));
             };
             let mut parts = text.trim_start_matches('v').split('.');
             match (parts.next(), parts.next().and_then(|m| m.parse().ok())) {

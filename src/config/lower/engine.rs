@@ -69,13 +69,11 @@ fn vllm_minor(table: &Fields<'_>) -> u32 {
     table
         .key("vllm_version", doc)
         .parse(Kind::Text, Some(format!("\"0.{DEFAULT_MINOR}\"")), |node| {
-            let Value::String(text) = &node.value else {
+            // A number is fine too: its literal text is kept, and shells take quotes away.
+            let (Value::String(text) | Value::Float(_, text)) = &node.value else {
                 let title = "must be a string, as in \"0.33\"";
-                return Err(Problem::new(
-                    Code::Type,
-                    title,
-                    format!("this is {}", node.value.kind()),
-                ));
+                let label = format!("this is {}", node.value.kind());
+                return Err(Problem::new(Code::Type, title, label));
             };
             let mut parts = text.trim_start_matches('v').split('.');
             let minor = match (parts.next(), parts.next().and_then(|m| m.parse().ok())) {
