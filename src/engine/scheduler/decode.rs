@@ -127,13 +127,20 @@ impl Scheduler {
 
     /// Blocks that the first `iterations` calls of the present run take.
     pub(in super::super) fn blocks_of_run(&self, iterations: u64) -> u32 {
+        let blocks_for = self.block_count();
+        let blocks =
+            |r: &Running| blocks_for((r.computed + iterations as u32).saturating_sub(r.capacity));
+        self.running.iter().map(blocks).sum()
+    }
+
+    /// Blocks for a number of tokens, without a division where the block size is a power of two.
+    fn block_count(&self) -> impl Fn(u32) -> u32 + use<> {
         let block_size = self.config.block_size;
-        self.running
-            .iter()
-            .map(|r| {
-                (r.computed + iterations as u32).saturating_sub(r.capacity).div_ceil(block_size)
-            })
-            .sum()
+        let shift = block_size.is_power_of_two().then(|| block_size.trailing_zeros());
+        move |tokens| match shift {
+            Some(shift) => (tokens + (block_size - 1)) >> shift,
+            None => tokens.div_ceil(block_size),
+        }
     }
 
     /// Makes the first `iterations` calls and outputs of the present run, the last output at `now`. Gaps
@@ -151,6 +158,7 @@ impl Scheduler {
         if ordered {
             self.take_blocks_in_order(steps);
         }
+        let blocks_for = self.block_count();
         let mut blocks = 0;
         let mut any_finished = false;
         let ahead = u32::from(self.config.async_scheduling);
@@ -160,7 +168,7 @@ impl Scheduler {
             r.last_token = now;
             r.indexed = r.computed - ahead;
             if r.computed > r.capacity {
-                let new = (r.computed - r.capacity).div_ceil(block_size);
+                let new = blocks_for(r.computed - r.capacity);
                 blocks += new;
                 r.capacity += new * block_size;
             }
@@ -182,15 +190,22 @@ impl Scheduler {
     }
 
     fn finish_all(&mut self, now: SimTime, sink: &mut impl OutputSink) {
+        let mut kept = 0;
         for index in 0..self.running.len() {
-            let r = self.running[index];
-            if r.known >= r.end_tokens {
-                self.slots[r.slot as usize].last_token = now;
-                self.release(&r, false);
-                sink.finished(self.vacate(r.slot, r.known, now, FinishReason::Length));
+            if self.running[index].known < self.running[index].end_tokens {
+                // Nothing moves before the first that leaves.
+                if kept < index {
+                    self.running[kept] = self.running[index];
+                }
+                kept += 1;
+                continue;
             }
+            let r = self.running[index];
+            self.slots[r.slot as usize].last_token = now;
+            self.release(&r, false);
+            sink.finished(self.vacate(r.slot, r.known, now, FinishReason::Length));
         }
-        self.running.retain(|r| r.known < r.end_tokens);
+        self.running.truncate(kept);
     }
 
     /// Block by block in the order of the calls, and within a call in list order.
