@@ -238,6 +238,54 @@ fn poisson(rate: f64, count: usize, seed: u64) -> Vec<f64> {
         .collect()
 }
 
+/// After warm-up a replica allocates nothing: neither fast nor stepwise, whatever the pool.
+#[test]
+fn a_warm_replica_allocates_nothing() {
+    for mode in [EngineMode::Fast, EngineMode::Stepwise] {
+        for (caching, async_scheduling) in [(false, false), (true, true)] {
+            let (config, _) = single_server(1);
+            let scheduler = SchedulerConfig {
+                max_num_seqs: 16,
+                num_gpu_blocks: 160,
+                max_model_len: 1000,
+                enable_prefix_caching: caching,
+                async_scheduling,
+                scheduler_reserve_full_isl: false,
+                ..config.scheduler.clone()
+            };
+            let config = Arc::new(EngineConfig { scheduler, mode, ..(*config).clone() });
+            let mut replica = Replica::new(config, SimTime::ZERO);
+            let mut out = Vec::with_capacity(1 << 20);
+            let mut id = 0;
+            let mut serve = |count: u64, out: &mut Vec<Effect>| {
+                for _ in 0..count {
+                    let arrival = SimTime::ZERO + SimDuration::from_millis(220) * id;
+                    replica.advance_to(arrival, out);
+                    replica.enqueue(EngineRequest {
+                        id: RequestId(id),
+                        arrival,
+                        prompt_tokens: 300 + (id * 37 % 200) as u32,
+                        output_tokens: 20 + (id * 53 % 150) as u32,
+                        priority: 0,
+                        prompt: Prompt::Unique,
+                    });
+                    // The queue is cut back now and then, so that it does not grow for ever.
+                    if id % 3 == 0 {
+                        replica.abort(arrival, RequestId(id));
+                    }
+                    id += 1;
+                }
+            };
+            serve(2_000, &mut out);
+            out.clear();
+            let counted = allocation_counter::measure(|| serve(2_000, &mut out));
+            let preempted = |e: &Effect| matches!(e, Effect::Finished(r) if r.preemptions > 0);
+            assert!(out.iter().any(preempted), "the load reaches every path");
+            assert_eq!(counted.count_total, 0, "{mode:?}, caching {caching}: {counted:?}");
+        }
+    }
+}
+
 /// M/D/1: the mean wait is rho * service / (2 * (1 - rho)) (Pollaczek-Khinchine).
 #[test]
 fn a_single_server_waits_as_queueing_theory_says() {
