@@ -108,6 +108,8 @@ fn engine_of(
     minor: u32,
 ) -> Option<EngineConfig> {
     let before = root.context().errors();
+    // ASSUMPTION(A47): the scheduler of 0.33.0 from 0.22 on, that of 0.11.0 before, 0.92 of the memory from 0.33
+    // on: only 0.11.0 and 0.33.0 were compared with the real one; other releases get a warning.
     let modern = minor >= 22;
     // Source: vllm 0.11.0 and 0.33.0, engine/arg_utils.py: GPUs of at least 70 GiB whose name has no "a100".
     let large = profile.is_some_and(|p| {
