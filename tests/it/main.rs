@@ -23,6 +23,7 @@ mod laws;
 mod support;
 mod sweep;
 mod tidy;
+mod workload_fit;
 mod workload_generators;
 mod workload_import;
 mod workload_shipped;

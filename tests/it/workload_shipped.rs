@@ -132,3 +132,26 @@ fn bad_input_is_code_2_with_file_and_line() {
         }
     }
 }
+
+#[test]
+fn an_experiment_gives_the_requests_of_its_replications() {
+    let experiment = root().join("experiments/l4.toml");
+    let generate = |more: &[&str]| -> String {
+        let mut args = vec!["trace", "generate", experiment.to_str().unwrap(), "-q"];
+        args.extend(["--set", "duration=\"20m\"", "--set", "warmup=\"1m\""]);
+        args.extend(more);
+        let out = hpasim(&args);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let base = generate(&[]);
+    assert_eq!(base, generate(&["--replication", "0"]));
+    assert!(base.starts_with("# generated from the experiment `l4`, seed 20261124, replication 0"));
+    let rows = |text: &str| text.lines().skip(2).map(str::to_owned).collect::<Vec<_>>();
+    assert!(rows(&base).len() > 500);
+    assert_ne!(rows(&base), rows(&generate(&["--replication", "1"])));
+    assert_ne!(rows(&base), rows(&generate(&["--seed", "7"])));
+    // A shorter run is the head of a longer one.
+    let short = generate(&["--set", "duration=\"10m\""]);
+    assert_eq!(rows(&short)[..], rows(&base)[..rows(&short).len()]);
+}

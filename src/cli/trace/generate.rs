@@ -79,10 +79,14 @@ fn of_experiment(
     let seed = context.common.seed.unwrap_or(experiment.plan.seed);
     let until = SimTime::ZERO + scenario.duration;
     let trace = scenario.workload.materialise(seed.replication(args.replication), until);
-    let recipe = format!(
+    let mut recipe = format!(
         "generated from the experiment `{}`, seed {}, replication {}",
         experiment.name, seed.0, args.replication
     );
+    for set in &context.common.set {
+        recipe.push_str(", ");
+        recipe.push_str(set);
+    }
     Ok((Recorded { requests: trace, side: None }, recipe))
 }
 
