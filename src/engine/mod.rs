@@ -17,6 +17,7 @@ mod blocks;
 mod config;
 mod effect;
 mod gauges;
+pub mod metrics;
 mod replica;
 mod request;
 mod run;

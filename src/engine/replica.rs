@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::metrics::Metrics;
 use super::run::Run;
 use super::scheduler::{Batch, OutputSink, Scheduler};
 use super::{
@@ -36,6 +37,7 @@ pub struct Replica {
     shown: Gauges,
     /// GPU time of the batches processed so far.
     busy: SimDuration,
+    recorder: Option<Box<Recorder>>,
     /// Start of the last iteration, and how many before it started at the same instant.
     iterated: SimTime,
     spins: u32,
@@ -75,6 +77,35 @@ struct Decoding {
     cut: SimTime,
     /// Outputs whose gaps were emitted.
     gaps_emitted: u64,
+    /// Outputs that are in the metrics.
+    recorded: u64,
+}
+
+/// Keeps the metrics of a replica.
+#[derive(Debug)]
+struct Recorder {
+    /// As of the last processed step.
+    shown: Metrics,
+    /// Counted by the scheduler since; shown with the next processed step.
+    preemptions: u64,
+    queries: u64,
+    hits: u64,
+}
+
+impl Recorder {
+    fn scheduled(&mut self, batch: &Batch, caching: bool) {
+        self.preemptions += batch.preempted().len() as u64;
+        for admission in batch.admitted().iter().filter(|a| caching && !a.resumed) {
+            self.queries += u64::from(admission.known_tokens);
+            self.hits += u64::from(admission.hit_tokens);
+        }
+    }
+
+    fn processed(&mut self) {
+        self.shown.num_preemptions += std::mem::take(&mut self.preemptions);
+        self.shown.prefix_cache_queries += std::mem::take(&mut self.queries);
+        self.shown.prefix_cache_hits += std::mem::take(&mut self.hits);
+    }
 }
 
 /// What waits outside of the scheduler, in time order.
@@ -106,6 +137,7 @@ impl Replica {
             spare: Vec::new(),
             shown,
             busy: SimDuration::ZERO,
+            recorder: None,
             iterated: SimTime::ZERO,
             spins: 0,
         }
@@ -222,6 +254,38 @@ impl Replica {
         }
     }
 
+    /// Starts to keep counters and histograms, from zero; to be called before the first request.
+    pub fn record_metrics(&mut self) {
+        self.recorder = Some(Box::new(Recorder {
+            shown: Metrics::new(self.config.scheduler.max_model_len),
+            preemptions: 0,
+            queries: 0,
+            hits: 0,
+        }));
+    }
+
+    /// Counters and histograms after the last processed step, as a scrape at the last `advance_to` sees
+    /// them; `None` unless they are [kept](Replica::record_metrics).
+    pub fn metrics(&mut self) -> Option<&Metrics> {
+        if let Phase::Decoding(mut decoding) = self.phase {
+            let processed = decoding.run.processed_by(self.now);
+            self.record_run(&mut decoding, processed);
+            self.phase = Phase::Decoding(decoding);
+        }
+        self.recorder.as_ref().map(|recorder| &recorder.shown)
+    }
+
+    /// Enters the outputs of a run up to `processed` into the metrics.
+    fn record_run(&mut self, decoding: &mut Decoding, processed: u64) {
+        let Some(recorder) = &mut self.recorder else { return };
+        let tokens = u64::from(decoding.sequences);
+        for run in decoding.gap_runs(decoding.recorded, processed).into_iter().flatten() {
+            recorder.shown.gaps(&run);
+            recorder.shown.iterations(tokens, run.steps);
+        }
+        decoding.recorded = processed;
+    }
+
     /// Requests enqueued and not yet finished, including those not yet visible.
     pub fn unfinished(&self) -> usize {
         let inside = self.scheduler.num_running() + self.scheduler.num_waiting();
@@ -250,7 +314,8 @@ impl Replica {
             emit_gaps(&mut decoding, processed, out);
             if processed > 0 {
                 let now = decoding.run.start_of(processed);
-                self.scheduler.make_run(processed, now, &mut Effects { out });
+                let mut sink = Effects { out, now, metrics: None, tokens: 0 };
+                self.scheduler.make_run(processed, now, &mut sink);
             }
         }
         self.in_flight.clear();
@@ -291,6 +356,9 @@ impl Replica {
         if had_work {
             let mut batch = self.spare.pop().unwrap_or_default();
             self.scheduler.schedule(at, &mut batch);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.scheduled(&batch, self.config.scheduler.enable_prefix_caching);
+            }
             tokens = batch.shape().tokens;
             let start = self.in_flight.back().map_or(at, |last| last.end.max(at));
             let end = start + self.config.step_model.duration(batch.shape());
@@ -319,7 +387,7 @@ impl Replica {
             None => Run::new(at, step, step + increment, increment, plan.iterations),
             Some(batch) => Run::new(at, batch.end - at, step, increment, plan.iterations),
         };
-        Some(Decoding { run, sequences: n, cut: SimTime::NEVER, gaps_emitted: 0 })
+        Some(Decoding { run, sequences: n, cut: SimTime::NEVER, gaps_emitted: 0, recorded: 0 })
     }
 
     /// Ends the run before the first iteration that sees an input; returns the run's end.
@@ -339,7 +407,10 @@ impl Replica {
         let iterations = decoding.run.iterations();
         let end = decoding.run.end();
         emit_gaps(&mut decoding, iterations, out);
-        self.scheduler.make_run(iterations, end, &mut Effects { out });
+        self.record_run(&mut decoding, iterations);
+        let metrics = self.recorder.as_deref_mut().map(|recorder| &mut recorder.shown);
+        let mut sink = Effects { out, now: end, metrics, tokens: 0 };
+        self.scheduler.make_run(iterations, end, &mut sink);
         match self.in_flight.front_mut() {
             None => self.busy += end - decoding.run.start(),
             Some(flight) => {
@@ -357,7 +428,14 @@ impl Replica {
     fn process_oldest(&mut self, out: &mut Vec<Effect>) {
         let done = self.in_flight.pop_front().expect("a blocked iteration waits for a batch");
         self.busy += done.end - done.start;
-        self.scheduler.update_from_output(&done.batch, done.end, &mut Effects { out });
+        let metrics = self.recorder.as_deref_mut().map(|recorder| &mut recorder.shown);
+        let mut sink = Effects { out, now: done.end, metrics, tokens: 0 };
+        self.scheduler.update_from_output(&done.batch, done.end, &mut sink);
+        let tokens = sink.tokens;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.shown.iterations(tokens, 1);
+            recorder.processed();
+        }
         self.spare.push(done.batch);
         self.show();
     }
@@ -397,21 +475,34 @@ impl Replica {
     }
 }
 
+impl Decoding {
+    /// The gaps of outputs `from..to`: the first may be of another kind than the rest.
+    fn gap_runs(&self, mut from: u64, to: u64) -> [Option<GapRun>; 2] {
+        let [first, second, increment] = self.run.gaps();
+        let run = |first, steps| GapRun {
+            first,
+            increment,
+            steps,
+            tokens_per_step: u64::from(self.sequences),
+        };
+        let mut runs = [None; 2];
+        if from == 0 && to > 0 && first + increment != second {
+            runs[0] = Some(run(first, 1));
+            from = 1;
+        }
+        if from < to {
+            let first = if from == 0 { first } else { second + increment * (from - 1) };
+            runs[1] = Some(run(first, to - from));
+        }
+        runs
+    }
+}
+
 /// Emits the gaps of a run's outputs up to `processed` that were not emitted before.
 fn emit_gaps(decoding: &mut Decoding, processed: u64, out: &mut Vec<Effect>) {
-    let [first, second, increment] = decoding.run.gaps();
-    let tokens_per_step = u64::from(decoding.sequences);
-    let mut from = decoding.gaps_emitted;
+    let runs = decoding.gap_runs(decoding.gaps_emitted, processed);
+    out.extend(runs.into_iter().flatten().map(Effect::Gaps));
     decoding.gaps_emitted = processed;
-    if from == 0 && processed > 0 && first + increment != second {
-        out.push(Effect::Gaps(GapRun { first, increment, steps: 1, tokens_per_step }));
-        from = 1;
-    }
-    if from < processed {
-        let first = if from == 0 { first } else { second + increment * (from - 1) };
-        let steps = processed - from;
-        out.push(Effect::Gaps(GapRun { first, increment, steps, tokens_per_step }));
-    }
 }
 
 /// Takes the front of the queue if it is due.
@@ -455,22 +546,40 @@ fn unseen(
     }
 }
 
-/// Turns outputs into effects.
+/// Turns outputs into effects, and into metrics if they are kept.
 struct Effects<'a> {
     out: &'a mut Vec<Effect>,
+    now: SimTime,
+    metrics: Option<&'a mut Metrics>,
+    /// Prompt and generated tokens of the step, for the metrics.
+    tokens: u64,
 }
 
 impl OutputSink for Effects<'_> {
     #[inline]
     fn token(&mut self, _id: impl FnOnce() -> RequestId) {}
 
+    fn first_token(&mut self, arrival: SimTime, prompt_tokens: u32) {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.first_token(self.now - arrival, prompt_tokens);
+            self.tokens += u64::from(prompt_tokens) + 1;
+        }
+    }
+
     fn gap(&mut self, gap: SimDuration, tokens: u64) {
         let increment = SimDuration::ZERO;
         let run = GapRun { first: gap, increment, steps: 1, tokens_per_step: tokens };
+        if let Some(metrics) = &mut self.metrics {
+            metrics.gaps(&run);
+            self.tokens += tokens;
+        }
         self.out.push(Effect::Gaps(run));
     }
 
     fn finished(&mut self, record: RequestRecord) {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.finished(&record);
+        }
         self.out.push(Effect::Finished(record));
     }
 }

@@ -87,6 +87,7 @@ proptest! {
         prop_assert_eq!(&stepwise.finished, &fast.finished);
         prop_assert_eq!(&stepwise.gaps, &fast.gaps);
         prop_assert_eq!(&stepwise.observed, &fast.observed);
+        prop_assert_eq!(&stepwise.metrics, &fast.metrics);
     }
 
     /// Everything served: the pool is empty again and the gauges say so.
@@ -99,6 +100,15 @@ proptest! {
         let (_, gauges, left, _) = seen.observed.last().unwrap();
         prop_assert_eq!((gauges.used_blocks, gauges.num_requests_running), (0, 0));
         prop_assert_eq!(*left, 0);
+        let metrics = seen.metrics.last().unwrap();
+        let finished = |r: &&RequestRecord| r.reason == FinishReason::Length;
+        let count = seen.finished.iter().filter(finished).count() as u64;
+        prop_assert_eq!(metrics.e2e_request_latency.count(), count);
+        let tokens: u64 = seen.finished.iter().map(|r| u64::from(r.output_tokens)).sum();
+        prop_assert_eq!(metrics.generation_tokens, tokens);
+        prop_assert_eq!(metrics.inter_token_latency.count(), seen.gaps.values().sum::<u64>());
+        let iterations = metrics.iteration_tokens.sum();
+        prop_assert_eq!(iterations, u128::from(metrics.prompt_tokens + tokens));
         for r in &seen.finished {
             if r.reason == FinishReason::Length {
                 let c = &script.config.scheduler;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hpasim::engine::metrics::Metrics;
 use hpasim::engine::{
     Effect, EngineConfig, EngineMode, EngineRequest, FinishReason, Gauges, Prompt, Replica,
     RequestRecord, SchedulerConfig, SchedulerRules, SchedulingPolicy, Segment, StepCoefficients,
@@ -35,6 +36,8 @@ pub(crate) struct Seen {
     /// Tokens by their gap [ps].
     pub(crate) gaps: BTreeMap<u64, u64>,
     pub(crate) observed: Vec<(SimTime, Gauges, usize, SimDuration)>,
+    /// Counters and histograms at each look, if they are kept.
+    pub(crate) metrics: Vec<Metrics>,
 }
 
 impl Seen {
@@ -57,6 +60,9 @@ impl Seen {
 pub(crate) fn play(script: &Script, mode: EngineMode, observe: bool) -> Seen {
     let config = Arc::new(EngineConfig { mode, ..script.config.clone() });
     let mut replica = Replica::new(config, SimTime::ZERO);
+    if observe {
+        replica.record_metrics();
+    }
     let mut seen = Seen::default();
     let mut out = Vec::new();
     for (at, op) in &script.ops {
@@ -76,6 +82,7 @@ pub(crate) fn play(script: &Script, mode: EngineMode, observe: bool) -> Seen {
                     assert!(promised <= first.end, "{promised:?} is later than {first:?}");
                 }
                 let (gauges, left) = (replica.gauges(), replica.unfinished());
+                seen.metrics.extend(replica.metrics().cloned());
                 seen.observed.push((*at, gauges, left, replica.busy_time()));
             }
             Op::Observe => {}

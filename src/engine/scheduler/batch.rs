@@ -34,6 +34,8 @@ pub struct Admission {
     pub id: RequestId,
     /// Whether it had been preempted before.
     pub resumed: bool,
+    /// Tokens known then: of the prompt, and generated ones after a preemption.
+    pub known_tokens: u32,
     /// Tokens taken from the prefix cache.
     pub hit_tokens: u32,
 }

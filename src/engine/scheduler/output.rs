@@ -8,6 +8,8 @@ use crate::units::{RequestId, SimDuration, SimTime};
 pub trait OutputSink {
     /// A request received a token.
     fn token(&mut self, id: impl FnOnce() -> RequestId);
+    /// It is the first token of a request with this arrival and prompt length.
+    fn first_token(&mut self, _arrival: SimTime, _prompt_tokens: u32) {}
     /// `tokens` requests received one each, `gap` after their previous one.
     fn gap(&mut self, gap: SimDuration, tokens: u64);
     /// A request is finished.
@@ -139,7 +141,9 @@ impl Scheduler {
         let r = &mut self.running[index];
         r.known += 1;
         if r.last_token == SimTime::NEVER {
-            self.slots[r.slot as usize].first_token = now;
+            let s = &mut self.slots[r.slot as usize];
+            s.first_token = now;
+            sink.first_token(s.arrival, s.prompt_tokens);
         } else {
             gaps.add(now - r.last_token, 1, sink);
         }
@@ -178,6 +182,7 @@ impl Scheduler {
         s.known += 1;
         if s.last_token == SimTime::NEVER {
             s.first_token = now;
+            sink.first_token(s.arrival, s.prompt_tokens);
         } else {
             gaps.add(now - s.last_token, 1, sink);
         }

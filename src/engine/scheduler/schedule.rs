@@ -282,7 +282,7 @@ impl Scheduler {
             last_token: s.last_token,
             in_prefill: false,
         };
-        batch.admitted.push(Admission { id: s.id, resumed, hit_tokens });
+        batch.admitted.push(Admission { id: s.id, resumed, known_tokens: known, hit_tokens });
         batch.push(r.take(n, self.config.async_scheduling));
         self.running.push(r);
         call.budget -= n;
