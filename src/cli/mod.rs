@@ -180,7 +180,9 @@ impl Loader for Files {
 
 /// Columns of the terminal; 100 where it is not known.
 pub(crate) fn terminal_width() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(100).clamp(40, 200)
+    let named = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let seen = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    named.or_else(seen).unwrap_or(100).clamp(40, 200)
 }
 
 /// A number as it is; any other word by its digest, so that a commit hash can seed a run.

@@ -61,10 +61,8 @@ fn pareto_table<S>(plan: &Plan<S>, result: &SweepResult, width: usize) -> String
     let keys: Vec<&str> = plan.knob_keys().into_iter().filter(|key| varies(plan, key)).collect();
     let mut columns: Vec<(String, Align)> = vec![(String::new(), Align::Left), left("case")];
     columns.extend(keys.iter().map(|key| (heading_of(key, &keys), Align::Right)));
-    for name in ["SLO met", "at least", "cost USD", "TTFT p95 s", "TPOT p95 ms", "replicas", "max"]
-    {
-        columns.push((name.to_owned(), Align::Right));
-    }
+    let figures: Vec<&Figure> = FIGURES.iter().filter(|f| width >= f.from_width).collect();
+    columns.extend(figures.iter().map(|figure| (figure.heading.to_owned(), Align::Right)));
     let rows: Vec<Vec<String>> = shown
         .iter()
         .map(|&index| {
@@ -76,7 +74,7 @@ fn pareto_table<S>(plan: &Plan<S>, result: &SweepResult, width: usize) -> String
             };
             let mut row = vec![mark.to_owned(), plan.cases[index].id.clone()];
             row.extend(keys.iter().map(|key| value_of(&plan.cases[index], key)));
-            row.extend(figures_of(&result.cases[index]));
+            row.extend(figures.iter().map(|figure| (figure.text)(&result.cases[index])));
             row
         })
         .collect();
@@ -123,18 +121,51 @@ fn around(front: &[usize], centre: Option<usize>, count: usize) -> Vec<usize> {
     front.iter().skip(start).take(count).copied().collect()
 }
 
-fn figures_of(case: &CaseResult) -> Vec<String> {
-    let attainment = case.measure("slo_attainment");
-    vec![
-        share(attainment.mean),
-        share(attainment.low_or_mean()),
-        short(case.measure("cost_usd").mean, 2),
-        short(case.measure("ttft_p95_s").mean, 2),
-        short(case.measure("tpot_p95_s").mean * 1000.0, 1),
-        short(case.measure("replicas_mean").mean, 2),
-        count(case.measure("replicas_max").mean),
-    ]
+/// One figure of a case in the table.
+struct Figure {
+    heading: &'static str,
+    /// Narrower tables leave it out, so that names of metrics need not wrap.
+    from_width: usize,
+    text: fn(&CaseResult) -> String,
 }
+
+const FIGURES: [Figure; 7] = [
+    Figure {
+        heading: "SLO met",
+        from_width: 0,
+        text: |case| share(case.measure("slo_attainment").mean),
+    },
+    Figure {
+        heading: "at least",
+        from_width: 110,
+        text: |case| share(case.measure("slo_attainment").low_or_mean()),
+    },
+    Figure {
+        heading: "cost USD",
+        from_width: 0,
+        text: |case| short(case.measure("cost_usd").mean, 2),
+    },
+    Figure {
+        heading: "TTFT p95 s",
+        from_width: 0,
+        text: |case| short(case.measure("ttft_p95_s").mean, 2),
+    },
+    Figure {
+        heading: "TPOT p95 ms",
+        from_width: 100,
+        text: |case| short(case.measure("tpot_p95_s").mean * 1000.0, 1),
+    },
+    Figure {
+        heading: "replicas",
+        from_width: 100,
+        text: |case| short(case.measure("replicas_mean").mean, 2),
+    },
+    Figure {
+        heading: "max",
+        from_width: 110,
+        text: |case| count(case.measure("replicas_max").mean),
+    },
+];
 
 fn recommendation<S>(out: &mut String, plan: &Plan<S>, result: &SweepResult, index: usize) {
     let (case, figures) = (&plan.cases[index], &result.cases[index]);
@@ -230,10 +261,15 @@ fn heading_of(key: &str, keys: &[&str]) -> String {
             other.ends_with(tail)
         };
         if keys.iter().filter(alike).count() == 1 {
-            return tail.join(" ").replace('_', " ");
+            return spoken(&tail.join(" "));
         }
     }
-    key.replace(['.', '_'], " ")
+    spoken(key)
+}
+
+/// A key as a person says it, shorter where the field has a short word.
+fn spoken(key: &str) -> String {
+    key.replace("stabilization_window_seconds", "window s").replace(['.', '_'], " ")
 }
 
 fn left(name: &str) -> (String, Align) {
@@ -311,10 +347,10 @@ SLO:      TTFT <= 2s
 prices:   1 USD/h
 3 cases x 2 replications; no cheaper case meets the SLO more often than these:
 
-    case  target   SLO met  at least  cost USD  TTFT p95 s  TPOT p95 ms  replicas  max
-    c000      21   97.25 %   94.07 %      51.0        0.81         56.1      2.31    5
- >  c001      13   99.40 %   99.40 %      61.0        0.81         56.1      2.31    5
- =  c002       2  100.00 %  100.00 %      92.0        0.81         56.1      2.31    5
+    case  target   SLO met  cost USD  TTFT p95 s  TPOT p95 ms  replicas
+    c000      21   97.25 %      51.0        0.81         56.1      2.31
+ >  c001      13   99.40 %      61.0        0.81         56.1      2.31
+ =  c002       2  100.00 %      92.0        0.81         56.1      2.31
   > recommended   = the present HPA
 
 recommended: c001 (95 % confidence)
