@@ -60,16 +60,12 @@ codes! {
     Version = "E0206", "a value that the chosen vLLM or Kubernetes version does not have";
     /// More cases than allowed.
     TooManyCases = "E0207", "the sweep has more cases than `sweep.max_points`";
-    /// Understood, but it cannot be simulated.
-    Unsupported = "E0208", "something that this version reads but cannot simulate";
     /// A row of a trace that cannot be used.
     TraceRow = "E0301", "a row of a trace or a schedule cannot be read";
     /// An override that names no key.
     Override = "E0401", "a `--set` argument or a sweep axis is malformed";
     /// Works, but surprises.
     Suspicious = "W0001", "a value that works but is probably not meant";
-    /// Understood, but without effect.
-    NotSimulated = "W0002", "a key that this version reads but does not simulate";
 }
 
 impl fmt::Display for Code {

@@ -276,3 +276,26 @@ fn patience_bounds_the_life_of_a_request() {
         assert!(life <= patience + SimDuration::from_secs(1), "{:?}", row.record);
     }
 }
+
+/// The closed-loop law on the whole system: users = throughput x (response + pause).
+#[test]
+fn closed_loop_users_are_throughput_times_cycle() {
+    use hpasim::workload::{Arrivals, ClosedLoop, LengthModel, Wait};
+    let lengths = LengthModel::constant(100, 50).expect("valid");
+    let users = ClosedLoop::new(vec![(0.0, 24, 100.0)], Wait::Between(1.0, 3.0), lengths);
+    let fixed = hpasim::sim::Autoscaler::Fixed(1);
+    let mut scenario = support::scenario(support::engine(64, 2000), fixed, Vec::new(), 1200);
+    scenario.workload =
+        WorkloadSpec::single(Arrivals::ClosedLoop(users.expect("valid"))).expect("valid");
+    let record = full(&scenario, 5);
+    let completed: Vec<_> = record.requests.iter().filter(|r| r.outcome() == "completed").collect();
+    let response: f64 = completed
+        .iter()
+        .map(|row| (row.record.end - row.record.arrival).as_secs_f64())
+        .sum::<f64>()
+        / completed.len() as f64;
+    let throughput = completed.len() as f64 / 1200.0;
+    let users = throughput * (response + 2.0);
+    assert!((users / 24.0 - 1.0).abs() < 0.02, "{users} users seen");
+    assert_eq!(fingerprint(&record), fingerprint(&full(&scenario, 5)));
+}

@@ -53,15 +53,6 @@ pub(super) fn workload(
             .u32(1..=1 << 24),
         retries: table.key("retries", "Attempts after the first one").u32_or(0..=100, 0),
     };
-    for key in ["client_timeout", "max_connections", "retries"].into_iter().filter(|k| table.has(k))
-    {
-        let title = format!("`workload.{key}` has no effect in this version");
-        table.report(
-            Diagnostic::warning(Code::NotSimulated, title)
-                .at(&table.key_span(key), "")
-                .help("every client sends at once, waits for its answer and does not try again"),
-        );
-    }
     let mut streams = Vec::new();
     let mut complete = true;
     let own = sources(&table, inputs, max_model_len);
@@ -155,11 +146,6 @@ fn sources(table: &Fields<'_>, inputs: &Inputs<'_>, max_model_len: u32) -> Found
         found.push(("rate_curve", rate_curve(&t, inputs)));
     }
     if let Some(t) = table.key("closed_loop", "Users who wait for their answer").table() {
-        table.report(
-            Diagnostic::error(Code::Unsupported, "a closed loop of users cannot be simulated yet")
-                .at(&table.key_span("closed_loop"), "")
-                .help("an open loop can: `[workload.poisson]`, `[workload.rate_curve]`, a trace"),
-        );
         found.push(("closed_loop", closed_loop(&t, inputs)));
     }
     if table.context().is_describing() { Found::new() } else { found }
