@@ -3,10 +3,12 @@
 use super::experiment::{self, Sources};
 use super::{Context, Exit, output};
 use crate::engine::EngineMode;
+use crate::engine::metrics::exposition;
 use crate::export::{self, File};
 use crate::hpa::HpaSpec;
 use crate::report;
-use crate::sim::{Autoscaler, RecordLevel, RunRecord, Scenario, run_workload};
+use crate::sim::{Autoscaler, MetricsPage, RecordLevel, RunRecord, Scenario, run_workload};
+use crate::units::{SimDuration, SimTime};
 use anyhow::Context as _;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -40,6 +42,9 @@ pub(crate) struct Args {
     /// Write `requests.csv` too: one row per request
     #[arg(long)]
     requests: bool,
+    /// Write what each replica's /metrics shows at this time (`90s`, `1h30m`), to metrics/; may be repeated
+    #[arg(long, value_name = "T", value_parser = crate::config::parse_duration)]
+    scrape_at: Vec<SimDuration>,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             Engine::Stepwise => EngineMode::Stepwise,
         };
     }
+    scenario.expose_at = args.scrape_at.iter().map(|at| SimTime::ZERO + *at).collect();
+    scenario.expose_at.sort_unstable();
     let directory = context.output_directory(&loaded.experiment.name)?;
     let level = if args.requests { RecordLevel::Requests } else { RecordLevel::Timeline };
     let records = simulate(&scenario, plan.seed, args.replications, level, context.jobs());
@@ -82,6 +89,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         let folder =
             if replication == 0 { String::new() } else { format!("replication-{replication}/") };
         files.extend(tables(record, &spec, &folder, args.requests));
+        files.extend(pages(record, &loaded.experiment.profile.model.name, &folder));
     }
     let mut provenance = loaded.provenance.clone();
     if let Some(id) = &args.case {
@@ -137,6 +145,16 @@ fn spec_of(scenario: &Scenario) -> HpaSpec {
         Autoscaler::Hpa(setup) => setup.spec.defaulted(),
         Autoscaler::Fixed(_) | Autoscaler::Schedule(_) => HpaSpec::default(),
     }
+}
+
+/// The `/metrics` pages that were asked for, as a scrape would get them.
+fn pages(record: &RunRecord, model_name: &str, folder: &str) -> Vec<File> {
+    let page = |page: &MetricsPage| {
+        let seconds = SimDuration::from_ps(page.at.as_ps());
+        let name = format!("{folder}metrics/{seconds}-pod-{}.prom", page.pod.0);
+        File::new(name, exposition(&page.metrics, &page.gauges, model_name))
+    };
+    record.pages.iter().map(page).collect()
 }
 
 /// The tables of one replication.

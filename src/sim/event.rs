@@ -51,6 +51,8 @@ pub enum Event {
     Scrape(PodId),
     /// Write one row per timeline series.
     Sample,
+    /// Keep the `/metrics` page of every server.
+    Expose,
     /// The scale decided by an earlier sync reaches the API server.
     HpaWrite,
     /// Start of a reconcile.
@@ -74,7 +76,7 @@ impl Event {
             Self::Retry(_) => Rank::Arrival,
             Self::Warmup => Rank::Warmup,
             Self::Scrape(_) => Rank::Scrape,
-            Self::Sample => Rank::Sample,
+            Self::Sample | Self::Expose => Rank::Sample,
             Self::HpaWrite | Self::Schedule => Rank::HpaWrite,
             Self::HpaSync => Rank::HpaSync,
             Self::Horizon => Rank::Horizon,

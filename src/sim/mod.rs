@@ -15,7 +15,8 @@ mod scenario;
 
 pub use measures::Measures;
 pub use record::{
-    Accounting, NodeRow, PodRow, RecordLevel, RequestRow, RunRecord, Series, TimelineRow,
+    Accounting, MetricsPage, NodeRow, PodRow, RecordLevel, RequestRow, RunRecord, Series,
+    TimelineRow,
 };
 pub use run::{Realised, realise, run, run_realised, run_workload};
 pub use scenario::{Autoscaler, FeedShape, HpaSetup, MetricFeed, Scenario, Signal, Slo};

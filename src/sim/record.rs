@@ -2,7 +2,8 @@
 
 use super::measures::Measures;
 use crate::cluster::{NodeStage, PodStage};
-use crate::engine::{FinishReason, RequestRecord};
+use crate::engine::metrics::Metrics;
+use crate::engine::{FinishReason, Gauges, RequestRecord};
 use crate::hpa::Decision;
 use crate::units::{NodeId, PodId, SimTime};
 
@@ -34,6 +35,21 @@ pub struct RunRecord {
     pub nodes: Vec<NodeRow>,
     /// Rows of `requests.csv`, by request id.
     pub requests: Vec<RequestRow>,
+    /// `/metrics` pages, by time and pod.
+    pub pages: Vec<MetricsPage>,
+}
+
+/// What one server's `/metrics` shows at one instant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MetricsPage {
+    /// When.
+    pub at: SimTime,
+    /// Whose.
+    pub pod: PodId,
+    /// Counters and histograms.
+    pub metrics: Metrics,
+    /// Gauges.
+    pub gauges: Gauges,
 }
 
 impl RunRecord {

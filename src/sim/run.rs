@@ -6,7 +6,7 @@ use super::collector::{Collector, ratio};
 use super::event::{Event, Rank};
 use super::measures::Measures;
 use super::queue::{EventQueue, Key};
-use super::record::{NodeRow, PodRow, RecordLevel, RunRecord, Series, TimelineRow};
+use super::record::{MetricsPage, NodeRow, PodRow, RecordLevel, RunRecord, Series, TimelineRow};
 use super::scenario::{Autoscaler, Scenario};
 use crate::cluster::{self, Cluster, Usage};
 use crate::engine::{Effect, EngineRequest, FinishReason, Prompt, Replica, RequestRecord};
@@ -193,6 +193,9 @@ impl<'a> Run<'a> {
         if self.controller.is_some() {
             self.queue.push(SimTime::ZERO + self.sync_phase, Event::HpaSync);
         }
+        for at in self.scenario.expose_at.iter().filter(|at| **at <= self.horizon) {
+            self.queue.push(*at, Event::Expose);
+        }
         self.push_schedule();
         self.cluster.start(self.spec_replicas, &mut self.cluster_effects);
         self.apply_cluster_effects();
@@ -221,6 +224,7 @@ impl<'a> Run<'a> {
             Event::Warmup => self.restart_statistics(),
             Event::Scrape(pod) => self.scrape(pod),
             Event::Sample => self.sample(),
+            Event::Expose => self.expose(),
             Event::HpaWrite => {
                 let controller = self.controller.as_mut().expect("only an HPA writes");
                 let replicas = controller.write(self.now, self.level);
@@ -504,7 +508,10 @@ impl<'a> Run<'a> {
         if self.servers.len() <= index {
             self.servers.resize_with(index + 1, || None);
         }
-        let replica = Replica::new(self.scenario.engine.clone(), self.now);
+        let mut replica = Replica::new(self.scenario.engine.clone(), self.now);
+        if !self.scenario.expose_at.is_empty() {
+            replica.record_metrics();
+        }
         self.servers[index] = Some(Server {
             replica,
             accepting: true,
@@ -589,6 +596,22 @@ impl<'a> Run<'a> {
             None => row(Series::ReplicasDesired, f64::from(self.spec_replicas)),
         }
         self.queue.push(self.now + self.scenario.timeline_interval, Event::Sample);
+    }
+
+    /// The whole `/metrics` page of every server that listens.
+    fn expose(&mut self) {
+        self.advance_all();
+        for (i, server) in self.servers.iter_mut().enumerate() {
+            let Some(server) = server else { continue };
+            let gauges = server.replica.gauges();
+            let Some(metrics) = server.replica.metrics() else { continue };
+            self.record.pages.push(MetricsPage {
+                at: self.now,
+                pod: PodId(i as u32),
+                metrics: metrics.clone(),
+                gauges,
+            });
+        }
     }
 
     /// The horizon: everything that is left ends, and the measures are taken.

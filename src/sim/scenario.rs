@@ -34,6 +34,9 @@ pub struct Scenario {
     pub warmup: SimDuration,
     /// Distance of the rows of a timeline.
     pub timeline_interval: SimDuration,
+    /// Instants at which the whole `/metrics` page of every listening server is kept, in time order. Empty
+    /// unless asked for: counters and histograms are not kept otherwise.
+    pub expose_at: Vec<SimTime>,
 }
 
 /// What sets the number of replicas.

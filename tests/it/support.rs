@@ -161,6 +161,7 @@ pub(crate) fn scenario(
         duration: secs(duration),
         warmup: SimDuration::ZERO,
         timeline_interval: secs(15),
+        expose_at: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use hpasim::rng::Seed;
 use hpasim::units::SimTime;
 use hpasim::workload::import::{ReadOptions, read_rate_csv, read_trace};
-use hpasim::workload::{Arrivals, Interpolation, RateModel, Request, WorkloadSpec, presets};
+use hpasim::workload::{Interpolation, RateModel, Request, WorkloadSpec, presets};
 use std::path::PathBuf;
 
 fn recorded(name: &str) -> Option<Vec<u8>> {

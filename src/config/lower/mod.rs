@@ -132,6 +132,7 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
         duration: duration?,
         warmup,
         timeline_interval,
+        expose_at: Vec::new(),
     };
     Some(Lowered { scenario, profile: profile?, manifest: autoscaler.manifest, price_note })
 }
