@@ -54,7 +54,7 @@ impl SimTime {
     }
     /// Nanoseconds since the start, rounded down: the resolution of a Kubernetes time stamp.
     pub const fn as_nanos(self) -> i64 {
-        (self.0 / PS_PER_NS) as i64
+        (self.0 / PS_PER_NS).cast_signed()
     }
     /// The span from `earlier` to `self`; zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> SimDuration {
@@ -95,7 +95,7 @@ impl SimDuration {
     }
     /// Whole nanoseconds, rounded down.
     pub const fn as_nanos(self) -> i64 {
-        (self.0 / PS_PER_NS) as i64
+        (self.0 / PS_PER_NS).cast_signed()
     }
     /// The sum, or [`SimDuration::MAX`].
     #[must_use]

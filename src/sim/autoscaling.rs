@@ -110,8 +110,8 @@ impl Controller {
         let decision = self.hpa.reconcile(&Observation {
             now,
             now_decide: decide,
-            spec_replicas: spec_replicas as i32,
-            status_replicas: cluster.status_replicas() as i32,
+            spec_replicas: spec_replicas.cast_signed(),
+            status_replicas: cluster.status_replicas().cast_signed(),
             pods: &self.pods,
             metrics: &readings,
             fault: None,

@@ -393,9 +393,9 @@ impl<'a> Run<'a> {
         if !(watching || server.draining) {
             return;
         }
-        let next = server.replica.next_change();
-        if next.is_some() && next != server.armed {
-            let at = next.expect("checked").max(self.now);
+        let Some(at) = server.replica.next_change() else { return };
+        let at = at.max(self.now);
+        if server.armed != Some(at) {
             server.armed = Some(at);
             self.queue.push_ordered(at, Event::ReplicaWake(pod), u64::from(pod.0));
         }

@@ -40,6 +40,7 @@ pub struct Scenario {
 }
 
 /// What sets the number of replicas.
+#[allow(clippy::large_enum_variant, reason = "one per case")]
 #[derive(Clone, Debug)]
 pub enum Autoscaler {
     /// A HorizontalPodAutoscaler.
