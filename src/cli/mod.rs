@@ -56,7 +56,7 @@ enum Command {
 /// Options of every command.
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct Common {
-    /// Directory for the files written [default: out/<experiment name>]; `-` is standard output where one
+    /// Directory for the files written (default: `out/NAME` of the experiment); `-` is standard output where one
     /// file is written
     #[arg(short, long, value_name = "DIR", global = true)]
     pub(crate) output: Option<PathBuf>,

@@ -5,7 +5,7 @@ use crate::manifest::HpaManifest;
 use crate::sim::Scenario;
 use crate::sweep::Plan;
 
-/// Reads files for [`load`](super::load); implemented by `cli`, and by a map of strings in tests.
+/// Reads files for [`load`](fn@super::load); implemented by `cli`, and by a map of strings in tests.
 pub trait Loader {
     /// The bytes of `path`, which is already resolved against the file that names it. Errors are one
     /// line, as the operating system words it.

@@ -30,15 +30,15 @@ pub enum SchedulerRules {
 pub struct SchedulerConfig {
     /// Release whose rules apply.
     pub rules: SchedulerRules,
-    /// Most requests in the running list [requests].
+    /// Most requests in the running list \[requests\].
     pub max_num_seqs: u32,
-    /// Budget of one step, prefill and decode together [tokens].
+    /// Budget of one step, prefill and decode together \[tokens\].
     pub max_num_batched_tokens: u32,
-    /// Size of the KV pool, **including** the reserved null block [blocks].
+    /// Size of the KV pool, **including** the reserved null block \[blocks\].
     pub num_gpu_blocks: u32,
     /// Tokens per KV block.
     pub block_size: u32,
-    /// Longest prompt plus output [tokens].
+    /// Longest prompt plus output \[tokens\].
     pub max_model_len: u32,
     /// Whether full blocks are found again by content.
     pub enable_prefix_caching: bool,
@@ -48,7 +48,7 @@ pub struct SchedulerConfig {
     pub policy: SchedulingPolicy,
     /// Whether step k+1 is scheduled while step k runs.
     pub async_scheduling: bool,
-    /// Longest chunk of a request while others exist; 0 = off [tokens].
+    /// Longest chunk of a request while others exist; 0 = off \[tokens\].
     pub long_prefill_token_threshold: u32,
     /// Raises that threshold to an equal share of the budget.
     pub long_prefill_token_threshold_adaptive: bool,

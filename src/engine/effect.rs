@@ -43,7 +43,7 @@ pub struct RequestRecord {
     pub last_token: Option<SimTime>,
     /// When it left.
     pub end: SimTime,
-    /// Length of the prompt [tokens].
+    /// Length of the prompt \[tokens\].
     pub prompt_tokens: u32,
     /// Tokens generated.
     pub output_tokens: u32,

@@ -5,9 +5,9 @@
 // Source: vllm 0.33.0, v1/metrics/loggers.py.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Gauges {
-    /// `vllm:num_requests_running` [requests].
+    /// `vllm:num_requests_running` \[requests\].
     pub num_requests_running: u32,
-    /// `vllm:num_requests_waiting` [requests].
+    /// `vllm:num_requests_waiting` \[requests\].
     pub num_requests_waiting: u32,
     /// Blocks in use, without the null block.
     pub used_blocks: u32,

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`SchedulerConfig`] and [`StepModel`] say what a replica is, [`EngineRequest`] goes in,
 //! [`Effect`]s come out, [`Replica`] is the engine-core loop between them. [`scheduler`] holds the rules
-//! and knows no time; [`replica`] adds the clock.
+//! and knows no time; the private `replica` module adds the clock.
 //!
 //! Units: tokens and blocks are counts in `u32`, time is [`SimTime`](crate::units::SimTime).
 //!

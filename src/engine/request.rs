@@ -41,9 +41,9 @@ pub struct EngineRequest {
     pub id: RequestId,
     /// When the front end received it.
     pub arrival: SimTime,
-    /// Length of the prompt [tokens].
+    /// Length of the prompt \[tokens\].
     pub prompt_tokens: u32,
-    /// Tokens to generate (no end-of-sequence token occurs before) [tokens].
+    /// Tokens to generate (no end-of-sequence token occurs before) \[tokens\].
     pub output_tokens: u32,
     /// Lower is served first, under [`SchedulingPolicy::Priority`](super::SchedulingPolicy).
     pub priority: i32,

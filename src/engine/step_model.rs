@@ -11,23 +11,23 @@ use crate::units::{PS_PER_MS, PS_PER_US, SimDuration};
 /// Coefficients of the step cost, as a profile states them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StepCoefficients {
-    /// Fixed cost of a step on the GPU side [ms].
+    /// Fixed cost of a step on the GPU side \[ms\].
     pub t0_ms: f64,
-    /// Streaming the weights once, the memory roof [ms].
+    /// Streaming the weights once, the memory roof \[ms\].
     pub m_ms: f64,
-    /// GEMM time per token, the compute roof [ms/token].
+    /// GEMM time per token, the compute roof \[ms/token\].
     pub c_ms_per_token: f64,
     /// Softness of the roof's corner, at least 1; infinity is the hard maximum.
     pub p: f64,
-    /// Cost per decoding sequence [ms/sequence].
+    /// Cost per decoding sequence \[ms/sequence\].
     pub c_seq_ms: f64,
-    /// Reading the cache [us per token of context].
+    /// Reading the cache \[us per token of context\].
     pub c_kv_us: f64,
     /// Prefill attention [1e-6 ms per (query, key) pair].
     pub c_att_1e6_ms: f64,
-    /// Host part of a step that the GPU does not hide [ms].
+    /// Host part of a step that the GPU does not hide \[ms\].
     pub cpu_step_ms: f64,
-    /// Host part per decoding sequence [ms/sequence].
+    /// Host part per decoding sequence \[ms/sequence\].
     pub cpu_seq_ms: f64,
     /// Optional measured G: (tokens, ms) knots in rising order of tokens, linear in between, constant
     /// before the first and extended along the last slope after the last; replaces the soft roof.

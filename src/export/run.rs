@@ -198,12 +198,12 @@ pub fn requests_csv(record: &RunRecord) -> Vec<u8> {
     table.finish()
 }
 
-/// Time from the arrival to an instant [s]; empty if it never came.
+/// Time from the arrival to an instant \[s\]; empty if it never came.
 fn latency(row: &RequestRow, at: impl Fn(&RequestRow) -> Option<SimTime>) -> String {
     at(row).map_or(String::new(), |at| seconds(SimTime::ZERO + (at - row.record.arrival)))
 }
 
-/// Mean gap after the first token [s]; empty with fewer than two tokens.
+/// Mean gap after the first token \[s\]; empty with fewer than two tokens.
 fn tpot(row: &RequestRow) -> String {
     let request = &row.record;
     match (request.first_token, request.last_token) {

@@ -26,7 +26,7 @@ pub struct ControllerConfig {
     pub configurable_tolerance: bool,
     /// Legacy path: factor of the scale-up limit. A constant upstream.
     pub scale_up_limit_factor: f64,
-    /// Legacy path: minimum of the scale-up limit [replicas]. A constant upstream.
+    /// Legacy path: minimum of the scale-up limit \[replicas\]. A constant upstream.
     pub scale_up_limit_minimum: f64,
 }
 

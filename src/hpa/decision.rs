@@ -152,7 +152,7 @@ pub struct CurrentValue {
     pub average_value: Option<Milli>,
     /// `value`, in thousandths.
     pub value: Option<Milli>,
-    /// `averageUtilization` [percent].
+    /// `averageUtilization` \[percent\].
     pub average_utilization: Option<i32>,
     /// Quantities are printed with binary suffixes (memory, since 1.34).
     pub binary: bool,

@@ -156,7 +156,7 @@ pub struct Behavior {
 /// `HPAScalingRules`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScalingRules {
-    /// `stabilizationWindowSeconds` [s].
+    /// `stabilizationWindowSeconds` \[s\].
     pub stabilization_window_seconds: Option<i32>,
     /// `selectPolicy`: `Max`, `Min` or `Disabled`.
     pub select_policy: Option<String>,
@@ -173,7 +173,7 @@ pub struct ScalingPolicy {
     pub kind: String,
     /// `value`: pods or percent.
     pub value: i32,
-    /// `periodSeconds` [s].
+    /// `periodSeconds` \[s\].
     pub period_seconds: i32,
 }
 

@@ -10,9 +10,9 @@ use super::spec::{
     ScalingRules,
 };
 
-/// Longest `stabilizationWindowSeconds` [s].
+/// Longest `stabilizationWindowSeconds` \[s\].
 const MAX_STABILIZATION_WINDOW_SECONDS: i32 = 3600;
-/// Longest `periodSeconds` [s].
+/// Longest `periodSeconds` \[s\].
 const MAX_PERIOD_SECONDS: i32 = 1800;
 
 /// What the rules depend on besides the spec.

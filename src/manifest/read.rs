@@ -24,7 +24,7 @@ struct Outcome {
     warnings: Vec<Finding>,
 }
 
-/// See [`super::read`].
+/// See [`super::read`](fn@super::read).
 pub(super) fn read(text: &str) -> Result<ManifestFile, Vec<Finding>> {
     let documents: Vec<Tree> = serde_saphyr::from_multiple(text).map_err(|error| {
         let position = tree::error_position(&error);

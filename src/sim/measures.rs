@@ -43,43 +43,43 @@ measures! {
     slo_attainment,
     /// Requests within the objectives per second.
     goodput_rps,
-    /// Time to first token, median [s].
+    /// Time to first token, median \[s\].
     ttft_p50_s,
-    /// Time to first token, 95th percentile [s].
+    /// Time to first token, 95th percentile \[s\].
     ttft_p95_s,
-    /// Time to first token, 99th percentile [s].
+    /// Time to first token, 99th percentile \[s\].
     ttft_p99_s,
-    /// Mean gap after the first token of a request, median over requests [s].
+    /// Mean gap after the first token of a request, median over requests \[s\].
     tpot_p50_s,
-    /// As above, 95th percentile [s].
+    /// As above, 95th percentile \[s\].
     tpot_p95_s,
-    /// As above, 99th percentile [s].
+    /// As above, 99th percentile \[s\].
     tpot_p99_s,
-    /// Every single gap between tokens, median [s].
+    /// Every single gap between tokens, median \[s\].
     itl_p50_s,
-    /// As above, 95th percentile [s].
+    /// As above, 95th percentile \[s\].
     itl_p95_s,
-    /// As above, 99th percentile [s].
+    /// As above, 99th percentile \[s\].
     itl_p99_s,
-    /// Arrival to last token, median [s].
+    /// Arrival to last token, median \[s\].
     e2e_p50_s,
-    /// As above, 95th percentile [s].
+    /// As above, 95th percentile \[s\].
     e2e_p95_s,
-    /// As above, 99th percentile [s].
+    /// As above, 99th percentile \[s\].
     e2e_p99_s,
-    /// Time from the engine's queue to the first scheduling, 95th percentile [s].
+    /// Time from the engine's queue to the first scheduling, 95th percentile \[s\].
     queue_p95_s,
     /// Preemptions of requests that ended.
     preemptions,
-    /// Node time billed [h].
+    /// Node time billed \[h\].
     node_hours,
-    /// GPU time billed [h].
+    /// GPU time billed \[h\].
     gpu_hours,
     /// Share of billed GPU time in which no step ran.
     gpu_idle_ratio,
-    /// Cost of the nodes [USD].
+    /// Cost of the nodes \[USD\].
     cost_usd,
-    /// Cost per million generated tokens [USD].
+    /// Cost per million generated tokens \[USD\].
     usd_per_million_output_tokens,
     /// Time-weighted mean of existing replicas (pods that are not terminating).
     replicas_mean,

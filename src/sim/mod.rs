@@ -1,6 +1,6 @@
 //! Composition: the only module that knows all parts and moves more than one of them per event.
 //!
-//! [`run`] takes a [`Scenario`], a seed and arrivals, and returns a [`RunRecord`]. Events are ordered by
+//! [`run`](fn@run) takes a [`Scenario`], a seed and arrivals, and returns a [`RunRecord`]. Events are ordered by
 //! (time, rank, sequence), see [`event`]. Arrivals come from a cursor, engine steps stay inside the replicas.
 
 mod autoscaling;

@@ -18,7 +18,7 @@ const INITIAL_BUCKETS: usize = bucket_of((1 << 57) - 1) + 1;
 pub struct LatencyHistogram {
     counts: Vec<u64>,
     count: u64,
-    /// Sum of all values [ps].
+    /// Sum of all values \[ps\].
     sum: u128,
     min: u64,
     max: u64,
@@ -32,7 +32,7 @@ const fn bucket_of(ps: u64) -> usize {
     (((high - LINEAR_BITS) as u64) * BUCKETS_PER_OCTAVE + (ps >> shift)) as usize
 }
 
-/// First value of a bucket and its width [ps].
+/// First value of a bucket and its width \[ps\].
 const fn bounds_of(bucket: usize) -> (u64, u64) {
     let bucket = bucket as u64;
     if bucket < 2 * BUCKETS_PER_OCTAVE {
@@ -128,7 +128,7 @@ impl LatencyHistogram {
         self.count
     }
 
-    /// Sum of all values [ps], exact.
+    /// Sum of all values \[ps\], exact.
     pub fn sum_ps(&self) -> u128 {
         self.sum
     }

@@ -14,7 +14,7 @@ pub struct Objective {
 /// What changing from one case to another saves.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Savings {
-    /// Cost of the present case minus cost of the other, replication by replication [USD].
+    /// Cost of the present case minus cost of the other, replication by replication \[USD\].
     pub cost_usd: Interval,
     /// The same as a share of the present case's mean cost; NaN if that is zero.
     pub share: f64,

@@ -63,13 +63,13 @@ pub struct Clients {
 /// What a closed-loop user does between an answer and its next request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wait {
-    /// Always the same pause [s].
+    /// Always the same pause \[s\].
     Constant(f64),
-    /// Uniform between two bounds [s].
+    /// Uniform between two bounds \[s\].
     Between(f64, f64),
-    /// Exponential with this mean [s].
+    /// Exponential with this mean \[s\].
     Exponential(f64),
-    /// Next request this long [s] after the previous one was *sent*, or at once if the answer took longer.
+    /// Next request this long \[s\] after the previous one was *sent*, or at once if the answer took longer.
     Pacing(f64),
 }
 
@@ -83,7 +83,7 @@ pub struct ClosedLoop {
 }
 
 impl ClosedLoop {
-    /// `users`: (time [s], wanted number of users, spawn rate [users/s]), in time order, first at any time.
+    /// `users`: (time \[s\], wanted number of users, spawn rate \[users/s\]), in time order, first at any time.
     pub fn new(
         users: Vec<(f64, u32, f64)>,
         wait: Wait,
@@ -114,7 +114,7 @@ impl ClosedLoop {
         Ok(Self { users, wait, lengths })
     }
 
-    /// The schedule of users: (time [s], users, spawn rate [users/s]).
+    /// The schedule of users: (time \[s\], users, spawn rate \[users/s\]).
     pub fn users(&self) -> &[(f64, u32, f64)] {
         &self.users
     }

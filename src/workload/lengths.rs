@@ -14,9 +14,9 @@ pub enum LengthKind {
     Constant(u32),
     /// Every integer from `min` to `max` alike.
     Uniform {
-        /// Smallest length [tokens].
+        /// Smallest length \[tokens\].
         min: u32,
-        /// Largest length [tokens].
+        /// Largest length \[tokens\].
         max: u32,
     },
     /// Lognormal: `exp(mu + sigma z)`.
@@ -30,19 +30,19 @@ pub enum LengthKind {
     Gamma {
         /// Shape.
         shape: f64,
-        /// Scale [tokens].
+        /// Scale \[tokens\].
         scale: f64,
     },
     /// Normal, clipped.
     Normal {
-        /// Mean [tokens].
+        /// Mean \[tokens\].
         mean: f64,
-        /// Standard deviation [tokens].
+        /// Standard deviation \[tokens\].
         sd: f64,
     },
     /// Exponential.
     Exponential {
-        /// Mean [tokens].
+        /// Mean \[tokens\].
         mean: f64,
     },
     /// Linear inverse CDF through (probability, tokens) points.
@@ -59,7 +59,7 @@ pub struct LengthDist {
     max: u32,
 }
 
-/// Longest length that any workload may ask for [tokens]; vLLM's own counters are 32-bit.
+/// Longest length that any workload may ask for \[tokens\]; vLLM's own counters are 32-bit.
 pub const MAX_TOKENS: u32 = i32::MAX as u32;
 
 impl LengthDist {
@@ -136,7 +136,7 @@ impl LengthDist {
         Self::new(kind, min, max)
     }
 
-    /// One length [tokens].
+    /// One length \[tokens\].
     pub fn sample(&self, rng: &mut Generator) -> u32 {
         let x = match &self.kind {
             LengthKind::Constant(n) => f64::from(*n),
@@ -157,7 +157,7 @@ impl LengthDist {
         round_clip(x, self.min, self.max)
     }
 
-    /// Mean before rounding and clipping [tokens].
+    /// Mean before rounding and clipping \[tokens\].
     pub fn nominal_mean(&self) -> f64 {
         match &self.kind {
             LengthKind::Constant(n) => f64::from(*n),
@@ -305,7 +305,7 @@ impl LengthModel {
         Ok(Self::Pairs(pairs.into()))
     }
 
-    /// (prompt, output) of one request [tokens].
+    /// (prompt, output) of one request \[tokens\].
     pub fn sample(&self, rng: &mut Generator) -> (u32, u32) {
         match self {
             Self::Independent { prompt, output } => (prompt.sample(rng), output.sample(rng)),

@@ -5,7 +5,7 @@ use super::rate::{Diurnal, Generated, Interpolation, LogNoise, Mmpp, RateCurve, 
 use crate::rng::{Generator, Seed, Stream};
 use crate::units::{PS_PER_S, SimDuration};
 
-/// One straight piece of λ: from `start` to `end` [ps], rates at its ends [requests/s].
+/// One straight piece of λ: from `start` to `end` \[ps\], rates at its ends \[requests/s\].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Segment {
     pub(super) start: u64,
@@ -229,7 +229,7 @@ impl Generated {
 }
 
 impl Diurnal {
-    /// The rate at an hour of the week, counted from Monday 00:00 and past Sunday [requests/s].
+    /// The rate at an hour of the week, counted from Monday 00:00 and past Sunday \[requests/s\].
     pub fn rate_at(&self, hour: f64) -> f64 {
         let left = (hour - 0.5).floor();
         let part = hour - 0.5 - left;
@@ -263,7 +263,7 @@ impl Mmpp {
         time.iter().map(|t| t / sum).collect()
     }
 
-    /// Mean rate in the long run [requests/s].
+    /// Mean rate in the long run \[requests/s\].
     pub fn mean_rps(&self) -> f64 {
         self.stationary().iter().zip(self.states()).map(|(p, s)| p * s.rate_rps).sum()
     }

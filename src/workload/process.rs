@@ -137,7 +137,7 @@ impl Events {
         Self { path, piece, position: 0, gaps, rng: seed.stream(Stream::Arrivals, 2 * stream) }
     }
 
-    /// The next event before `until` [ps].
+    /// The next event before `until` \[ps\].
     fn next(&mut self, until: u64) -> Option<u64> {
         let mut gap = self.gaps.draw(&mut self.rng);
         // Every turn moves to a later piece or returns; pieces up to `until` are finitely many.

@@ -68,16 +68,16 @@ pub enum Interpolation {
 /// A rate over time through given points; constant before the first and after the last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RateCurve {
-    /// (time [s], rate [requests/s]).
+    /// (time \[s\], rate \[requests/s\]).
     points: Arc<[(f64, f64)]>,
     interpolation: Interpolation,
-    /// Start again after this long [s].
+    /// Start again after this long \[s\].
     period: Option<f64>,
 }
 
 impl RateCurve {
-    /// `points`: (time [s], rate [requests/s]), times strictly increasing from 0 or later. With `period`
-    /// [s] (not before the last point) the curve repeats.
+    /// `points`: (time \[s\], rate \[requests/s\]), times strictly increasing from 0 or later. With `period`
+    /// \[s\] (not before the last point) the curve repeats.
     pub fn new(
         points: Vec<(f64, f64)>,
         interpolation: Interpolation,
@@ -104,7 +104,7 @@ impl RateCurve {
         Ok(Self { points: points.into(), interpolation, period })
     }
 
-    /// A step: `base`, and `peak` from `start` [s] for `duration` [s].
+    /// A step: `base`, and `peak` from `start` \[s\] for `duration` \[s\].
     pub fn step(base: f64, peak: f64, start: f64, duration: f64) -> Result<Self, ParamError> {
         let mut points = vec![(start, peak), (start + duration, base)];
         if start > 0.0 {
@@ -113,12 +113,12 @@ impl RateCurve {
         Self::new(points, Interpolation::Step, None)
     }
 
-    /// A ramp from `base` to `peak` between `start` and `start + duration` [s], then `peak`.
+    /// A ramp from `base` to `peak` between `start` and `start + duration` \[s\], then `peak`.
     pub fn ramp(base: f64, peak: f64, start: f64, duration: f64) -> Result<Self, ParamError> {
         Self::new(vec![(start, base), (start + duration, peak)], Interpolation::Linear, None)
     }
 
-    /// A spike: up from `base` within `up` [s], `hold` [s] at `peak`, down again within `down` [s].
+    /// A spike: up from `base` within `up` \[s\], `hold` \[s\] at `peak`, down again within `down` \[s\].
     pub fn spike(
         base: f64,
         peak: f64,
@@ -133,7 +133,7 @@ impl RateCurve {
         Self::new(points, Interpolation::Linear, None)
     }
 
-    /// The points: (time [s], rate [requests/s]).
+    /// The points: (time \[s\], rate \[requests/s\]).
     pub fn points(&self) -> &[(f64, f64)] {
         &self.points
     }
@@ -141,7 +141,7 @@ impl RateCurve {
     pub fn interpolation(&self) -> Interpolation {
         self.interpolation
     }
-    /// Length of one repetition [s].
+    /// Length of one repetition \[s\].
     pub fn period(&self) -> Option<f64> {
         self.period
     }
@@ -150,7 +150,7 @@ impl RateCurve {
 /// Hours of weekdays and weekend days as multiples of the mean rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diurnal {
-    /// Mean over a whole week if the multipliers average 1 [requests/s].
+    /// Mean over a whole week if the multipliers average 1 \[requests/s\].
     mean_rps: f64,
     /// Multiplier of each hour of Monday to Friday, at the hour's centre.
     weekday: Arc<[f64; 24]>,
@@ -187,7 +187,7 @@ impl Diurnal {
         Ok(Self { mean_rps, weekday, weekend, start_hour })
     }
 
-    /// Mean over a whole week if the multipliers average 1 [requests/s].
+    /// Mean over a whole week if the multipliers average 1 \[requests/s\].
     pub fn mean_rps(&self) -> f64 {
         self.mean_rps
     }
@@ -209,7 +209,7 @@ impl Diurnal {
         Self::new(self.mean_rps, *self.weekday, *self.weekend, start_weekday, start_hour)
     }
 
-    /// The same days at another weekly mean [requests/s].
+    /// The same days at another weekly mean \[requests/s\].
     pub fn with_mean_rps(mut self, mean_rps: f64) -> Result<Self, ParamError> {
         self.mean_rps = positive("mean_rps", mean_rps)?;
         Ok(self)
@@ -219,9 +219,9 @@ impl Diurnal {
 /// One state of a modulated process.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct MmppState {
-    /// Rate while in this state [requests/s].
+    /// Rate while in this state \[requests/s\].
     pub rate_rps: f64,
-    /// Mean stay [s].
+    /// Mean stay \[s\].
     pub mean_sojourn_s: f64,
 }
 
@@ -286,14 +286,14 @@ impl Mmpp {
 pub struct LogNoise {
     /// Standard deviation of the log rate.
     pub sd: f64,
-    /// Time constant of its autocorrelation [s].
+    /// Time constant of its autocorrelation \[s\].
     pub time_constant_s: f64,
 }
 
 /// λ(t).
 #[derive(Clone, Debug, PartialEq)]
 pub enum RateModel {
-    /// The same all the time [requests/s].
+    /// The same all the time \[requests/s\].
     Constant(f64),
     /// Through given points.
     Curve(RateCurve),

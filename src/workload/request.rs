@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub struct Request {
     /// When the client sends it.
     pub arrival: SimTime,
-    /// Prompt length [tokens], at least 1.
+    /// Prompt length \[tokens\], at least 1.
     pub prompt_tokens: u32,
     /// Tokens it will generate before it stops by itself, at least 1.
     pub output_tokens: u32,
@@ -32,7 +32,7 @@ pub struct Side {
     pub turn: u32,
     /// Name index of the group of requests that share a prefix, or [`NONE`].
     pub prefix_group: u32,
-    /// Length of the shared prefix [tokens].
+    /// Length of the shared prefix \[tokens\].
     pub prefix_tokens: u32,
     /// Name index of the traffic class, or [`NONE`].
     pub class: u32,

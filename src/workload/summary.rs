@@ -8,7 +8,7 @@
 use super::request::Request;
 use crate::units::{PS_PER_S, SimTime};
 
-/// Widths of the windows [s].
+/// Widths of the windows \[s\].
 pub const WINDOWS_S: [u64; 4] = [1, 15, 60, 300];
 
 /// The percentiles that are reported.
@@ -17,7 +17,7 @@ pub const PERCENTILES: [f64; 7] = [5.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0];
 /// Counts of arrivals in windows of one width.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WindowFigures {
-    /// Width [s].
+    /// Width \[s\].
     pub width_s: u64,
     /// Whole windows in the trace.
     pub windows: u64,
@@ -47,13 +47,13 @@ impl WindowFigures {
 /// Token counts of one side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LengthFigures {
-    /// Smallest [tokens].
+    /// Smallest \[tokens\].
     pub min: u32,
-    /// Largest [tokens].
+    /// Largest \[tokens\].
     pub max: u32,
-    /// Mean [tokens].
+    /// Mean \[tokens\].
     pub mean: f64,
-    /// At [`PERCENTILES`], in order [tokens].
+    /// At [`PERCENTILES`], in order \[tokens\].
     pub percentiles: [f64; 7],
 }
 
@@ -62,15 +62,15 @@ pub struct LengthFigures {
 pub struct Summary {
     /// Number of requests.
     pub requests: u64,
-    /// First to last arrival [s].
+    /// First to last arrival \[s\].
     pub span_s: f64,
-    /// The same, exact [ps].
+    /// The same, exact \[ps\].
     pub span_ps: u64,
-    /// Requests over span [1/s].
+    /// Requests over span \[1/s\].
     pub mean_rps: f64,
     /// Coefficient of variation of the gaps.
     pub gap_cv: f64,
-    /// Longest gap [s].
+    /// Longest gap \[s\].
     pub gap_max_s: f64,
     /// Distinct time stamps over requests: below 0.5 the clock was coarse.
     pub distinct_ratio: f64,

@@ -37,7 +37,7 @@ pub enum Overlay {
 pub struct Transform {
     /// Keep arrivals in `[from, to)`; `from` becomes time zero.
     pub window: Option<(SimDuration, SimDuration)>,
-    /// Longest prompt + output [tokens], and what to do with longer ones.
+    /// Longest prompt + output \[tokens\], and what to do with longer ones.
     pub max_model_len: Option<(u32, OverLength)>,
     /// Spread the rows of one time stamp at random, uniformly, up to the next stamp: undoes batching by a
     /// coarse clock.

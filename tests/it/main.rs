@@ -1,6 +1,15 @@
 //! The one integration-test binary: a module per theme.
 
-#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::manual_midpoint,
+    reason = "tests"
+)]
 
 mod architecture;
 mod cli_errors;

@@ -39,7 +39,7 @@ pub(super) struct Args {
     /// Multiply sojourns, knots and time constants, but not the rates
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "preset")]
     modulation_stretch: f64,
-    /// Prompt and output always this long [tokens], as in `512,128`
+    /// Prompt and output always this many tokens long, as in `512,128`
     #[arg(long, value_name = "PROMPT,OUTPUT", requires = "preset", conflicts_with = "lengths")]
     fixed_lengths: Option<String>,
 }

@@ -57,7 +57,7 @@ struct Changes {
     /// Keep arrivals before this
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     to: Option<SimDuration>,
-    /// Longest prompt + output [tokens]
+    /// Longest prompt + output in tokens
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..))]
     max_model_len: Option<u32>,
     /// What becomes of longer requests

@@ -18,7 +18,7 @@ use crate::units::RequestId;
 /// Blocks found in the prefix cache for one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Hit {
-    /// Length of the found prefix [blocks].
+    /// Length of the found prefix \[blocks\].
     pub(super) blocks: u32,
     /// How many of them nobody holds, so that taking them uses up free blocks.
     pub(super) evictable: u32,

@@ -58,9 +58,9 @@ pub struct Metrics {
     pub generation_tokens: u64,
     /// `vllm:request_success_total{finished_reason="length"}`.
     pub finished_length: u64,
-    /// `vllm:prefix_cache_queries_total` [tokens]: prompts at their first admission.
+    /// `vllm:prefix_cache_queries_total` \[tokens\]: prompts at their first admission.
     pub prefix_cache_queries: u64,
-    /// `vllm:prefix_cache_hits_total` [tokens].
+    /// `vllm:prefix_cache_hits_total` \[tokens\].
     pub prefix_cache_hits: u64,
     /// `vllm:time_to_first_token_seconds`.
     pub time_to_first_token: Histogram,

@@ -67,7 +67,7 @@ pub(super) struct Collector {
     requests: Vec<Request>,
     side: Option<SideTable>,
     first: Option<i128>,
-    /// Earliest arrival so far, relative to the first row and biased [ps].
+    /// Earliest arrival so far, relative to the first row and biased \[ps\].
     earliest: u64,
     previous: u64,
     errors: Vec<RowError>,
