@@ -208,11 +208,11 @@ workload:  poisson
 requests:  100 arrived, 97 completed, 3 cut off by a stopping replica
 SLO:       met by 97.00 % of requests (TTFT <= 2s), goodput 1.94/s
 
- latency    p50    p95    p99
- TTFT s   0.123  0.900      -
- TPOT ms   45.0  0.000  0.000
- ITL ms   0.000  0.000  0.000
- E2E s    0.000  0.000  0.000
+latency    p50    p95    p99
+TTFT s   0.123  0.900      -
+TPOT ms   45.0  0.000  0.000
+ITL ms   0.000  0.000  0.000
+E2E s    0.000  0.000  0.000
 
 replicas:  2.50 on average, at most 4; 3 scale-ups, 0 scale-downs, 0 flaps
 GPUs:      2.5 GPU-hours on 2.5 node-hours, idle for 25.00 %

@@ -1,7 +1,7 @@
 //! What a sweep prints: the workload, the Pareto front, the recommendation, what it saves.
 
 use super::figures::{count, counted, percent, share, short, with_interval};
-use super::text_table::{Align, text_table};
+use super::text_table::{Align, narrowest, text_table};
 use crate::manifest::plain_metric_name;
 use crate::sim::Measures;
 use crate::sweep::{Case, CaseResult, Plan, SweepResult};
@@ -59,11 +59,39 @@ fn pareto_table<S>(plan: &Plan<S>, result: &SweepResult, width: usize) -> String
     shown.sort_by(|&a, &b| cost(a).total_cmp(&cost(b)));
 
     let keys: Vec<&str> = plan.knob_keys().into_iter().filter(|key| varies(plan, key)).collect();
-    let mut columns: Vec<(String, Align)> = vec![(String::new(), Align::Left), left("case")];
-    columns.extend(keys.iter().map(|key| (heading_of(key, &keys), Align::Right)));
-    let figures: Vec<&Figure> = FIGURES.iter().filter(|f| width >= f.from_width).collect();
+    // As many figures as fit; those that decide stay.
+    let (columns, rows) = (0..=LEAST_IMPORTANT)
+        .rev()
+        .map(|importance| table_of(plan, result, &shown, &keys, importance))
+        .find(|(columns, rows)| narrowest(columns, rows) <= width)
+        .unwrap_or_else(|| table_of(plan, result, &shown, &keys, 0));
+    let mut table = text_table(&columns, &rows, width);
+    let left_out = result.pareto.iter().filter(|index| !shown.contains(index)).count();
+    if left_out > 0 {
+        let _ = writeln!(table, "  and {left_out} more on the front, in cases.csv");
+    }
+    let marks = [(">", "recommended"), ("=", "the present HPA"), ("+", "cheapest of its metric")];
+    let used = marks.iter().filter(|(mark, _)| rows.iter().any(|row| row[0] == *mark));
+    let legend: Vec<String> = used.map(|(mark, meaning)| format!("{mark} {meaning}")).collect();
+    if !legend.is_empty() {
+        let _ = writeln!(table, "  {}", legend.join("   "));
+    }
+    table
+}
+
+/// Columns and rows of the `shown` cases, with the figures up to an importance.
+fn table_of<S>(
+    plan: &Plan<S>,
+    result: &SweepResult,
+    shown: &[usize],
+    keys: &[&str],
+    importance: u8,
+) -> (Vec<(String, Align)>, Vec<Vec<String>>) {
+    let mut columns: Vec<(String, Align)> = vec![left(""), left("case")];
+    columns.extend(keys.iter().map(|key| (heading_of(key, keys), side_of(plan, key))));
+    let figures: Vec<&Figure> = FIGURES.iter().filter(|f| f.importance <= importance).collect();
     columns.extend(figures.iter().map(|figure| (figure.heading.to_owned(), Align::Right)));
-    let rows: Vec<Vec<String>> = shown
+    let rows = shown
         .iter()
         .map(|&index| {
             let mark = match index {
@@ -78,18 +106,13 @@ fn pareto_table<S>(plan: &Plan<S>, result: &SweepResult, width: usize) -> String
             row
         })
         .collect();
-    let mut table = text_table(&columns, &rows, width);
-    let left_out = result.pareto.iter().filter(|index| !shown.contains(index)).count();
-    if left_out > 0 {
-        let _ = writeln!(table, "  and {left_out} more on the front, in cases.csv");
-    }
-    let marks = [(">", "recommended"), ("=", "the present HPA"), ("+", "cheapest of its metric")];
-    let used = marks.iter().filter(|(mark, _)| rows.iter().any(|row| row[0] == *mark));
-    let legend: Vec<String> = used.map(|(mark, meaning)| format!("{mark} {meaning}")).collect();
-    if !legend.is_empty() {
-        let _ = writeln!(table, "  {}", legend.join("   "));
-    }
-    table
+    (columns, rows)
+}
+
+/// Names stand on the left, numbers on the right.
+fn side_of<S>(plan: &Plan<S>, key: &str) -> Align {
+    let number = |case: &Case<S>| !case.knob(key).starts_with(|c: char| c.is_alphabetic());
+    if plan.cases.iter().all(number) { Align::Right } else { Align::Left }
 }
 
 /// For each value of the key `metric`, the cheapest case whose attainment holds.
@@ -124,47 +147,46 @@ fn around(front: &[usize], centre: Option<usize>, count: usize) -> Vec<usize> {
 /// One figure of a case in the table.
 struct Figure {
     heading: &'static str,
-    /// Narrower tables leave it out, so that names of metrics need not wrap.
-    from_width: usize,
+    /// Narrow tables leave out the figures with the highest number.
+    importance: u8,
     text: fn(&CaseResult) -> String,
 }
+
+/// The figures that are left out first.
+const LEAST_IMPORTANT: u8 = 4;
 
 const FIGURES: [Figure; 7] = [
     Figure {
         heading: "SLO met",
-        from_width: 0,
+        importance: 0,
         text: |case| share(case.measure("slo_attainment").mean),
     },
     Figure {
         heading: "at least",
-        from_width: 110,
+        importance: 3,
         text: |case| share(case.measure("slo_attainment").low_or_mean()),
     },
     Figure {
         heading: "cost USD",
-        from_width: 0,
+        importance: 0,
         text: |case| short(case.measure("cost_usd").mean, 2),
     },
     Figure {
         heading: "TTFT p95 s",
-        from_width: 0,
+        importance: 0,
         text: |case| short(case.measure("ttft_p95_s").mean, 2),
     },
     Figure {
         heading: "TPOT p95 ms",
-        from_width: 100,
+        importance: 2,
         text: |case| short(case.measure("tpot_p95_s").mean * 1000.0, 1),
     },
     Figure {
         heading: "replicas",
-        from_width: 100,
+        importance: 1,
         text: |case| short(case.measure("replicas_mean").mean, 2),
     },
-    Figure {
-        heading: "max",
-        from_width: 110,
-        text: |case| count(case.measure("replicas_max").mean),
-    },
+    Figure { heading: "max", importance: 4, text: |case| count(case.measure("replicas_max").mean) },
 ];
 
 fn recommendation<S>(out: &mut String, plan: &Plan<S>, result: &SweepResult, index: usize) {
@@ -347,10 +369,10 @@ SLO:      TTFT <= 2s
 prices:   1 USD/h
 3 cases x 2 replications; no cheaper case meets the SLO more often than these:
 
-    case  target   SLO met  cost USD  TTFT p95 s  TPOT p95 ms  replicas
-    c000      21   97.25 %      51.0        0.81         56.1      2.31
- >  c001      13   99.40 %      61.0        0.81         56.1      2.31
- =  c002       2  100.00 %      92.0        0.81         56.1      2.31
+   case  target   SLO met  at least  cost USD  TTFT p95 s  TPOT p95 ms  replicas  max
+   c000      21   97.25 %   94.07 %      51.0        0.81         56.1      2.31    5
+>  c001      13   99.40 %   99.40 %      61.0        0.81         56.1      2.31    5
+=  c002       2  100.00 %  100.00 %      92.0        0.81         56.1      2.31    5
   > recommended   = the present HPA
 
 recommended: c001 (95 % confidence)
@@ -378,8 +400,8 @@ recommended: c001 (95 % confidence)
             case.knobs[0].1 = "vllm:num_requests_running".into();
         }
         let table = pareto_table(&plan, &result, 100);
-        assert!(table.contains(" >  c000"), "{table}");
-        assert!(table.contains(" +  c002"), "the cheapest that holds: {table}");
+        assert!(table.contains(">  c000"), "{table}");
+        assert!(table.contains("+  c002"), "the cheapest that holds: {table}");
         assert!(!table.contains("c001") && !table.contains("c003"), "{table}");
         assert!(table.ends_with("  > recommended   + cheapest of its metric\n"), "{table}");
     }
@@ -414,6 +436,7 @@ recommended: c001 (95 % confidence)
         plan.cases[1].knobs[2].1 = "60".into();
         let table = pareto_table(&plan, &result, 80);
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+        assert!(table.contains("num_requests_waiting"), "names do not wrap: {table}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Plain aligned tables.
-
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+//!
+//! Own code, because the names and figures in it must never be broken within a word: only headings wrap, at
+//! their spaces, and the caller leaves columns out when even that is too wide.
 
 /// Which side a column's cells stand on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -9,46 +10,120 @@ pub(crate) enum Align {
     Right,
 }
 
-/// A table of `columns` (header and alignment) at most `width` characters wide; wide cells wrap.
+/// Between two columns.
+const GAP: usize = 2;
+
+/// The width below which [`text_table`] cannot go, in characters.
+pub(crate) fn narrowest(columns: &[(String, Align)], rows: &[Vec<String>]) -> usize {
+    let cells: usize =
+        (0..columns.len()).map(|column| narrowest_column(columns, rows, column)).sum();
+    cells + GAP * columns.len().saturating_sub(1)
+}
+
+/// A table of `columns` (heading and alignment), at most `width` characters wide if headings that wrap at
+/// their spaces make that possible.
 pub(crate) fn text_table(
     columns: &[(String, Align)],
     rows: &[Vec<String>],
     width: usize,
 ) -> String {
-    let cell = |text: &str, align: Align| {
-        Cell::new(text).set_alignment(match align {
-            Align::Left => CellAlignment::Left,
-            Align::Right => CellAlignment::Right,
-        })
-    };
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width.min(usize::from(u16::MAX)) as u16)
-        .set_header(columns.iter().map(|(name, align)| cell(name, *align)));
-    for row in rows {
-        table.add_row(row.iter().zip(columns).map(|(text, (_, align))| cell(text, *align)));
+    let mut widths: Vec<usize> =
+        (0..columns.len()).map(|column| narrowest_column(columns, rows, column)).collect();
+    let mut spare = width.saturating_sub(narrowest(columns, rows));
+    for (width, (heading, _)) in widths.iter_mut().zip(columns) {
+        let wanted = length(heading).saturating_sub(*width).min(spare);
+        *width += wanted;
+        spare -= wanted;
     }
+    let headings: Vec<Vec<String>> =
+        columns.iter().zip(&widths).map(|((heading, _), width)| wrapped(heading, *width)).collect();
+    let height = headings.iter().map(Vec::len).max().unwrap_or(0);
+
     let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.trim_end());
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut out = String::new();
+        for ((cell, (_, align)), width) in cells.zip(columns).zip(&widths) {
+            let fill = " ".repeat(width.saturating_sub(length(cell)));
+            match align {
+                Align::Left => out.extend([cell, fill.as_str()]),
+                Align::Right => out.extend([fill.as_str(), cell]),
+            }
+            out.push_str("  ");
+        }
+        text.push_str(out.trim_end());
         text.push('\n');
+    };
+    for row in 0..height {
+        line(&mut headings.iter().map(|lines| lines.get(row).map_or("", String::as_str)));
+    }
+    for row in rows {
+        line(&mut row.iter().map(String::as_str));
     }
     text
+}
+
+/// The longest of a column's cells and of its heading's words.
+fn narrowest_column(columns: &[(String, Align)], rows: &[Vec<String>], column: usize) -> usize {
+    let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| length(cell));
+    let words = columns[column].0.split(' ').map(length);
+    cells.chain(words).max().unwrap_or(0)
+}
+
+/// `text` in lines of at most `width` characters, broken at spaces.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if length(line) + 1 + length(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn example() -> ([(String, Align); 3], [Vec<String>; 2]) {
+        let columns = [
+            ("case".to_owned(), Align::Left),
+            ("cost of it".to_owned(), Align::Right),
+            ("n".to_owned(), Align::Right),
+        ];
+        let rows = [
+            vec!["c000".to_owned(), "7.5".to_owned(), "1".to_owned()],
+            vec!["c1".to_owned(), "12".to_owned(), "100".to_owned()],
+        ];
+        (columns, rows)
+    }
+
     #[test]
     fn columns_are_aligned() {
-        let columns = [("case".to_owned(), Align::Left), ("cost USD".to_owned(), Align::Right)];
-        let rows = [vec!["c000".to_owned(), "7.5".to_owned()], vec!["c1".into(), "12".into()]];
+        let (columns, rows) = example();
         assert_eq!(
             text_table(&columns, &rows, 100),
-            " case  cost USD\n c000       7.5\n c1          12\n"
+            "case  cost of it    n\nc000         7.5    1\nc1            12  100\n"
         );
+    }
+
+    #[test]
+    fn headings_wrap_and_cells_do_not() {
+        let (columns, rows) = example();
+        assert_eq!(narrowest(&columns, &rows), 15);
+        assert_eq!(
+            text_table(&columns, &rows, 18),
+            "case  cost of    n\n           it     \nc000      7.5    1\nc1         12  100\n"
+                .replace("     \n", "\n")
+        );
+        let tight = text_table(&columns, &rows, 5);
+        assert!(tight.lines().all(|line| line.len() <= 15), "{tight}");
     }
 }
