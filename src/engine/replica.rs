@@ -29,10 +29,7 @@ pub struct Replica {
     scheduler: Scheduler,
     inputs: Inputs,
     phase: Phase,
-    /// Batches on the GPU, oldest first; the order of their ends.
-    in_flight: VecDeque<InFlight>,
-    /// Batches that are not in flight, for reuse.
-    spare: Vec<Batch>,
+    in_flight: Flights,
     /// State after the last processed step.
     shown: Gauges,
     /// GPU time of the batches processed so far.
@@ -48,11 +45,57 @@ pub struct Replica {
 const SPINS_MAX: u32 = 16;
 
 /// A batch on the GPU.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct InFlight {
     batch: Batch,
     start: SimTime,
     end: SimTime,
+}
+
+/// The batches on the GPU: a ring of two places, whose memory is used again and again.
+#[derive(Debug, Default)]
+struct Flights {
+    places: [InFlight; 2],
+    oldest: usize,
+    len: usize,
+}
+
+impl Flights {
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &InFlight> {
+        (0..self.len).map(|i| &self.places[(self.oldest + i) % 2])
+    }
+
+    fn oldest(&self) -> Option<&InFlight> {
+        (self.len > 0).then(|| &self.places[self.oldest])
+    }
+
+    fn oldest_mut(&mut self) -> Option<&mut InFlight> {
+        (self.len > 0).then(|| &mut self.places[self.oldest])
+    }
+
+    /// A place for one more batch, and when the GPU is done with those before.
+    fn launch(&mut self) -> (&mut InFlight, Option<SimTime>) {
+        assert!(self.len < 2, "at most two batches are in flight");
+        let next = (self.oldest + self.len) % 2;
+        let free_at = (self.len > 0).then(|| self.places[(next + 1) % 2].end);
+        self.len += 1;
+        (&mut self.places[next], free_at)
+    }
+
+    /// The oldest batch is no longer in flight; its content stays until the next launch.
+    fn land(&mut self) {
+        assert!(self.len > 0, "a blocked iteration waits for a batch");
+        self.oldest = (self.oldest + 1) % 2;
+        self.len -= 1;
+    }
+
+    fn clear(&mut self) {
+        self.len = 0;
+    }
 }
 
 /// Where the loop stands.
@@ -133,8 +176,7 @@ impl Replica {
             scheduler,
             inputs: Inputs::default(),
             phase: Phase::Idle,
-            in_flight: VecDeque::with_capacity(2),
-            spare: Vec::new(),
+            in_flight: Flights::default(),
             shown,
             busy: SimDuration::ZERO,
             recorder: None,
@@ -296,7 +338,7 @@ impl Replica {
     pub fn busy_time(&self) -> SimDuration {
         if let Phase::Decoding(decoding) = &self.phase {
             // The GPU is never idle in a run, nor before it while a batch is in flight.
-            let since = self.in_flight.front().map_or(decoding.run.start(), |batch| batch.start);
+            let since = self.in_flight.oldest().map_or(decoding.run.start(), |batch| batch.start);
             return self.busy + self.now.saturating_since(since);
         }
         let running = |b: &InFlight| b.end.min(self.now).saturating_since(b.start);
@@ -336,7 +378,7 @@ impl Replica {
     }
 
     fn oldest_end(&self) -> SimTime {
-        self.in_flight.front().expect("a blocked iteration waits for a batch").end
+        self.in_flight.oldest().expect("a blocked iteration waits for a batch").end
     }
 
     /// One iteration up to where it waits for a batch or ends.
@@ -354,19 +396,18 @@ impl Replica {
         let mut tokens = 0;
         let had_work = self.scheduler.has_work();
         if had_work {
-            let mut batch = self.spare.pop().unwrap_or_default();
-            self.scheduler.schedule(at, &mut batch);
+            let (flight, free_at) = self.in_flight.launch();
+            self.scheduler.schedule(at, &mut flight.batch);
             if let Some(recorder) = &mut self.recorder {
-                recorder.scheduled(&batch, self.config.scheduler.enable_prefix_caching);
+                recorder.scheduled(&flight.batch, self.config.scheduler.enable_prefix_caching);
             }
-            tokens = batch.shape().tokens;
-            let start = self.in_flight.back().map_or(at, |last| last.end.max(at));
-            let end = start + self.config.step_model.duration(batch.shape());
-            self.in_flight.push_back(InFlight { batch, start, end });
+            tokens = flight.batch.shape().tokens;
+            flight.start = free_at.map_or(at, |free_at| free_at.max(at));
+            flight.end = flight.start + self.config.step_model.duration(flight.batch.shape());
         }
         let depth = if self.config.scheduler.async_scheduling { 2 } else { 1 };
         let fills_up = tokens > 0 || self.scheduler.has_work();
-        self.phase = if had_work && fills_up && self.in_flight.len() < depth {
+        self.phase = if had_work && fills_up && self.in_flight.len < depth {
             Phase::Ready(at)
         } else if self.in_flight.is_empty() {
             Phase::Idle
@@ -377,7 +418,7 @@ impl Replica {
 
     /// The run of decode iterations that starts at `at`, if there is one.
     fn start_decoding(&mut self, at: SimTime) -> Option<Decoding> {
-        let in_flight = self.in_flight.front();
+        let in_flight = self.in_flight.oldest();
         let plan = self.scheduler.decode_run(at, in_flight.map(|b| &b.batch))?;
         let model = &self.config.step_model;
         let n = plan.sequences;
@@ -411,7 +452,7 @@ impl Replica {
         let metrics = self.recorder.as_deref_mut().map(|recorder| &mut recorder.shown);
         let mut sink = Effects { out, now: end, metrics, tokens: 0 };
         self.scheduler.make_run(iterations, end, &mut sink);
-        match self.in_flight.front_mut() {
+        match self.in_flight.oldest_mut() {
             None => self.busy += end - decoding.run.start(),
             Some(flight) => {
                 // The batch that the last iteration scheduled is now the one in flight.
@@ -426,7 +467,7 @@ impl Replica {
     }
 
     fn process_oldest(&mut self, out: &mut Vec<Effect>) {
-        let done = self.in_flight.pop_front().expect("a blocked iteration waits for a batch");
+        let done = &self.in_flight.places[self.in_flight.oldest];
         self.busy += done.end - done.start;
         let metrics = self.recorder.as_deref_mut().map(|recorder| &mut recorder.shown);
         let mut sink = Effects { out, now: done.end, metrics, tokens: 0 };
@@ -436,7 +477,7 @@ impl Replica {
             recorder.shown.iterations(tokens, 1);
             recorder.processed();
         }
-        self.spare.push(done.batch);
+        self.in_flight.land();
         self.show();
     }
 

@@ -171,6 +171,7 @@ impl Scheduler {
                 let new = blocks_for(r.computed - r.capacity);
                 blocks += new;
                 r.capacity += new * block_size;
+                r.foresee();
             }
             any_finished |= r.known >= r.end_tokens;
         }
@@ -180,6 +181,7 @@ impl Scheduler {
                 let Running { slot, indexed, .. } = self.running[at];
                 self.pool.index(slot, indexed);
                 self.running[at].index_at = self.index_at(indexed);
+                self.running[at].foresee();
             }
         } else {
             self.pool.grow(0, blocks);

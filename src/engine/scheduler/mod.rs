@@ -79,6 +79,8 @@ struct Running {
     index_at: u32,
     /// When it got its newest token; `SimTime::NEVER` before the first.
     last_token: SimTime,
+    /// Calls are plain decodes while fewer tokens than these are computed.
+    plain_until: u32,
     /// Its last chunk did not reach its newest token.
     in_prefill: bool,
 }
@@ -121,13 +123,19 @@ impl Running {
     /// Whether the next call computes exactly its newest token, needs no block for it and fills none.
     #[inline]
     fn is_plain_decode(&self) -> bool {
-        let newest = self.known + self.placeholders;
-        newest == self.computed + 1
-            && !self.in_prefill
-            && self.computed < self.capacity
-            // With a token in flight the last one may be among them.
-            && (self.placeholders == 0 || newest < self.end_tokens)
-            && self.reaches(1) < self.index_at
+        self.computed < self.plain_until
+    }
+
+    /// Finds out anew how long its next steps will be plain decodes; to be called when its blocks changed
+    /// or it was scheduled in another way.
+    fn foresee(&mut self) {
+        self.plain_until = if self.in_prefill {
+            0
+        } else {
+            // Its last chunk was final, so from now on exactly one token is missing at each call. The call
+            // that computes `end_tokens - 1` only happens if that token is not in flight already.
+            self.capacity.min(self.end_tokens - 1).min(self.index_at - 1)
+        };
     }
 
     /// Known tokens that have a place once `n` more are computed: what may be put into the index.
@@ -367,6 +375,7 @@ impl Scheduler {
         if tokens >= r.index_at {
             self.pool.index(r.slot, tokens);
             self.running[at].index_at = self.index_at(tokens);
+            self.running[at].foresee();
         }
     }
 
@@ -400,6 +409,7 @@ impl Scheduler {
         self.pool = BlockPool::Tracked(Box::new(pool));
         for at in 0..self.running.len() {
             self.running[at].index_at = self.index_at(self.running[at].indexed);
+            self.running[at].foresee();
         }
     }
 

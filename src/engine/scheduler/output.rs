@@ -94,14 +94,15 @@ impl Scheduler {
                 && item.epoch == r.epoch
                 && r.last_token == last_token
                 && r.known + 1 < r.end_tokens
-                && r.computed - (r.placeholders - ahead) < r.index_at;
+                // Nothing to put into the index: at most the tokens known so far have settled.
+                && r.known < r.index_at;
             if !is_plain {
                 break;
             }
+            r.indexed = r.known;
             r.known += 1;
             r.last_token = now;
             r.placeholders -= ahead;
-            r.indexed = r.indexed.max(r.computed - r.placeholders);
             sink.token(|| self.ids[item.slot as usize]);
             len += 1;
         }

@@ -109,7 +109,8 @@ impl Scheduler {
         batch.items.extend(stretch.iter_mut().map(|r| {
             let context = r.computed;
             kv_tokens += u64::from(context);
-            r.indexed = r.indexed.max(r.reaches(1));
+            // All known tokens have a place now.
+            r.indexed = r.known;
             r.computed += 1;
             r.placeholders += ahead;
             Item { slot: r.slot, epoch: r.epoch, tokens: 1, context, emits: true }
@@ -280,6 +281,7 @@ impl Scheduler {
             indexed: reaches,
             index_at,
             last_token: s.last_token,
+            plain_until: 0,
             in_prefill: false,
         };
         batch.admitted.push(Admission { id: s.id, resumed, known_tokens: known, hit_tokens });
@@ -314,6 +316,7 @@ impl Running {
         self.computed += n;
         let emits = self.computed >= self.known + self.placeholders;
         self.in_prefill = !emits;
+        self.foresee();
         self.placeholders += u32::from(emits && async_scheduling);
         Item { slot: self.slot, epoch: self.epoch, tokens: n, context, emits }
     }
