@@ -116,6 +116,8 @@ enum Phase {
 struct Decoding {
     run: Run,
     sequences: u32,
+    /// Sequences that get their first token with the first output.
+    fresh: u32,
     /// Earliest input that was taken into account.
     cut: SimTime,
     /// Outputs whose gaps were emitted.
@@ -357,7 +359,8 @@ impl Replica {
             if processed > 0 {
                 let now = decoding.run.start_of(processed);
                 let mut sink = Effects { out, now, metrics: None, tokens: 0 };
-                self.scheduler.make_run(processed, now, &mut sink);
+                let first = decoding.run.start_of(1);
+                self.scheduler.make_run(processed, first, now, &mut sink);
             }
         }
         self.in_flight.clear();
@@ -419,7 +422,12 @@ impl Replica {
     /// The run of decode iterations that starts at `at`, if there is one.
     fn start_decoding(&mut self, at: SimTime) -> Option<Decoding> {
         let in_flight = self.in_flight.oldest();
-        let plan = self.scheduler.decode_run(at, in_flight.map(|b| &b.batch))?;
+        let plan = self.scheduler.decode_run(
+            at,
+            in_flight.map(|b| &b.batch),
+            // Metrics want each first token on its own.
+            self.recorder.is_none(),
+        )?;
         let model = &self.config.step_model;
         let n = plan.sequences;
         let step = SimDuration::from_ps(model.decode_ps(n, n, plan.kv_tokens));
@@ -428,7 +436,14 @@ impl Replica {
             None => Run::new(at, step, step + increment, increment, plan.iterations),
             Some(batch) => Run::new(at, batch.end - at, step, increment, plan.iterations),
         };
-        Some(Decoding { run, sequences: n, cut: SimTime::NEVER, gaps_emitted: 0, recorded: 0 })
+        Some(Decoding {
+            run,
+            sequences: n,
+            fresh: plan.fresh,
+            cut: SimTime::NEVER,
+            gaps_emitted: 0,
+            recorded: 0,
+        })
     }
 
     /// Ends the run before the first iteration that sees an input; returns the run's end.
@@ -451,7 +466,7 @@ impl Replica {
         self.record_run(&mut decoding, iterations);
         let metrics = self.recorder.as_deref_mut().map(|recorder| &mut recorder.shown);
         let mut sink = Effects { out, now: end, metrics, tokens: 0 };
-        self.scheduler.make_run(iterations, end, &mut sink);
+        self.scheduler.make_run(iterations, decoding.run.start_of(1), end, &mut sink);
         match self.in_flight.oldest_mut() {
             None => self.busy += end - decoding.run.start(),
             Some(flight) => {
@@ -520,20 +535,18 @@ impl Decoding {
     /// The gaps of outputs `from..to`: the first may be of another kind than the rest.
     fn gap_runs(&self, mut from: u64, to: u64) -> [Option<GapRun>; 2] {
         let [first, second, increment] = self.run.gaps();
-        let run = |first, steps| GapRun {
-            first,
-            increment,
-            steps,
-            tokens_per_step: u64::from(self.sequences),
-        };
+        let sequences = u64::from(self.sequences);
+        let run =
+            |first, steps, tokens_per_step| GapRun { first, increment, steps, tokens_per_step };
         let mut runs = [None; 2];
-        if from == 0 && to > 0 && first + increment != second {
-            runs[0] = Some(run(first, 1));
+        if from == 0 && to > 0 && (first + increment != second || self.fresh > 0) {
+            let later = u64::from(self.sequences - self.fresh);
+            runs[0] = (later > 0).then(|| run(first, 1, later));
             from = 1;
         }
         if from < to {
             let first = if from == 0 { first } else { second + increment * (from - 1) };
-            runs[1] = Some(run(first, to - from));
+            runs[1] = Some(run(first, to - from, sequences));
         }
         runs
     }

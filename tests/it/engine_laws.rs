@@ -95,6 +95,7 @@ proptest! {
     fn an_idle_replica_holds_nothing(script in script(true)) {
         let mut script = script;
         script.end += SimDuration::from_secs(3600);
+        script.metrics = true;
         script.ops.push((script.end, Op::Observe));
         let seen = play(&script, EngineMode::Stepwise, true);
         let (_, gauges, left, _) = seen.observed.last().unwrap();

@@ -27,6 +27,8 @@ pub(crate) struct Script {
     pub(crate) config: EngineConfig,
     pub(crate) ops: Vec<(SimTime, Op)>,
     pub(crate) end: SimTime,
+    /// Whether counters and histograms are kept.
+    pub(crate) metrics: bool,
 }
 
 /// Everything a caller can see.
@@ -60,7 +62,7 @@ impl Seen {
 pub(crate) fn play(script: &Script, mode: EngineMode, observe: bool) -> Seen {
     let config = Arc::new(EngineConfig { mode, ..script.config.clone() });
     let mut replica = Replica::new(config, SimTime::ZERO);
-    if observe {
+    if script.metrics {
         replica.record_metrics();
     }
     let mut seen = Seen::default();
@@ -204,6 +206,7 @@ prop_compose! {
         kv in any::<bool>(),
         ingest in prop_oneof![Just(0u64), Just(7)],
         plans in prop::collection::vec(plan(sharing), 1..40),
+        metrics in any::<bool>(),
         tail in prop_oneof![Just(0u64), 0u64..20_000],
     ) -> Script {
         let tick = SimDuration::from_millis(5);
@@ -241,6 +244,7 @@ prop_compose! {
             },
             ops,
             end: last + tick * tail,
+            metrics,
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::units::SimTime;
 pub(in super::super) struct DecodeRun {
     /// Running requests.
     pub(in super::super) sequences: u32,
+    /// How many of them get their first token with the first output.
+    pub(in super::super) fresh: u32,
     /// Sum of their computed tokens at the next call.
     pub(in super::super) kv_tokens: u64,
     /// Calls until a request finishes or blocks run out, at least 1.
@@ -22,11 +24,12 @@ pub(in super::super) struct DecodeRun {
 impl Scheduler {
     /// The run of decode iterations that starts with the next call, if there is one. `last_output` is the
     /// time of the last processed output; `in_flight` the batch that is on the GPU, with asynchronous
-    /// scheduling.
+    /// scheduling. First tokens may only be among the first output's, and only if `allow_fresh`.
     pub(in super::super) fn decode_run(
         &mut self,
         last_output: SimTime,
         in_flight: Option<&Batch>,
+        allow_fresh: bool,
     ) -> Option<DecodeRun> {
         let ahead = u32::from(self.config.async_scheduling);
         let sequences = self.num_running();
@@ -37,26 +40,35 @@ impl Scheduler {
         if sequences == 0 || sequences > self.config.max_num_batched_tokens {
             return None;
         }
+        if !self.nobody_can_be_admitted() {
+            return None;
+        }
         let mut left = u32::MAX;
         let mut kv_tokens = 0;
+        let mut fresh = 0;
         // The newest requests stand last and are the likeliest to spoil it.
         for r in self.running.iter().rev() {
-            let is_steady = r.placeholders == ahead
-                && r.known + ahead == r.computed + 1
-                && r.last_token == last_output;
+            let is_steady =
+                r.placeholders == ahead && r.known + ahead == r.computed + 1 && !r.in_prefill;
             if !is_steady {
                 return None;
+            }
+            if r.last_token != last_output {
+                if r.last_token != SimTime::NEVER || !allow_fresh {
+                    return None;
+                }
+                fresh += 1;
             }
             left = left.min(r.end_tokens - r.known);
             kv_tokens += u64::from(r.computed);
         }
         // With a token in flight the call that knows it to be the last leaves the request out.
         let iterations = u64::from(left - ahead);
-        if iterations == 0 || !self.nobody_can_be_admitted() {
+        if iterations == 0 {
             return None;
         }
         let iterations = iterations.min(self.calls_until_blocks_run_out(iterations));
-        (iterations > 0).then_some(DecodeRun { sequences, kv_tokens, iterations })
+        (iterations > 0).then_some(DecodeRun { sequences, fresh, kv_tokens, iterations })
     }
 
     /// Whether the head of the queue stays where it is however long the others decode.
@@ -143,11 +155,12 @@ impl Scheduler {
         }
     }
 
-    /// Makes the first `iterations` calls and outputs of the present run, the last output at `now`. Gaps
-    /// are the caller's; requests that are now finished go to the sink.
+    /// Makes the first `iterations` calls and outputs of the present run, the first output at `first`, the
+    /// last at `now`. Gaps are the caller's; requests that are now finished go to the sink.
     pub(in super::super) fn make_run(
         &mut self,
         iterations: u64,
+        first: SimTime,
         now: SimTime,
         sink: &mut impl OutputSink,
     ) {
@@ -165,6 +178,9 @@ impl Scheduler {
         for r in &mut self.running {
             r.computed += steps;
             r.known += steps;
+            if r.last_token == SimTime::NEVER {
+                self.slots[r.slot as usize].first_token = first;
+            }
             r.last_token = now;
             r.indexed = r.computed - ahead;
             if r.computed > r.capacity {
