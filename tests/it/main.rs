@@ -23,6 +23,7 @@ mod config_values;
 mod engine_laws;
 mod engine_oracle;
 mod engine_script;
+mod engines;
 mod hpa_cases;
 mod hpa_laws;
 mod hpa_manifest;
