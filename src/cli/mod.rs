@@ -13,11 +13,11 @@ mod profile;
 mod progress;
 mod run;
 mod schema;
+mod shard;
 mod sweep;
 mod trace;
 mod verify;
 
-use anstream::eprintln;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -45,6 +45,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Sweep(sweep::Args),
+    Merge(shard::Args),
     Run(run::Args),
     Trace(trace::Args),
     Verify(verify::Args),
@@ -137,7 +138,7 @@ impl Context {
     /// A remark on standard error, unless `--quiet`.
     pub(crate) fn note(&self, text: &str) {
         if !self.common.quiet {
-            eprintln!("{text}");
+            complain(text);
         }
     }
 
@@ -164,9 +165,15 @@ impl Context {
     pub(crate) fn show(&self, findings: &Diagnostics) {
         if !findings.items.is_empty() && (findings.has_errors() || !self.common.quiet) {
             // anstream takes the styles out where they are not wanted.
-            anstream::eprint!("{}", findings.render(true, terminal_width()));
+            complain(findings.render(true, terminal_width()).trim_end_matches('\n'));
         }
     }
+}
+
+/// A line on standard error; one that nobody can read any more is no reason to fail.
+fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// Reads the files that an experiment names.
@@ -223,7 +230,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     let context = Context { common: cli.common };
     // A panic is a bug of ours, shown as one line; `sweep` catches those of its units itself.
-    std::panic::set_hook(Box::new(|_| {}));
+    let verbose = context.common.verbose > 0;
+    std::panic::set_hook(Box::new(move |panic| {
+        if verbose {
+            complain(&panic.to_string());
+        }
+    }));
     let answer =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(cli.command, &context)));
     let code = match answer {
@@ -235,8 +247,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("unknown");
-            eprintln!("error: internal error: {text}");
-            eprintln!("hint: this is a bug of hpasim {}", env!("CARGO_PKG_VERSION"));
+            complain(&format!("error: internal error: {text}"));
+            complain(&format!("hint: this is a bug of hpasim {}", env!("CARGO_PKG_VERSION")));
             FAILURE
         }
     };
@@ -246,6 +258,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
     match command {
         Command::Sweep(args) => sweep::run(&args, context),
+        Command::Merge(args) => shard::run(&args, context),
         Command::Run(args) => run::run(&args, context),
         Command::Trace(args) => trace::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
@@ -265,7 +278,7 @@ fn report(error: &anyhow::Error, context: &Context) -> u8 {
     }
     match error.downcast_ref::<Diagnostics>() {
         Some(findings) => context.show(findings),
-        None => eprintln!("error: {error:#}"),
+        None => complain(&format!("error: {error:#}")),
     }
     FAILURE
 }

@@ -2,7 +2,7 @@
 
 use super::experiment::{self, Loaded, Sources};
 use super::progress::{Bar, UnitLog};
-use super::{Context, Exit, interrupt, output};
+use super::{Context, Exit, interrupt, output, shard};
 use crate::export::{self, Deployment, File};
 use crate::report;
 use crate::sim::Autoscaler;
@@ -10,7 +10,7 @@ use crate::sweep::{self, Options, Shard, SweepResult};
 use std::path::{Path, PathBuf};
 
 /// Where the log of finished units lies below the output directory.
-const LOG: &str = "units.jsonl";
+pub(super) const LOG: &str = "units.jsonl";
 /// Files of the recommendation; those of an earlier sweep do not outlive it.
 const RECOMMENDED: [&str; 3] =
     ["recommended/hpa.yaml", "recommended/podmonitoring.yaml", "recommended/kustomization.yaml"];
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Continue an interrupted sweep: skip the units that the output directory's log has
     #[arg(long)]
     resume: bool,
+    /// Run one of N equal parts of the units; `hpasim merge` joins them. `auto/N` takes I from JOB_COMPLETION_INDEX
+    #[arg(long, value_name = "I/N", value_parser = shard::parse)]
+    shard: Option<Shard>,
 }
 
 /// Runs the command.
@@ -48,6 +51,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let loaded = experiment::load("sweep", &sources, context)?;
     let plan = &loaded.experiment.plan;
     let directory = context.output_directory(&loaded.experiment.name)?;
+    let part = args.shard.unwrap_or(Shard::WHOLE);
     let mut log = UnitLog::open(&directory.join(LOG), args.resume, plan)?;
     if args.resume && log.known_units() > 0 {
         context.note(&format!("{} units are known from `{LOG}`", log.known_units()));
@@ -57,24 +61,35 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let mut bar = Bar::new(plan, known.len(), context, &mut log);
     let options = Options {
         jobs: context.jobs(),
-        shard: Shard::WHOLE,
+        shard: part,
         known: &|unit| known.get(&unit).copied(),
         cancelled: &interrupt::asked,
     };
     let result = sweep::run(plan, &options, &mut bar).map_err(anyhow::Error::msg)?;
     bar.finish();
-    if interrupt::asked() && !result.is_complete() {
-        let done: usize = result.cases.iter().map(|case| case.done().count()).sum();
-        let all = plan.cases.len() * plan.replications as usize;
+    let done: usize = result.cases.iter().map(|case| case.done().count()).sum();
+    let failed: usize = result.cases.iter().map(|case| case.failures().count()).sum();
+    let all = plan.units(part, |_| 0.0).len();
+    if done + failed < all {
         context.note(&format!("interrupted: {done} of {all} units are done"));
         context.note("hint: the same command with `--resume` goes on from here");
         return Ok(Exit::Interrupted);
+    }
+    if args.shard.is_some() {
+        let origin = shard::Origin::new(&sources, context, loaded.provenance.digest());
+        let files = [
+            File::new(LOG, export::units_jsonl(plan, &result)),
+            File::new(shard::FILE, origin.to_json()),
+        ];
+        output::write_files(&directory, &files)?;
+        context.note(&output::written(&directory, &files));
+        return Ok(Exit::Done);
     }
     finish(&loaded, &result, &directory, context)
 }
 
 /// Writes the files and prints the summary of a whole sweep.
-fn finish(
+pub(super) fn finish(
     loaded: &Loaded,
     result: &SweepResult,
     directory: &Path,

@@ -150,3 +150,34 @@ fn a_broken_pipe_is_quiet() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+/// Promise 3: the merged parts are the whole sweep, byte for byte; a missing part is named.
+#[test]
+fn merged_shards_are_the_whole() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", TINY);
+    let sweep = ["sweep", "tiny.toml", "-q", "--set", "slo.ttft=\"8s\"", "--seed", "9"];
+    let run = |extra: &[&str]| {
+        let mut args = sweep.to_vec();
+        args.extend(extra);
+        scratch.hpasim(&args).expect(0)
+    };
+    run(&["-o", "whole"]);
+    for (shard, folder) in [("1/3", "p1"), ("2/3", "p2"), ("3/3", "p3")] {
+        let ended = run(&["-o", folder, "--shard", shard]);
+        assert_eq!(ended.stdout, "", "a part has no recommendation");
+    }
+    scratch.hpasim(&["merge", "p3", "p1", "p2", "-q", "-o", "merged"]).expect(0);
+    assert!(scratch.files("whole") == scratch.files("merged"));
+
+    let ended = scratch.hpasim(&["merge", "p1", "p2", "-o", "lacking"]).expect(2);
+    assert!(ended.stderr.contains("2 of 6 units are in none of the parts"), "{}", ended.stderr);
+    let other = ["sweep", "tiny.toml", "-q", "--shard", "3/3", "-o", "other"];
+    scratch.hpasim(&other).expect(0);
+    let ended = scratch.hpasim(&["merge", "p1", "p2", "other", "-o", "mixed"]).expect(2);
+    assert!(ended.stderr.contains("parts of different sweeps"), "{}", ended.stderr);
+    scratch.write("tiny.toml", &TINY.replace("rate_rps = 1.5", "rate_rps = 1.6"));
+    let ended = scratch.hpasim(&["merge", "p1", "p2", "p3", "-o", "changed"]).expect(2);
+    assert!(ended.stderr.contains("has changed since"), "{}", ended.stderr);
+    assert!(["lacking", "mixed", "changed"].iter().all(|folder| !scratch.exists(folder)));
+}
