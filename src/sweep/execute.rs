@@ -49,7 +49,7 @@ impl Progress for Silent {
 /// on `jobs`, provided `work` is a function of its argument.
 ///
 /// # Errors
-/// The message of `progress`, after the units in flight have ended.
+/// The message of `progress`, after the units in flight have ended; or that no threads could be started.
 pub fn execute(
     units: &[Unit],
     jobs: usize,
@@ -61,10 +61,17 @@ pub fn execute(
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
     let mut trouble = None;
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, units.len().max(1)) {
+    let jobs = jobs.clamp(1, units.len().max(1));
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs)
+        .build()
+        .map_err(|error| format!("cannot start {jobs} threads: {error}"))?;
+    // The workers take units from a cursor instead of a parallel iterator, which would split the list and start
+    // units out of order; progress is reported from this thread.
+    pool.in_place_scope(|scope| {
+        for _ in 0..jobs {
             let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
+            scope.spawn(move |_| {
                 while !cancelled() {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(&unit) = units.get(index) else { return };
