@@ -116,6 +116,10 @@ fn header<S>(
         let figure = scaled(&figures.measure(column), scale, decimals);
         let _ = writeln!(out, "  {label:<24}{figure}");
     }
+    let _ = writeln!(
+        out,
+        "Metric names are those of Managed Service for Prometheus behind the Stackdriver adapter."
+    );
     for (key, value) in &case.knobs {
         let _ = writeln!(out, "Varied: {key} = {value}");
     }
