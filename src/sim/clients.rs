@@ -16,14 +16,24 @@ pub(super) struct ClientSide {
     clients: Clients,
     /// Completions must be noticed when they happen.
     watching: bool,
-    /// (when the client gives up, request, replica), in time order because the patience is constant.
-    deadlines: VecDeque<(SimTime, RequestId, PodId)>,
+    /// When clients give up, in time order because the patience is constant.
+    deadlines: VecDeque<Deadline>,
     /// Requests that may be tried again, with the attempts made. Only if there are retries.
     attempts: BTreeMap<RequestId, (Request, u32)>,
     /// Requests under way, if completions are watched.
     under_way: BTreeSet<RequestId>,
     /// Ends that the source of arrivals has not been told of.
     pub(super) done: Vec<(SimTime, RequestId)>,
+}
+
+/// The end of a client's patience with one attempt.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    at: SimTime,
+    id: RequestId,
+    pod: PodId,
+    /// Attempts made before this one; the deadline of an attempt that failed is stale.
+    attempt: u32,
 }
 
 impl ClientSide {
@@ -50,24 +60,33 @@ impl ClientSide {
             self.under_way.insert(id);
         }
         let deadline = now + self.clients.client_timeout?;
-        self.deadlines.push_back((deadline, id, pod));
+        let attempt = self.attempts_made(id);
+        self.deadlines.push_back(Deadline { at: deadline, id, pod, attempt });
         (self.deadlines.len() == 1).then_some(deadline)
     }
 
     /// The next client whose patience ends at or before `now`.
     pub(super) fn give_up(&mut self, now: SimTime) -> Option<(RequestId, PodId)> {
-        let (at, id, pod) = *self.deadlines.front()?;
-        if at > now {
-            return None;
+        loop {
+            let Deadline { at, id, pod, attempt } = *self.deadlines.front()?;
+            if at > now {
+                return None;
+            }
+            self.deadlines.pop_front();
+            if attempt == self.attempts_made(id) {
+                self.end(now, id);
+                return Some((id, pod));
+            }
         }
-        self.deadlines.pop_front();
-        self.end(now, id);
-        Some((id, pod))
+    }
+
+    fn attempts_made(&self, id: RequestId) -> u32 {
+        self.attempts.get(&id).map_or(0, |(_, made)| *made)
     }
 
     /// When the next client gives up.
     pub(super) fn next_deadline(&self) -> Option<SimTime> {
-        self.deadlines.front().map(|(at, ..)| *at)
+        self.deadlines.front().map(|deadline| deadline.at)
     }
 
     /// A request has ended at a server. The source is told once, also if the client had given up before.
@@ -152,6 +171,22 @@ mod tests {
         assert_eq!(side.retry_at(at, id, Some(request())), Some(SimTime::from_secs(11)));
         assert_eq!(side.retry_at(at, id, None), Some(SimTime::from_secs(12)));
         assert_eq!(side.retry_at(at, id, None), None);
+    }
+
+    #[test]
+    fn the_deadline_of_a_failed_attempt_is_stale() {
+        let clients = Clients {
+            client_timeout: Some(SimDuration::from_secs(5)),
+            retries: 1,
+            ..Clients::default()
+        };
+        let mut side = ClientSide::new(&clients, false);
+        let at = SimTime::from_secs;
+        side.remember(RequestId(0), request());
+        side.sent(at(0), RequestId(0), PodId(0));
+        assert_eq!(side.retry_at(at(4), RequestId(0), None), Some(at(5)));
+        assert_eq!(side.give_up(at(5)), None);
+        assert_eq!(side.again(RequestId(0)), request());
     }
 
     #[test]

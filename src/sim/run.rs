@@ -305,6 +305,8 @@ impl<'a> Run<'a> {
             if let Some(server) = &mut self.servers[pod.0 as usize] {
                 server.replica.abort(self.now, id);
             }
+            // What the replica does next may now come earlier.
+            self.arm(pod);
         }
         if let Some(at) = self.clients.next_deadline() {
             self.queue.push(at, Event::ClientTimeout);
