@@ -244,9 +244,10 @@ impl Replica {
                     self.emit_refused(end, out);
                     self.finish_decoding(decoding, out);
                 }
+                // An earlier input may still come: an abort does not wait for the front end.
                 Phase::Idle => match self.inputs.next_visible(self.config.ingest) {
-                    Some(at) => self.phase = Phase::Ready(at),
-                    None => break,
+                    Some(at) if at < now => self.iterate(at, out),
+                    _ => break,
                 },
             }
         }

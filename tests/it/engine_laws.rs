@@ -297,6 +297,32 @@ fn a_warm_replica_allocates_nothing() {
     }
 }
 
+/// A look between arrival and abort once made the replica wait for the front end with the abort.
+#[test]
+fn an_abort_does_not_wait_for_the_front_end() {
+    let (config, _) = single_server(1);
+    let config = EngineConfig { ingest: SimDuration::from_millis(7), ..(*config).clone() };
+    let at = |ms| SimTime::ZERO + SimDuration::from_millis(ms);
+    for looks in [vec![], vec![1], vec![1, 5, 6]] {
+        let mut replica = Replica::new(Arc::new(config.clone()), SimTime::ZERO);
+        let mut out = Vec::new();
+        replica.enqueue(EngineRequest {
+            id: RequestId(0),
+            arrival: at(0),
+            prompt_tokens: 10,
+            output_tokens: 10,
+            priority: 0,
+            prompt: Prompt::Unique,
+        });
+        looks.iter().filter(|&&ms| ms < 5).for_each(|&ms| replica.advance_to(at(ms), &mut out));
+        replica.abort(at(5), RequestId(0));
+        looks.iter().filter(|&&ms| ms >= 5).for_each(|&ms| replica.advance_to(at(ms), &mut out));
+        replica.advance_to(at(100), &mut out);
+        let [Effect::Finished(record)] = out[..] else { panic!("{out:?}") };
+        assert_eq!((record.end, record.reason), (at(5), FinishReason::Aborted), "{looks:?}");
+    }
+}
+
 /// M/D/1: the mean wait is rho * service / (2 * (1 - rho)) (Pollaczek-Khinchine).
 #[test]
 fn a_single_server_waits_as_queueing_theory_says() {

@@ -180,23 +180,36 @@ fn plan(sharing: bool) -> impl Strategy<Value = Plan> {
         })
 }
 
-fn prompt_of(family: u64, id: u64, len: u32) -> Prompt {
-    if family == 0 {
-        return Prompt::Unique;
+/// Prompts that share: family 1 a common beginning, family 2 a session whose turns re-send all before.
+#[derive(Default)]
+struct Prompts {
+    session: Vec<TokenSpan>,
+}
+
+impl Prompts {
+    fn next(&mut self, id: u64, plan: &Plan) -> (u32, Prompt) {
+        let span = |segment, len| TokenSpan { segment, start: 0, len };
+        let own = Segment::Text(1000 + id);
+        let spans = match plan.family {
+            0 => return (plan.prompt, Prompt::Unique),
+            1 => {
+                let shared = plan.prompt.min(20);
+                vec![span(Segment::Text(1), shared), span(own, plan.prompt - shared)]
+            }
+            _ => {
+                let mut spans = std::mem::take(&mut self.session);
+                if spans.iter().map(|s| s.len).sum::<u32>() > 100 {
+                    spans.clear();
+                }
+                spans.push(span(own, plan.prompt % 20 + 1));
+                self.session = spans.clone();
+                // The next turn quotes what this one may still be generating.
+                self.session.push(span(Segment::Output(RequestId(id)), plan.output.min(40)));
+                spans
+            }
+        };
+        (spans.iter().map(|s| s.len).sum(), Prompt::Spans(spans.into()))
     }
-    let shared = len.min(20);
-    let mut spans = vec![TokenSpan { segment: Segment::Text(family), start: 0, len: shared }];
-    if len > shared && id >= 2 {
-        // A chat turn: part of an earlier answer comes again.
-        let len = (len - shared).min(12);
-        spans.push(TokenSpan { segment: Segment::Output(RequestId(id - 2)), start: 0, len });
-    }
-    let used: u32 = spans.iter().map(|s| s.len).sum();
-    if len > used {
-        let segment = Segment::Text(1000 + id);
-        spans.push(TokenSpan { segment, start: 0, len: len - used });
-    }
-    Prompt::Spans(spans.into())
 }
 
 prop_compose! {
@@ -213,15 +226,17 @@ prop_compose! {
         let at = |ticks: u64| SimTime::ZERO + tick * ticks;
         let mut ops = Vec::new();
         let mut now = 0;
+        let mut prompts = Prompts::default();
         for (id, plan) in (0u64..).zip(&plans) {
             now += plan.wait;
+            let (prompt_tokens, prompt) = prompts.next(id, plan);
             ops.push((at(now), Op::Enqueue(EngineRequest {
                 id: RequestId(id),
                 arrival: at(now),
-                prompt_tokens: plan.prompt,
+                prompt_tokens,
                 output_tokens: plan.output,
                 priority: plan.priority,
-                prompt: prompt_of(plan.family, id, plan.prompt),
+                prompt,
             })));
             if let Some(after) = plan.abort_after {
                 ops.push((at(now + after), Op::Abort(RequestId(id))));
