@@ -1,6 +1,7 @@
 //! `hpasim` tunes Kubernetes autoscaling for LLM serving offline: a discrete-event simulator of a fleet of
 //! vLLM replicas on GKE GPU nodes under the exact HPA algorithm.
 
+pub mod backtest;
 pub mod cluster;
 pub mod config;
 pub mod engine;

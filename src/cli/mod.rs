@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "IO, clock and environment belong here")]
 
+mod backtest;
 mod check;
 mod experiment;
 mod interrupt;
@@ -49,6 +50,7 @@ enum Command {
     Run(run::Args),
     Trace(trace::Args),
     Verify(verify::Args),
+    Backtest(backtest::Args),
     Check(check::Args),
     Profile(profile::Args),
     Schema(schema::Args),
@@ -262,6 +264,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Run(args) => run::run(&args, context),
         Command::Trace(args) => trace::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Backtest(args) => backtest::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Profile(args) => profile::run(&args, context),
         Command::Schema(args) => schema::run(&args, context),

@@ -12,6 +12,7 @@
 )]
 
 mod architecture;
+mod backtest;
 mod cli_errors;
 mod cli_run;
 mod cli_support;

@@ -1,0 +1,122 @@
+//! `hpasim backtest`: recorded series through the exact HPA.
+
+use super::{Context, Exit, output};
+use crate::backtest::{self, MetricIs, Setup};
+use crate::config::parse_duration;
+use crate::export::File;
+use crate::manifest;
+use anyhow::{Context as _, anyhow, bail};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Replay recorded metrics through the HPA
+///
+/// Prints what the HPA would have decided and, given the actual replica series, where it differs. Settings are
+/// changed with `--set hpa.KEY=VALUE`, as in `--set hpa.max_replicas=8`. Series are Prometheus `query_range` JSON,
+/// wide CSV (`t_s` or a time stamp, one column per series) or long CSV (`t_s,series,value`).
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Manifest of the HPA (YAML or JSON)
+    #[arg(long, value_name = "FILE")]
+    hpa: PathBuf,
+    /// Recorded metric series
+    #[arg(long, value_name = "FILE")]
+    metrics: PathBuf,
+    /// Recorded replica series (`replicas_current`, `replicas_desired`, `replicas_ready`, `pods_reporting`)
+    #[arg(long, value_name = "FILE")]
+    actual: Option<PathBuf>,
+    /// What the metrics hold [default: as-seen for `metric_avg:` and `external:`, else gauge]
+    #[arg(long, value_enum)]
+    metric_is: Option<Kind>,
+    /// From a pod's creation to its first sample where the reporting pods are not recorded; A..B runs both ends
+    /// and the middle
+    #[arg(long, value_name = "DURATION", default_value = "120s")]
+    startup: String,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Kind {
+    /// The raw gauge: scrape and ingestion delay it
+    Gauge,
+    /// The value as the HPA saw it
+    AsSeen,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let file = manifest::read(&text(&args.hpa)?).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(|e| e.error.to_string()).collect();
+        anyhow!("{}: {}", args.hpa.display(), errors.join("\n"))
+    })?;
+    for warning in &file.warnings {
+        context.warn(&warning.error.to_string());
+    }
+    let [object] = file.hpas.as_slice() else {
+        bail!("{}: {} HPAs, one is needed", args.hpa.display(), file.hpas.len());
+    };
+    let spec = backtest::apply(&object.spec, &context.common.set)?;
+    let series = |path: &Path| -> anyhow::Result<_> {
+        backtest::parse(&text(path)?).with_context(|| path.display().to_string())
+    };
+    let metrics = series(&args.metrics)?;
+    let actual = args.actual.as_deref().map(series).transpose()?;
+    let metric_is = args.metric_is.map(|kind| match kind {
+        Kind::Gauge => MetricIs::Gauge,
+        Kind::AsSeen => MetricIs::AsSeen,
+    });
+    let names: Vec<String> =
+        spec.defaulted().metrics.iter().map(|m| m.metric_name().to_owned()).collect();
+    let (mut told, mut runs) = (String::new(), Vec::new());
+    for startup_s in startups(&args.startup)? {
+        let setup = Setup {
+            spec: &spec,
+            metrics: &metrics,
+            actual: actual.as_deref(),
+            metric_is,
+            startup_s,
+        };
+        let rows = backtest::run(&setup)?;
+        writeln!(told, "start-up time {startup_s} s")?;
+        told.push_str(&backtest::changes_text(&rows, &names));
+        if let Some(found) = actual.as_deref().and_then(|a| backtest::compare(&rows, a)) {
+            told.push_str(&backtest::comparison_text(&found, &rows));
+        }
+        told.push('\n');
+        runs.push((startup_s, rows));
+    }
+    writeln!(told, "{}", backtest::OPEN_LOOP)?;
+    output::print(&told)?;
+    if context.common.output.is_some() {
+        let directory = context.output_directory("backtest")?;
+        let last = runs.last().map_or(&[][..], |r| r.1.as_slice());
+        let file =
+            |path: &str, text: String| File { path: path.to_owned(), bytes: text.into_bytes() };
+        let files = [
+            file("decisions.csv", backtest::decisions_csv(&runs, &names)),
+            file("timeline.csv", backtest::timeline_csv(last, &names)),
+        ];
+        output::write_files(&directory, &files)?;
+        context.note(&output::written(&directory, &files));
+    }
+    Ok(Exit::Done)
+}
+
+fn text(path: &Path) -> anyhow::Result<String> {
+    let bytes = output::read_input(path).with_context(|| path.display().to_string())?;
+    String::from_utf8(bytes).with_context(|| format!("{}: not UTF-8 text", path.display()))
+}
+
+/// The start-up times that an argument asks for \[s\].
+fn startups(argument: &str) -> anyhow::Result<Vec<f64>> {
+    let parse = |text: &str| {
+        parse_duration(text)
+            .map(|d| d.as_secs_f64())
+            .map_err(|e| anyhow!("--startup `{text}`: {e}"))
+    };
+    let Some((a, b)) = argument.split_once("..") else { return Ok(vec![parse(argument)?]) };
+    let (a, b) = (parse(a)?, parse(b)?);
+    if a > b {
+        bail!("--startup `{argument}`: the range ends before it starts");
+    }
+    Ok(vec![a, f64::midpoint(a, b), b])
+}
