@@ -16,6 +16,7 @@
 mod blocks;
 mod config;
 mod effect;
+mod flights;
 mod gauges;
 pub mod metrics;
 mod replica;

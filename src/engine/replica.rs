@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::flights::{Flights, InFlight};
 use super::metrics::Metrics;
 use super::run::Run;
 use super::scheduler::{Batch, OutputSink, Scheduler};
@@ -43,60 +44,6 @@ pub struct Replica {
 /// Iterations that may start at one instant: fill the pipeline, flush finished ids, see late inputs. A
 /// step takes time, so more of them mean that nothing can be scheduled for ever.
 const SPINS_MAX: u32 = 16;
-
-/// A batch on the GPU.
-#[derive(Debug, Default)]
-struct InFlight {
-    batch: Batch,
-    start: SimTime,
-    end: SimTime,
-}
-
-/// The batches on the GPU: a ring of two places, whose memory is used again and again.
-#[derive(Debug, Default)]
-struct Flights {
-    places: [InFlight; 2],
-    oldest: usize,
-    len: usize,
-}
-
-impl Flights {
-    fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &InFlight> {
-        (0..self.len).map(|i| &self.places[(self.oldest + i) % 2])
-    }
-
-    fn oldest(&self) -> Option<&InFlight> {
-        (self.len > 0).then(|| &self.places[self.oldest])
-    }
-
-    fn oldest_mut(&mut self) -> Option<&mut InFlight> {
-        (self.len > 0).then(|| &mut self.places[self.oldest])
-    }
-
-    /// A place for one more batch, and when the GPU is done with those before.
-    fn launch(&mut self) -> (&mut InFlight, Option<SimTime>) {
-        assert!(self.len < 2, "at most two batches are in flight");
-        let next = (self.oldest + self.len) % 2;
-        let free_at = (self.len > 0).then(|| self.places[(next + 1) % 2].end);
-        self.len += 1;
-        (&mut self.places[next], free_at)
-    }
-
-    /// The oldest batch is no longer in flight; its content stays until the next launch.
-    fn land(&mut self) {
-        assert!(self.len > 0, "a blocked iteration waits for a batch");
-        self.oldest = (self.oldest + 1) % 2;
-        self.len -= 1;
-    }
-
-    fn clear(&mut self) {
-        self.len = 0;
-    }
-}
 
 /// Where the loop stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -411,7 +358,7 @@ impl Replica {
         }
         let depth = if self.config.scheduler.async_scheduling { 2 } else { 1 };
         let fills_up = tokens > 0 || self.scheduler.has_work();
-        self.phase = if had_work && fills_up && self.in_flight.len < depth {
+        self.phase = if had_work && fills_up && self.in_flight.len() < depth {
             Phase::Ready(at)
         } else if self.in_flight.is_empty() {
             Phase::Idle
@@ -483,7 +430,7 @@ impl Replica {
     }
 
     fn process_oldest(&mut self, out: &mut Vec<Effect>) {
-        let done = &self.in_flight.places[self.in_flight.oldest];
+        let done = self.in_flight.oldest().expect("a blocked iteration waits for a batch");
         self.busy += done.end - done.start;
         let metrics = self.recorder.as_deref_mut().map(|recorder| &mut recorder.shown);
         let mut sink = Effects { out, now: done.end, metrics, tokens: 0 };

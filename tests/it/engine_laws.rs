@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hpasim::engine::scheduler::{Admission, Batch, OutputSink, Scheduler};
 use hpasim::engine::{
     Effect, EngineConfig, EngineMode, EngineRequest, FinishReason, Prompt, Replica, RequestRecord,
-    SchedulerConfig, StepCoefficients, StepModel,
+    SchedulerConfig, Segment, StepCoefficients, StepModel, TokenSpan,
 };
 use hpasim::rng::{Seed, Stream};
 use hpasim::units::{RequestId, SimDuration, SimTime};
@@ -253,11 +253,13 @@ fn poisson(rate: f64, count: usize, seed: u64) -> Vec<f64> {
 #[test]
 fn a_warm_replica_allocates_nothing() {
     for mode in [EngineMode::Fast, EngineMode::Stepwise] {
-        for (caching, async_scheduling) in [(false, false), (true, true)] {
+        for (caching, async_scheduling, shared) in
+            [(false, false, false), (true, true, false), (true, true, true)]
+        {
             let (config, _) = single_server(1);
             let scheduler = SchedulerConfig {
                 max_num_seqs: 16,
-                num_gpu_blocks: 160,
+                num_gpu_blocks: if shared { 100 } else { 160 },
                 max_model_len: 1000,
                 enable_prefix_caching: caching,
                 async_scheduling,
@@ -268,6 +270,10 @@ fn a_warm_replica_allocates_nothing() {
             let mut replica = Replica::new(config, SimTime::ZERO);
             let mut out = Vec::with_capacity(1 << 20);
             let mut id = 0;
+            // Prompts with a common beginning need block identities.
+            let span = |segment| TokenSpan { segment: Segment::Text(segment), start: 0, len: 250 };
+            let spans: Vec<Prompt> =
+                (0..4_000).map(|n| Prompt::Spans([span(0), span(n)].into())).collect();
             let mut serve = |count: u64, out: &mut Vec<Effect>| {
                 for _ in 0..count {
                     let arrival = SimTime::ZERO + SimDuration::from_millis(220) * id;
@@ -275,10 +281,10 @@ fn a_warm_replica_allocates_nothing() {
                     replica.enqueue(EngineRequest {
                         id: RequestId(id),
                         arrival,
-                        prompt_tokens: 300 + (id * 37 % 200) as u32,
+                        prompt_tokens: if shared { 500 } else { 300 + (id * 37 % 200) as u32 },
                         output_tokens: 20 + (id * 53 % 150) as u32,
                         priority: 0,
-                        prompt: Prompt::Unique,
+                        prompt: if shared { spans[id as usize].clone() } else { Prompt::Unique },
                     });
                     // The queue is cut back now and then, so that it does not grow for ever.
                     if id % 3 == 0 {

@@ -229,12 +229,10 @@ impl Scheduler {
     /// Block by block in the order of the calls, and within a call in list order.
     fn take_blocks_in_order(&mut self, steps: u32) {
         let block_size = self.config.block_size;
-        // (call that takes the next block, place in the list)
-        let mut takers: Vec<(u32, u32)> = (0u32..)
-            .zip(&self.running)
-            .map(|(index, r)| (r.capacity - r.computed, index))
-            .filter(|&(call, _)| call < steps)
-            .collect();
+        let mut takers = std::mem::take(&mut self.takers);
+        takers.clear();
+        let next = (0u32..).zip(&self.running).map(|(index, r)| (r.capacity - r.computed, index));
+        takers.extend(next.filter(|&(call, _)| call < steps));
         takers.sort_unstable();
         let mut cycle = 0;
         while cycle < steps {
@@ -246,6 +244,7 @@ impl Scheduler {
             }
             cycle += block_size;
         }
+        self.takers = takers;
     }
 
     /// Makes `batch` the decode batch that the last call of a run scheduled.

@@ -103,6 +103,8 @@ pub struct Scheduler {
     spacing: PrefillSpacing,
     /// Running requests by the tokens that still fit into their last block; scratch.
     phases: Vec<u32>,
+    /// (call of a run that takes the next block, place in the list); scratch.
+    takers: Vec<(u32, u32)>,
 }
 
 /// State of `prefill_schedule_interval`.
@@ -185,6 +187,7 @@ impl Scheduler {
                 bound: false,
             },
             phases: Vec::new(),
+            takers: Vec::new(),
             config,
         }
     }
