@@ -1,11 +1,11 @@
 //! Runs one engine load once, for instruction counts and profiles:
-//! `engine_once light|modern|saturated fast|stepwise [requests]`.
+//! `engine_once light|modern|shared|saturated fast|stepwise [requests]`.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::disallowed_methods, reason = "a bench")]
 
 mod engine_load;
 
-use engine_load::{LIGHT, MODERN, SATURATED, config, requests, run};
+use engine_load::{LIGHT, MODERN, SATURATED, SHARED, config, requests, run};
 use hpasim::engine::EngineMode;
 
 /// CPU time of this process, or wall time where the system does not tell [s].
@@ -22,6 +22,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let mut load = match args.first().map(String::as_str) {
         Some("modern") => MODERN,
+        Some("shared") => SHARED,
         Some("saturated") => SATURATED,
         _ => LIGHT,
     };

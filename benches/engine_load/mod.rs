@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hpasim::engine::{
     Effect, EngineConfig, EngineMode, EngineRequest, FinishReason, Prompt, Replica,
-    SchedulerConfig, StepCoefficients, StepModel,
+    SchedulerConfig, Segment, StepCoefficients, StepModel, TokenSpan,
 };
 use hpasim::units::{RequestId, SimDuration, SimTime};
 use rand::SeedableRng;
@@ -19,6 +19,8 @@ pub(crate) struct Load {
     pub(crate) rate: f64,
     /// Asynchronous scheduling and prefix caching, vLLM's present defaults.
     pub(crate) modern: bool,
+    /// All prompts begin with the same 200 tokens, so that blocks have identities.
+    pub(crate) shared: bool,
     /// Usable blocks.
     pub(crate) blocks: u32,
 }
@@ -62,16 +64,20 @@ pub(crate) fn requests(load: &Load) -> Vec<EngineRequest> {
     let prompt = LogNormal::new(400f64.ln(), 0.8).expect("valid");
     let output = LogNormal::new(150f64.ln(), 0.7).expect("valid");
     let mut at = 0.0;
+    let span = |segment, len| TokenSpan { segment: Segment::Text(segment), start: 0, len };
     (0..load.requests)
         .map(|id| {
             at += gap.sample(&mut rng);
+            let prompt_tokens = prompt.sample(&mut rng).round().clamp(16.0, 3072.0) as u32;
+            let common = prompt_tokens.min(200);
+            let spans = [span(0, common), span(id + 1, prompt_tokens - common)];
             EngineRequest {
                 id: RequestId(id),
                 arrival: SimTime::ZERO + SimDuration::from_secs_f64(at),
-                prompt_tokens: prompt.sample(&mut rng).round().clamp(16.0, 3072.0) as u32,
+                prompt_tokens,
                 output_tokens: output.sample(&mut rng).round().clamp(8.0, 1024.0) as u32,
                 priority: 0,
-                prompt: Prompt::Unique,
+                prompt: if load.shared { Prompt::Spans(spans.into()) } else { Prompt::Unique },
             }
         })
         .collect()
@@ -143,9 +149,12 @@ impl Digest {
 }
 
 /// The three loads of the targets.
-pub(crate) const LIGHT: Load = Load { requests: 100_000, rate: 5.0, modern: false, blocks: 28_000 };
+pub(crate) const LIGHT: Load =
+    Load { requests: 100_000, rate: 5.0, modern: false, shared: false, blocks: 28_000 };
 /// As [`LIGHT`] with vLLM's present defaults.
 pub(crate) const MODERN: Load = Load { modern: true, ..LIGHT };
+/// As [`MODERN`] with prefixes found again.
+pub(crate) const SHARED: Load = Load { shared: true, ..MODERN };
 /// A pool so small that requests are preempted all the time.
 pub(crate) const SATURATED: Load =
-    Load { requests: 20_000, rate: 60.0, modern: false, blocks: 6_000 };
+    Load { requests: 20_000, rate: 60.0, modern: false, shared: false, blocks: 6_000 };
