@@ -1,17 +1,15 @@
 //! Steps the HPA through recorded series.
 
+use super::matching::{self, Matched};
 use super::{BacktestError, Series, fault};
 use crate::hpa::{
-    ConditionType, ControllerConfig, FetchError, Hpa, HpaSpec, MetricReading, Observation,
-    PodPhase, PodSample, PodView, Ready, SyncMode, SyncSchedule,
+    Condition, ConditionType, ControllerConfig, FetchError, Hpa, HpaSpec, MetricReading,
+    Observation, PodPhase, PodSample, PodView, Ready, SyncMode, SyncSchedule,
 };
-use crate::manifest::plain_metric_name;
 use crate::units::{Milli, SimDuration, SimTime};
 
-// ASSUMPTION(A62): a raw gauge is scraped every 15 s, half an interval off the syncs, and visible 5 s later.
-const SCRAPE_S: f64 = 15.0;
-const SCRAPE_PHASE_S: f64 = 7.5;
-const INGEST_S: f64 = 5.0;
+/// More replicas than this are a fault of the input: the target of no HPA.
+const MOST_REPLICAS: i32 = 100_000;
 
 /// What the metric series hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +35,19 @@ pub struct Setup<'a> {
     pub startup_s: f64,
 }
 
+/// What one metric did in a sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MetricRow {
+    /// Average over the pods that report, or the sum of an external metric; `None` in a gap.
+    pub value: Option<f64>,
+    /// Value over target, before missing pods are filled in.
+    pub ratio: Option<f64>,
+    /// Replicas that it asks for.
+    pub proposal: Option<i32>,
+}
+
 /// One sync.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
     /// When \[s, the recording's clock\].
     pub t_s: f64,
@@ -46,104 +55,130 @@ pub struct Row {
     pub current: i32,
     /// Pods taken to report.
     pub reporting: usize,
-    /// Value of each metric: average, or sum of an external metric.
-    pub values: Vec<Option<f64>>,
+    /// One entry per metric of the spec.
+    pub metrics: Vec<MetricRow>,
     /// Proposal before windows and limits.
     pub proposed: Option<i32>,
+    /// After the stabilisation windows.
+    pub stabilized: Option<i32>,
+    /// After policies and bounds.
+    pub limited: Option<i32>,
     /// The decision.
     pub desired: i32,
     /// Why, in the controller's words.
     pub reason: String,
+    /// Status and reason of AbleToScale, ScalingActive and ScalingLimited, where set.
+    pub conditions: [Option<(bool, &'static str)>; 3],
+    /// The chain that led here, line by line, where the desired count changes.
+    pub explanation: Vec<String>,
 }
 
-struct Matched<'a> {
-    series: Vec<&'a Series>,
-    average: bool,
-    per_pod: bool,
-    external: bool,
+/// The pods of the target as the backtest knows them.
+struct Pods<'a> {
+    /// Creation times; those of the first sync are old. A scale-down takes the newest.
+    born: Vec<f64>,
+    reporting_series: Option<&'a Series>,
+    startup_s: f64,
 }
 
-/// The series called `name`, if there is one.
-pub(super) fn named<'a>(series: &'a [Series], name: &str) -> Option<&'a Series> {
-    series.iter().find(|s| s.name == name)
-}
-
-fn match_series<'a>(setup: &Setup<'a>) -> Result<Vec<Matched<'a>>, BacktestError> {
-    let spec = setup.spec.defaulted();
-    let mut matched = Vec::new();
-    for (i, metric) in spec.metrics.iter().enumerate() {
-        let full = metric.metric_name();
-        let plain = plain_metric_name(full).unwrap_or(full);
-        if metric.target().is_some_and(|t| t.kind == "Utilization") {
-            return fault(format!(
-                "metrics[{i}]: a Utilization target needs requests, which a series does not hold"
-            ));
-        }
-        let is = |s: &Series, prefix: &str| {
-            s.name.strip_prefix(prefix).is_some_and(|rest| rest == plain || rest == full)
-        };
-        let pick = |test: &dyn Fn(&Series) -> bool| -> Vec<&'a Series> {
-            setup.metrics.iter().filter(|s| test(s)).collect()
-        };
-        let external = metric.kind == "External" || metric.kind == "Object";
-        let mut found = pick(&|s| is(s, "external:"));
-        let (mut average, mut per_pod) = (false, false);
-        if found.is_empty() || !external {
-            found = pick(&|s| is(s, "metric_avg:"));
-            average = !found.is_empty();
-        }
-        if found.is_empty() {
-            found = pick(&|s| is(s, ""));
-            per_pod = found.iter().any(|s| s.pod.is_some());
-            average = !external && !per_pod;
-        }
-        if found.is_empty() {
-            found = pick(&|s| s.name.split_once(':').is_some_and(|(_, n)| n == plain || n == full));
-            (average, per_pod) = (false, true);
-        }
-        // A nameless answer of `query_range` (an expression) is the only metric's.
-        if found.is_empty() && spec.metrics.len() == 1 {
-            found = pick(&|s| s.name.is_empty());
-            per_pod = found.iter().any(|s| s.pod.is_some());
-            average = !external && !per_pod;
-        }
-        if found.is_empty() {
-            let names: std::collections::BTreeSet<&str> =
-                setup.metrics.iter().map(|s| s.name.as_str()).collect();
-            let names: Vec<&str> = names.into_iter().collect();
-            return fault(format!(
-                "no series for the metric `{full}`; the series found are: {}",
-                names.join(", ")
-            ));
-        }
-        matched.push(Matched { series: found, average, per_pod, external });
+impl Pods<'_> {
+    /// Brings the count to `current` and tells how many report.
+    fn step(&mut self, t: f64, current: i32, at_start: bool) -> usize {
+        self.born.resize(current as usize, if at_start { f64::NEG_INFINITY } else { t });
+        let aged = self.born.iter().filter(|b| t - **b >= self.startup_s).count();
+        let recorded = self.reporting_series.and_then(|r| r.held(t));
+        recorded.map_or(aged, |v| v.max(0.0) as usize).min(self.born.len())
     }
-    Ok(matched)
+
+    fn views(&self, reporting: usize) -> Vec<PodView> {
+        let view = |i: usize| PodView {
+            key: i as u32,
+            phase: PodPhase::Running,
+            ready: if i < reporting { Ready::True } else { Ready::False },
+            deleting: false,
+            start_time: Some(SimTime::ZERO),
+            ready_transition: SimTime::ZERO,
+        };
+        (0..self.born.len()).map(view).collect()
+    }
 }
 
-/// The value of a series at a sync.
-fn read(setup: &Setup<'_>, series: &Series, t: f64, origin: f64) -> Option<f64> {
-    let seen = series.name.starts_with("metric_avg:") || series.name.starts_with("external:");
-    let gauge = setup.metric_is.map_or(!seen, |is| is == MetricIs::Gauge);
-    if !gauge {
-        return series.at(t);
+/// What one metric's API answers.
+struct Answer {
+    value: Option<f64>,
+    samples: Vec<PodSample>,
+    values: Vec<Milli>,
+}
+
+impl Answer {
+    /// From the values read at a sync, each with the time of its sample.
+    fn new(
+        m: &Matched<'_>,
+        mut read: Vec<(f64, f64)>,
+        reporting: usize,
+        pods: usize,
+        now: SimTime,
+    ) -> Self {
+        if m.per_pod && !m.external {
+            // A pod that is gone leaves its last sample for a while: the freshest are the living.
+            read.sort_by(|a, b| b.0.total_cmp(&a.0));
+            read.truncate(pods);
+        }
+        let mut list: Vec<f64> = read.into_iter().map(|(_, value)| value).collect();
+        if m.average && m.external {
+            // An external metric is the sum over the pods' series.
+            for value in &mut list {
+                *value *= reporting.max(1) as f64;
+            }
+        }
+        let sum: f64 = list.iter().sum();
+        let value = if m.external { sum } else { sum / list.len() as f64 };
+        let value = (!list.is_empty()).then_some(value);
+        let (mut samples, mut values) = (Vec::new(), Vec::new());
+        if m.external {
+            values.extend(list.iter().map(|v| milli(*v)));
+        } else {
+            // An average stands for each pod that reports; if it exists, at least one does.
+            let count = if m.per_pod { list.len() } else { reporting.max(1) }.min(pods);
+            let of = |i: usize| if m.per_pod { list.get(i) } else { list.first() };
+            let sample = |i: usize| of(i).map(|v| PodSample::new(i as u32, milli(*v), now));
+            samples.extend((0..count).filter_map(sample));
+        }
+        Self { value, samples, values }
     }
-    let phase = origin + SCRAPE_PHASE_S;
-    let scraped = phase + ((t - INGEST_S - phase) / SCRAPE_S).floor() * SCRAPE_S;
-    // The adapter truncates to thousandths.
-    series.at(scraped).map(|v| (v * 1000.0 + 1e-6).floor() / 1000.0)
+
+    fn reading(&self, external: bool) -> MetricReading<'_> {
+        match (self.value, external) {
+            (None, _) => MetricReading::Error(FetchError::Empty),
+            (Some(_), true) => MetricReading::Values(&self.values),
+            (Some(_), false) => MetricReading::Pods(&self.samples),
+        }
+    }
 }
 
 fn milli(value: f64) -> Milli {
     Milli((value * 1000.0).round() as i64)
 }
 
+/// A recorded count at `t` \[s\].
+fn count(series: &Series, t: f64) -> Result<Option<i32>, BacktestError> {
+    let Some(value) = series.held(t) else { return Ok(None) };
+    if !(0.0..=f64::from(MOST_REPLICAS)).contains(&value) {
+        return fault(format!("{value} in `{}` at {t} s is no number of replicas", series.name));
+    }
+    Ok(Some(value.round() as i32))
+}
+
 /// Feeds the series to the HPA, one reconcile every 15 s from the first metric sample to the last.
+///
+/// With recorded replicas the HPA reads those, and its memory of scale events is that of the recording: a
+/// decision that the recording does not follow leaves no event, a recorded change leaves one. Without, it reads
+/// what it decided.
 ///
 /// # Errors
 /// If a metric has no series or the spec cannot be backtested.
 pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
-    let matched = match_series(setup)?;
+    let matched = matching::match_series(setup)?;
     let times =
         || matched.iter().flat_map(|m| &m.series).flat_map(|s| s.samples.iter().map(|x| x.0));
     let origin = times().fold(f64::INFINITY, f64::min);
@@ -151,12 +186,9 @@ pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
     if end - origin > 90.0 * 86_400.0 {
         return fault("the series span more than 90 days");
     }
-    let recorded = setup
-        .actual
-        .and_then(|a| named(a, "replicas_current").or_else(|| named(a, "replicas_desired")));
-    let reporting_series = setup
-        .actual
-        .and_then(|a| named(a, "pods_reporting").or_else(|| named(a, "replicas_ready")));
+    let actual = setup.actual.unwrap_or_default();
+    matching::refuse_ambiguous(actual)?;
+    let recorded = matching::current_series(actual);
     if setup.actual.is_some() && recorded.is_none() {
         return fault("the actual series have neither `replicas_current` nor `replicas_desired`");
     }
@@ -167,10 +199,11 @@ pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
         fetch_latency: SimDuration::ZERO,
         write_latency: SimDuration::ZERO,
     };
+    let sync_s = config.sync_period.as_secs_f64();
     let mut hpa = Hpa::new(setup.spec, config);
     let mut own = setup.spec.defaulted().min_replicas.unwrap_or(1).max(1);
-    // Creation times; pods of the first sync are old. Scale-down takes the newest.
-    let mut pods: Vec<f64> = Vec::new();
+    let reporting_series = matching::reporting_series(actual);
+    let mut pods = Pods { born: Vec::new(), reporting_series, startup_s: setup.startup_s };
     let mut rows = Vec::new();
     let mut now = SimTime::ZERO;
     loop {
@@ -178,54 +211,21 @@ pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
         if t > end {
             return Ok(rows);
         }
-        let current = recorded.and_then(|r| r.held(t)).map_or(own, |v| v.round() as i32).max(0);
-        let born = if rows.is_empty() { f64::NEG_INFINITY } else { t };
-        pods.resize(current as usize, born);
-        let aged = pods.iter().filter(|b| t - **b >= setup.startup_s).count();
-        let reporting =
-            reporting_series.and_then(|r| r.held(t)).map_or(aged, |v| v.max(0.0) as usize);
-        let reporting = reporting.min(pods.len());
-        let views: Vec<PodView> = (0..pods.len())
-            .map(|i| PodView {
-                key: i as u32,
-                phase: PodPhase::Running,
-                ready: if i < reporting { Ready::True } else { Ready::False },
-                deleting: false,
-                start_time: Some(SimTime::ZERO),
-                ready_transition: SimTime::ZERO,
-            })
-            .collect();
-        let mut values = Vec::new();
-        let mut samples: Vec<Vec<PodSample>> = Vec::new();
-        let mut sums: Vec<Vec<Milli>> = Vec::new();
-        for m in &matched {
-            let mut list: Vec<f64> =
-                m.series.iter().filter_map(|s| read(setup, s, t, origin)).collect();
-            if !m.per_pod && m.average && m.external {
-                // An external metric is the sum over the pods' series.
-                list.iter_mut().for_each(|v| *v *= reporting.max(1) as f64);
-            }
-            let count = if m.per_pod { list.len() } else { reporting.max(1) }.min(pods.len());
-            let per_pod = |i: usize| if m.per_pod { list.get(i) } else { list.first() };
-            let of_pods = (0..count)
-                .filter_map(|i| per_pod(i).map(|v| PodSample::new(i as u32, milli(*v), now)));
-            samples.push(if m.external { Vec::new() } else { of_pods.collect() });
-            let sum: f64 = list.iter().sum();
-            values.push(
-                (!list.is_empty()).then(|| if m.external { sum } else { sum / list.len() as f64 }),
-            );
-            sums.push(list.iter().map(|v| milli(*v)).collect());
+        let read = recorded.map_or(Ok(None), |r| count(r, t))?;
+        let current = read.unwrap_or(own);
+        if current > MOST_REPLICAS {
+            return fault(format!("more than {MOST_REPLICAS} replicas are wanted at {t} s"));
         }
-        let readings: Vec<MetricReading<'_>> = matched
-            .iter()
-            .enumerate()
-            .map(|(i, m)| match (values[i].is_some(), m.external) {
-                (false, _) => MetricReading::Error(FetchError::Empty),
-                (true, true) => MetricReading::Values(&sums[i]),
-                (true, false) => MetricReading::Pods(&samples[i]),
-            })
-            .collect();
-        let decision = hpa.reconcile(&Observation {
+        let reporting = pods.step(t, current, rows.is_empty());
+        let views = pods.views(reporting);
+        let answer = |m: &Matched<'_>| {
+            let read = m.series.iter().filter_map(|s| matching::read(setup, s, t, origin, sync_s));
+            Answer::new(m, read.collect(), reporting, views.len(), now)
+        };
+        let answers: Vec<Answer> = matched.iter().map(answer).collect();
+        let readings: Vec<MetricReading<'_>> =
+            matched.iter().zip(&answers).map(|(m, a)| a.reading(m.external)).collect();
+        let seen = Observation {
             now,
             now_decide: schedule.decide_at(now),
             spec_replicas: current,
@@ -233,21 +233,61 @@ pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
             pods: &views,
             metrics: &readings,
             fault: None,
-        });
-        let (proposed, scale_to, desired) =
-            (decision.proposed_replicas, decision.scale_to, decision.desired_replicas);
-        let why =
-            decision.conditions.get(ConditionType::AbleToScale).map_or("", |c| c.reason.as_str());
-        let mut reason = hpa.rescale_reason_text();
-        if reason.is_empty() {
-            why.clone_into(&mut reason);
+        };
+        hpa.reconcile(&seen);
+        let mut row = row(&hpa, t, reporting, &answers);
+        let before = rows.last().map_or(row.current, |r: &Row| r.desired);
+        if row.desired != before {
+            row.explanation = hpa.explain(&seen, "default").lines(&|pod| format!("pod {pod}"));
         }
-        if let Some(to) = scale_to {
+        rows.push(row);
+        if read.is_some() {
+            hpa.scale_not_written();
+            if let Some(next) =
+                recorded.and_then(|r| count(r, t + sync_s).transpose()).transpose()?
+            {
+                hpa.restore_scale_event(current, next, schedule.written_at(now));
+            }
+        } else if let Some(to) = hpa.decision().scale_to {
             own = to;
             hpa.scale_written(schedule.written_at(now), Ok(()));
         }
-        rows.push(Row { t_s: t, current, reporting, values, proposed, desired, reason });
         now = schedule.next(now, now);
+    }
+}
+
+fn row(hpa: &Hpa, t_s: f64, reporting: usize, answers: &[Answer]) -> Row {
+    let d = hpa.decision();
+    let metric = |(i, a): (usize, &Answer)| {
+        let outcome = d.metrics.get(i);
+        let ratio = outcome.and_then(|o| o.usage_ratio);
+        MetricRow { value: a.value, ratio, proposal: outcome.and_then(|o| o.proposal) }
+    };
+    let told = |kind| d.conditions.get(kind).map(|c: &Condition| (c.status, c.reason.as_str()));
+    let conditions = [
+        told(ConditionType::AbleToScale),
+        told(ConditionType::ScalingActive),
+        told(ConditionType::ScalingLimited),
+    ];
+    let mut reason = hpa.rescale_reason_text();
+    if reason.is_empty() {
+        // A failed metric is told by ScalingActive.
+        let failed = conditions[1].filter(|c| !c.0);
+        reason.push_str(failed.or(conditions[0]).map_or("", |c| c.1));
+    }
+    Row {
+        t_s,
+        current: d.current_replicas,
+        reporting,
+        metrics: answers.iter().enumerate().map(metric).collect(),
+        proposed: d.proposed_replicas,
+        stabilized: d.stabilized_replicas,
+        limited: d.limited_replicas,
+        // A reconcile that fails keeps the status; the target keeps its replicas.
+        desired: if d.scale_to.is_some() { d.desired_replicas } else { d.current_replicas },
+        reason,
+        conditions,
+        explanation: Vec::new(),
     }
 }
 
@@ -262,11 +302,20 @@ mod tests {
         HpaSpec { max_replicas: 8, metrics: vec![metric], ..HpaSpec::default() }
     }
 
+    fn rows(
+        name: &str,
+        text: &str,
+        actual: Option<&str>,
+        startup_s: f64,
+    ) -> Result<Vec<Row>, BacktestError> {
+        let (spec, metrics) = (spec(name), parse(text)?);
+        let actual = actual.map(parse).transpose()?;
+        let actual = actual.as_deref();
+        run(&Setup { spec: &spec, metrics: &metrics, actual, metric_is: None, startup_s })
+    }
+
     fn desired(name: &str, text: &str, startup_s: f64) -> Result<Vec<i32>, BacktestError> {
-        let (spec, metrics) = (spec(name), parse(text).unwrap());
-        let setup =
-            Setup { spec: &spec, metrics: &metrics, actual: None, metric_is: None, startup_s };
-        Ok(run(&setup)?.iter().map(|r| r.desired).collect())
+        Ok(rows(name, text, None, startup_s)?.iter().map(|r| r.desired).collect())
     }
 
     #[test]
@@ -274,8 +323,12 @@ mod tests {
         // Value 4 against 2: one pod doubles. The new pod has no sample: (4 + 0) / 2 is the target.
         let text = "t_s,metric_avg:q\n0,4\n15,4\n30,4\n45,NaN\n";
         assert_eq!(desired("q", text, 120.0).unwrap(), [2, 2, 2, 2]);
+        let first = rows("q", text, None, 120.0).unwrap().swap_remove(0);
+        assert_eq!(first.explanation[1], "  pods metric q: 4, averageValue 2");
         // Without a start-up time it doubles with every sync until nothing is known.
         assert_eq!(desired("q", text, 0.0).unwrap(), [2, 4, 8, 8]);
+        let last = rows("q", text, None, 0.0).unwrap().pop().unwrap();
+        assert_eq!((last.metrics[0].value, last.reason.as_str()), (None, "FailedGetPodsMetric"));
     }
 
     #[test]
@@ -287,5 +340,61 @@ mod tests {
         }
         let error = desired("q", "t_s,a,b\n0,1,2\n", 0.0).unwrap_err().to_string();
         assert!(error.ends_with("the series found are: a, b"), "{error}");
+    }
+
+    #[test]
+    fn a_poll_shows_what_the_sync_before_it_used() {
+        // Polls every 21 s, syncs every 15 s: the value of the poll at 42 s was used at 30 s; the poll at 63 s lies
+        // behind the sync at 60 s, which is the last before it.
+        let text = "t_s,metric_avg:q\n0,1\n21,2\n42,3\n63,4\n84,5\n";
+        let seen = rows("q", text, Some("t_s,replicas_current\n0,1\n"), 0.0).unwrap();
+        let seen: Vec<f64> = seen.iter().map(|r| r.metrics[0].value.unwrap()).collect();
+        assert_eq!(seen, [1.0, 2.0, 3.0, 3.0, 4.0, 5.0]);
+        // A log of changes is not read ahead.
+        let text = "t_s,metric_avg:q\n0,1\n100,2\n120,2\n";
+        let seen = rows("q", text, Some("t_s,replicas_current\n0,1\n"), 0.0).unwrap();
+        assert_eq!((seen[6].t_s, seen[6].metrics[0].value), (90.0, Some(1.0)));
+        assert_eq!((seen[7].t_s, seen[7].metrics[0].value), (105.0, Some(2.0)));
+    }
+
+    #[test]
+    fn a_decision_that_the_recording_ignores_is_repeated() {
+        let text = "t_s,metric_avg:q\n0,4\n15,4\n30,4\n45,4\n60,4\n";
+        let seen = rows("q", text, Some("t_s,replicas_current\n0,1\n50,2\n"), 100.0).unwrap();
+        let seen: Vec<(i32, i32)> = seen.iter().map(|r| (r.current, r.desired)).collect();
+        assert_eq!(seen, [(1, 2), (1, 2), (1, 2), (1, 2), (2, 2)]);
+    }
+
+    #[test]
+    fn counts_that_are_none_and_names_that_are_two_are_refused() {
+        let text = "t_s,metric_avg:q\n0,4\n15,4\n";
+        let told = |actual| rows("q", text, Some(actual), 0.0).unwrap_err().to_string();
+        assert!(told("t_s,replicas_current\n0,4e9\n").contains("no number of replicas"));
+        assert!(told("t_s,replicas_current\n0,-1\n").contains("no number of replicas"));
+        assert!(told("t_s,a,b\n0,1,1\n").contains("neither"));
+        let two = r#"[{"metric":{"__name__":"hpa_current"},"values":[[0,"1"]]},
+            {"metric":{"__name__":"hpa_current"},"values":[[0,"2"]]}]"#;
+        assert!(told(two).contains("2 series called"));
+        // One series of any name is the replicas.
+        assert_eq!(rows("q", text, Some("t_s,pods\n0,3\n"), 0.0).unwrap()[0].current, 3);
+    }
+
+    #[test]
+    fn the_freshest_series_are_the_living_pods() {
+        let text = "t_s,a:q,b:q\n0,2,9\n15,2,\n30,2,\n";
+        let long = "t_s,series,value\n0,b:q,9\n0,a:q,2\n15,a:q,2\n30,a:q,2\n";
+        for text in [text, long] {
+            let (spec, metrics) = (spec("q"), parse(text).unwrap());
+            let actual = parse("t_s,replicas_current\n0,1\n").unwrap();
+            let found = run(&Setup {
+                spec: &spec,
+                metrics: &metrics,
+                actual: Some(&actual),
+                metric_is: Some(MetricIs::AsSeen),
+                startup_s: 0.0,
+            })
+            .unwrap();
+            assert_eq!(found[2].metrics[0].value, Some(2.0), "{text}");
+        }
     }
 }

@@ -4,12 +4,13 @@
 
 mod compare;
 mod driver;
+mod matching;
 mod output;
 mod series;
 mod settings;
 
-pub use compare::{Comparison, Divergence, compare};
-pub use driver::{MetricIs, Row, Setup, run};
+pub use compare::{Comparison, Divergence, Step, compare};
+pub use driver::{MetricIs, MetricRow, Row, Setup, run};
 pub use output::{OPEN_LOOP, changes_text, comparison_text, decisions_csv, timeline_csv};
 pub use series::{Series, parse};
 pub use settings::apply;

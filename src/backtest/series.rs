@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 /// A sample older than this counts as missing \[s\], as in Prometheus' look-back.
 const LOOK_BACK_S: f64 = 300.0;
 
+/// Numbers above this in a `time` column are milliseconds, as some exports write them.
+const MILLISECONDS_FROM: f64 = 1e11;
+
 /// One series as recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
@@ -16,14 +19,24 @@ pub struct Series {
     pub pod: Option<String>,
     /// Time \[s on the file's own clock\] and value, in time order; `None` where there was no sample.
     pub samples: Vec<(f64, Option<f64>)>,
+    /// Distance of the evaluations \[s\] where the file has a fixed one: `query_range` has looked back already,
+    /// so that an evaluation without a sample is a gap. `None`: a sample counts for five minutes.
+    pub step_s: Option<f64>,
 }
 
 impl Series {
-    /// The newest value at `t` \[s\]; `None` in a gap or when it is older than five minutes.
+    /// The newest value at `t` \[s\]; `None` in a gap.
     pub fn at(&self, t: f64) -> Option<f64> {
+        self.newest(t).map(|(_, value)| value)
+    }
+
+    /// The newest value at `t` \[s\] with its own time; `None` in a gap.
+    pub fn newest(&self, t: f64) -> Option<(f64, f64)> {
         let end = self.samples.partition_point(|s| s.0 <= t);
         let (time, value) = *self.samples.get(end.checked_sub(1)?)?;
-        value.filter(|_| t - time <= LOOK_BACK_S)
+        // Time stamps have milliseconds.
+        let fresh = self.step_s.map_or(t - time <= LOOK_BACK_S, |step| t - time < step - 5e-4);
+        value.filter(|_| fresh).map(|value| (time, value))
     }
 
     /// The last value up to `t` \[s\], however old: for counts that are recorded when they change.
@@ -54,19 +67,24 @@ pub fn parse(text: &str) -> Result<Vec<Series>, BacktestError> {
 }
 
 /// A value; NaN, infinities and nothing are no sample.
-fn value(text: &str) -> Option<Option<f64>> {
+fn value(text: &str) -> Result<Option<f64>, std::num::ParseFloatError> {
     let text = text.trim();
     if text.is_empty() {
-        return Some(None);
+        return Ok(None);
     }
-    text.parse::<f64>().ok().map(|v| Some(v).filter(|v| v.is_finite()))
+    text.parse::<f64>().map(|v| Some(v).filter(|v| v.is_finite()))
 }
 
-/// Seconds, or an RFC 3339 time stamp.
+/// Seconds, milliseconds since 1970, an RFC 3339 time stamp, or one without a zone (taken as UTC).
 fn time(text: &str) -> Option<f64> {
     let text = text.trim();
-    let seconds = text.parse::<f64>().ok().filter(|t| t.is_finite());
-    seconds.or_else(|| text.parse::<jiff::Timestamp>().ok().map(|t| t.as_duration().as_secs_f64()))
+    if let Ok(number) = text.parse::<f64>() {
+        let seconds = if number > MILLISECONDS_FROM { number / 1000.0 } else { number };
+        return Some(seconds).filter(|t| t.is_finite());
+    }
+    let zoned = text.parse::<jiff::Timestamp>().ok();
+    let stamp = zoned.or_else(|| format!("{text}Z").parse::<jiff::Timestamp>().ok());
+    stamp.map(|t| t.as_duration().as_secs_f64())
 }
 
 fn json(text: &str) -> Result<Vec<Series>, BacktestError> {
@@ -82,7 +100,17 @@ fn json(text: &str) -> Result<Vec<Series>, BacktestError> {
             "line 1: neither a query_range answer (`data.result`) nor an array of series",
         );
     };
-    list.iter().enumerate().map(|(i, item)| json_series(i, item)).collect()
+    let mut found = list
+        .iter()
+        .enumerate()
+        .map(|(i, item)| json_series(i, item))
+        .collect::<Result<Vec<_>, _>>()?;
+    let spans = found.iter().flat_map(|s: &Series| s.samples.windows(2)).map(|p| p[1].0 - p[0].0);
+    let step = spans.filter(|s| *s > 0.0).reduce(f64::min);
+    for series in &mut found {
+        series.step_s = step;
+    }
+    Ok(found)
 }
 
 fn json_series(i: usize, item: &Value) -> Result<Series, BacktestError> {
@@ -94,7 +122,7 @@ fn json_series(i: usize, item: &Value) -> Result<Series, BacktestError> {
     for (k, pair) in values.iter().enumerate() {
         let t = pair.get(0).and_then(Value::as_f64);
         let v = pair.get(1).and_then(|v| match v {
-            Value::String(s) => value(s),
+            Value::String(s) => value(s).ok(),
             Value::Null => Some(None),
             v => v.as_f64().map(Some),
         });
@@ -104,7 +132,7 @@ fn json_series(i: usize, item: &Value) -> Result<Series, BacktestError> {
         samples.push((t, v));
     }
     let name = label("__name__").unwrap_or_default().to_owned();
-    Ok(Series { name, pod: label("pod").map(str::to_owned), samples })
+    Ok(Series { name, pod: label("pod").map(str::to_owned), samples, step_s: None })
 }
 
 fn csv(text: &str) -> Result<Vec<Series>, BacktestError> {
@@ -119,12 +147,16 @@ fn csv(text: &str) -> Result<Vec<Series>, BacktestError> {
             names.join(",")
         ));
     }
+    if let Some(twice) = (1..names.len()).find(|i| names[1..*i].contains(&names[*i])) {
+        return fault(format!("line 1: two columns are called `{}`", names[twice]));
+    }
     let long = names.len() == 3 && names[1] == "series" && names[2] == "value";
     let mut index: BTreeMap<String, usize> = BTreeMap::new();
     let mut found: Vec<Series> = Vec::new();
     let mut place = |name: &str, found: &mut Vec<Series>| {
         *index.entry(name.to_owned()).or_insert_with(|| {
-            found.push(Series { name: name.to_owned(), pod: None, samples: Vec::new() });
+            let (name, samples) = (name.to_owned(), Vec::new());
+            found.push(Series { name, pod: None, samples, step_s: None });
             found.len() - 1
         })
     };
@@ -147,7 +179,7 @@ fn csv(text: &str) -> Result<Vec<Series>, BacktestError> {
             names.iter().copied().zip(record.iter()).skip(1).collect()
         };
         for (name, cell) in cells {
-            let Some(v) = value(cell) else {
+            let Ok(v) = value(cell) else {
                 return fault(format!("line {line}: `{cell}` is not a number (series `{name}`)"));
             };
             let at = place(name, &mut found);
@@ -182,6 +214,19 @@ mod tests {
         assert!(fails(r#"[{"metric":{},"values":[[1,"x"]]}]"#).contains("values[0]"));
         assert!(fails(r#"[{"metric":{},"value":[1,"2"]}]"#).contains("`values`"));
         assert!(fails(r#"{"a":1}"#).contains("query_range"));
+        assert!(fails(r#"{"status":"success","data":{"result":[]}}"#).contains("no sample"));
+    }
+
+    #[test]
+    fn an_evaluation_of_query_range_without_a_sample_is_a_gap() {
+        let found =
+            parse(r#"[{"metric":{},"values":[[0,"1"],[15,"2"],[60,"3"],[75,"4"]]}]"#).unwrap();
+        let read = |t| found[0].at(t);
+        assert_eq!(
+            [read(15.0), read(29.9), read(30.0), read(59.0)],
+            [Some(2.0), Some(2.0), None, None]
+        );
+        assert_eq!([read(60.0), read(89.0), read(90.0)], [Some(3.0), Some(4.0), None]);
     }
 
     #[test]
@@ -194,6 +239,9 @@ mod tests {
         assert!(fails("t_s,a\n0,1,2\n").starts_with("line 2: 3 cells"));
         assert!(fails("t_s,a\nsoon,1\n").starts_with("line 2: `soon`"));
         assert!(fails("a,b\n1,2\n").starts_with("line 1:"));
+        assert!(fails("t_s,a,a\n0,1,2\n").starts_with("line 1: two columns"));
+        let local = parse("Time,a\n2026-01-01 00:00:00,1\n1767225615000,2\n").unwrap();
+        assert_eq!(local[0].samples, [(1_767_225_600.0, Some(1.0)), (1_767_225_615.0, Some(2.0))]);
     }
 
     #[test]

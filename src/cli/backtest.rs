@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 ///
 /// Prints what the HPA would have decided and, given the actual replica series, where it differs. Settings are
 /// changed with `--set hpa.KEY=VALUE`, as in `--set hpa.max_replicas=8`. Series are Prometheus `query_range` JSON,
-/// wide CSV (`t_s` or a time stamp, one column per series) or long CSV (`t_s,series,value`).
+/// wide CSV (`t_s` or a time stamp, one column per series) or long CSV (`t_s,series,value`). A divergence is a
+/// result, not a failure: the exit code is 0 with and without one.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Manifest of the HPA (YAML or JSON)
@@ -22,7 +23,8 @@ pub(crate) struct Args {
     /// Recorded metric series
     #[arg(long, value_name = "FILE")]
     metrics: PathBuf,
-    /// Recorded replica series (`replicas_current`, `replicas_desired`, `replicas_ready`, `pods_reporting`)
+    /// Recorded replica series (`replicas_current`, `replicas_desired`, `replicas_ready`, `pods_reporting`, or the
+    /// names of kube-state-metrics)
     #[arg(long, value_name = "FILE")]
     actual: Option<PathBuf>,
     /// What the metrics hold [default: as-seen for `metric_avg:` and `external:`, else gauge]
@@ -32,6 +34,12 @@ pub(crate) struct Args {
     /// and the middle
     #[arg(long, value_name = "DURATION", default_value = "120s")]
     startup: String,
+    /// How late the recorded replicas may show a change: the distance of the polls, or what a plot resolves
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    resolution: String,
+    /// Print the chain that led to each change: samples, ratio, windows, policies, conditions
+    #[arg(long)]
+    explain: bool,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
@@ -66,6 +74,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     });
     let names: Vec<String> =
         spec.defaulted().metrics.iter().map(|m| m.metric_name().to_owned()).collect();
+    let resolution_s = parse_duration(&args.resolution)
+        .map_err(|e| anyhow!("--resolution `{}`: {e}", args.resolution))?
+        .as_secs_f64();
     let (mut told, mut runs) = (String::new(), Vec::new());
     for startup_s in startups(&args.startup)? {
         let setup = Setup {
@@ -77,8 +88,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         };
         let rows = backtest::run(&setup)?;
         writeln!(told, "start-up time {startup_s} s")?;
-        told.push_str(&backtest::changes_text(&rows, &names));
-        if let Some(found) = actual.as_deref().and_then(|a| backtest::compare(&rows, a)) {
+        told.push_str(&backtest::changes_text(&rows, &names, args.explain));
+        if let Some(found) =
+            actual.as_deref().and_then(|a| backtest::compare(&rows, a, resolution_s))
+        {
             told.push_str(&backtest::comparison_text(&found, &rows));
         }
         told.push('\n');
@@ -93,7 +106,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             |path: &str, text: String| File { path: path.to_owned(), bytes: text.into_bytes() };
         let files = [
             file("decisions.csv", backtest::decisions_csv(&runs, &names)),
-            file("timeline.csv", backtest::timeline_csv(last, &names)),
+            file("timeline.csv", backtest::timeline_csv(last, &names, actual.as_deref())),
         ];
         output::write_files(&directory, &files)?;
         context.note(&output::written(&directory, &files));
@@ -110,7 +123,7 @@ fn text(path: &Path) -> anyhow::Result<String> {
 fn startups(argument: &str) -> anyhow::Result<Vec<f64>> {
     let parse = |text: &str| {
         parse_duration(text)
-            .map(|d| d.as_secs_f64())
+            .map(crate::units::SimDuration::as_secs_f64)
             .map_err(|e| anyhow!("--startup `{text}`: {e}"))
     };
     let Some((a, b)) = argument.split_once("..") else { return Ok(vec![parse(argument)?]) };

@@ -103,6 +103,10 @@ impl Hpa {
     pub fn spec(&self) -> &HpaSpec {
         &self.spec
     }
+    /// The spec, lowered.
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
     /// The controller's settings.
     pub fn config(&self) -> &ControllerConfig {
         &self.config
@@ -205,6 +209,20 @@ impl Hpa {
         self.update_scaled_to_zero(current, new, at);
         self.last_scale_time = Some(at);
         &self.decision
+    }
+
+    /// Drops the scale update of the last decision: it was not sent. Nothing is stored, no condition
+    /// changes. For replays in which somebody else's writes count.
+    pub fn scale_not_written(&mut self) {
+        self.pending = None;
+    }
+
+    /// Stores a scale event that this state machine did not decide, as a recording of the controller
+    /// shows it. Equal counts store nothing.
+    pub fn restore_scale_event(&mut self, previous: i32, new: i32, at: SimTime) {
+        if new != previous {
+            self.store_scale_event(previous, new, at);
+        }
     }
 
     /// Clears what belongs to one reconcile; status fields stay.

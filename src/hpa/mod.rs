@@ -14,6 +14,7 @@ pub mod calculator;
 mod config;
 mod controller;
 mod decision;
+mod explanation;
 mod message;
 mod observation;
 mod plan;
@@ -28,6 +29,7 @@ pub use decision::{
     Branch, Condition, ConditionType, Conditions, CurrentValue, Decision, Detail, Event, Limits,
     MetricFailure, MetricOutcome, PodCounts, Reason, RescaleReason,
 };
+pub use explanation::{Explanation, MetricExplanation, PolicyExplanation, Rates, Sample, Window};
 pub use message::rescale_text;
 pub use observation::{
     ApiFault, FetchError, MetricReading, Observation, PodKey, PodPhase, PodRequest, PodSample,
