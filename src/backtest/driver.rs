@@ -111,20 +111,19 @@ struct Answer {
 }
 
 impl Answer {
-    /// From the values read at a sync, each with the time of its sample.
+    /// From the values read at the sync `now`, which is at `t` \[s\], each with the time of its sample \[s\].
     fn new(
         m: &Matched<'_>,
         mut read: Vec<(f64, f64)>,
-        reporting: usize,
-        pods: usize,
-        now: SimTime,
+        (reporting, pods): (usize, usize),
+        (t, now): (f64, SimTime),
     ) -> Self {
         if m.per_pod && !m.external {
             // A pod that is gone leaves its last sample for a while: the freshest are the living.
             read.sort_by(|a, b| b.0.total_cmp(&a.0));
             read.truncate(pods);
         }
-        let mut list: Vec<f64> = read.into_iter().map(|(_, value)| value).collect();
+        let mut list: Vec<f64> = read.iter().map(|(_, value)| *value).collect();
         if m.average && m.external {
             // An external metric is the sum over the pods' series.
             for value in &mut list {
@@ -140,8 +139,12 @@ impl Answer {
         } else {
             // An average stands for each pod that reports; if it exists, at least one does.
             let count = if m.per_pod { list.len() } else { reporting.max(1) }.min(pods);
-            let of = |i: usize| if m.per_pod { list.get(i) } else { list.first() };
-            let sample = |i: usize| of(i).map(|v| PodSample::new(i as u32, milli(*v), now));
+            let of = |i: usize| if m.per_pod { read.get(i) } else { read.first() };
+            let sample = |i: usize| {
+                let (time, value) = of(i)?;
+                let age = SimDuration::from_secs_f64((t - time).max(0.0));
+                Some(PodSample::new(i as u32, milli(*value), now - age))
+            };
             samples.extend((0..count).filter_map(sample));
         }
         Self { value, samples, values }
@@ -220,7 +223,7 @@ pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
         let views = pods.views(reporting);
         let answer = |m: &Matched<'_>| {
             let read = m.series.iter().filter_map(|s| matching::read(setup, s, t, origin, sync_s));
-            Answer::new(m, read.collect(), reporting, views.len(), now)
+            Answer::new(m, read.collect(), (reporting, views.len()), (t, now))
         };
         let answers: Vec<Answer> = matched.iter().map(answer).collect();
         let readings: Vec<MetricReading<'_>> =

@@ -1,5 +1,6 @@
 //! The exact HPA on recorded histories of real clusters, where the shared data folder exists.
 
+use crate::cli_support::Scratch;
 use hpasim::backtest::{Setup, compare, parse, run};
 use hpasim::manifest;
 use std::fs;
@@ -85,4 +86,86 @@ fn backtest_recorded_histories() {
         }
     }
     assert_eq!(seen, MEASURED.len());
+}
+
+const HPA: &str = "apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: vllm}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: vllm}
+  minReplicas: 1
+  maxReplicas: 6
+  metrics:
+  - type: Pods
+    pods:
+      metric: {name: 'prometheus.googleapis.com|vllm:num_requests_waiting|gauge'}
+      target: {type: AverageValue, averageValue: '2'}
+";
+
+/// Two pods: both wait at 9 until 60 s, the first at 0 from then on; the second is missing from 60 s to 90 s.
+fn answer() -> String {
+    let series = |pod: &str, values: &[(u32, &str)]| {
+        let values: Vec<String> = values.iter().map(|(t, v)| format!("[{t},\"{v}\"]")).collect();
+        let name = "vllm:num_requests_waiting";
+        let values = values.join(",");
+        format!(
+            "{{\"metric\":{{\"__name__\":\"{name}\",\"pod\":\"{pod}\"}},\"values\":[{values}]}}"
+        )
+    };
+    let a =
+        series("a", &[(0, "9"), (15, "9"), (30, "9"), (45, "9"), (60, "0"), (75, "0"), (90, "0")]);
+    let b = series("b", &[(0, "9"), (15, "9"), (30, "9"), (45, "9"), (90, "0")]);
+    format!(
+        "{{\"status\":\"success\",\"data\":{{\"resultType\":\"matrix\",\"result\":[{a},{b}]}}}}"
+    )
+}
+
+#[test]
+fn backtest_command_reads_a_prometheus_answer_and_writes_its_files() {
+    let scratch = Scratch::new();
+    scratch.write("hpa.yaml", HPA);
+    scratch.write("metrics.json", &answer());
+    scratch.write("actual.csv", "t_s,replicas_current,replicas_desired\n0,2,2\n30,2,4\n45,4,4\n");
+    let base =
+        ["backtest", "--hpa", "hpa.yaml", "--metrics", "metrics.json", "--actual", "actual.csv"];
+    let run = |more: &[&str]| {
+        let args: Vec<&str> = base.iter().chain(more).copied().collect();
+        scratch.hpasim(&args)
+    };
+    // 9 against 2 with two pods: nine wanted, the legacy limit for a step is four.
+    let told = run(&["--metric-is", "as-seen", "--explain", "-o", "out"]).expect(0).stdout;
+    assert!(told.contains("0     2     4  pods metric"), "{told}");
+    assert!(told.contains("at most twice the replicas or four, 4 replicas"), "{told}");
+    assert!(told.contains("recorded steps reproduced within 30 s: 1 of 1"), "{told}");
+    assert!(told.contains("open loop"), "{told}");
+    let decisions = scratch.read("out/decisions.csv");
+    let rows: Vec<Vec<String>> = csv::Reader::from_reader(decisions.as_bytes())
+        .records()
+        .map(|r| r.unwrap().iter().map(str::to_owned).collect())
+        .collect();
+    let column = |row: usize, i: usize| rows[row][i].as_str();
+    assert_eq!(rows.len(), 7, "{decisions}");
+    // The second pod's hole is no sample: the average is that of the first alone.
+    assert_eq!([column(3, 4), column(4, 4)], ["9", "0"]);
+    assert!(scratch.read("out/timeline.csv").contains("45,replicas_recorded,4\n"));
+    // A raw gauge comes later: nothing is known at the first sync.
+    let gauge = run(&["--metric-is", "gauge", "-o", "late"]).expect(0).stdout;
+    assert!(gauge.contains("          15  "), "{gauge}");
+    // Another bound, a range of start-up times, and what is refused.
+    let other = run(&["--metric-is", "as-seen", "--set", "hpa.max_replicas=3"]).expect(0).stdout;
+    assert!(other.contains("0     2     3  pods metric"), "{other}");
+    let range = run(&["--startup", "60s..240s"]).expect(0).stdout;
+    assert_eq!(range.matches("start-up time").count(), 3, "{range}");
+    for bad in [
+        ["--startup", "9s..1s"],
+        ["--startup", "60"],
+        ["--set", "hpa.max_replica=3"],
+        ["--resolution", "x"],
+    ] {
+        let ended = run(&bad).expect(2);
+        assert!(ended.stdout.is_empty() && !ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+    scratch.write("metrics.json", "t_s,other\n0,1\n");
+    let ended = run(&[]).expect(2);
+    assert!(ended.stderr.contains("the series found are: other"), "{}", ended.stderr);
 }
