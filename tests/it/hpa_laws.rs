@@ -13,8 +13,8 @@ use hpasim::hpa::calculator::{
 };
 use hpasim::hpa::spec::{Behavior, HpaSpec, MetricSpec, MetricTarget, ScalingPolicy, ScalingRules};
 use hpasim::hpa::{
-    Branch, ControllerConfig, Decision, FetchError, Hpa, MetricFailure, MetricReading, Observation,
-    PodPhase, PodSample, PodView, Quantity, Ready, Reason,
+    Branch, ControllerConfig, Decision, Explanation, FetchError, Hpa, MetricFailure, MetricReading,
+    Observation, PodPhase, PodSample, PodView, Quantity, Rates, Ready, Reason,
 };
 use hpasim::units::{Milli, SimDuration, SimTime};
 use proptest::prelude::*;
@@ -115,6 +115,7 @@ struct Seen {
     decision: Decision,
     /// When the scale write was answered, if there was one.
     written: Option<SimTime>,
+    explanation: Explanation,
 }
 
 /// Runs an HPA whose target follows at once. `shuffle` turns the order of pods and samples around;
@@ -156,17 +157,17 @@ fn run(
             None => MetricReading::Error(FetchError::Empty),
         };
         let decide = now + SimDuration::from_millis(beat.fetch_ms);
-        let scale_to = hpa
-            .reconcile(&Observation {
-                now,
-                now_decide: decide,
-                spec_replicas: replicas,
-                status_replicas: replicas,
-                pods: &pods,
-                metrics: &[reading],
-                fault: None,
-            })
-            .scale_to;
+        let observation = Observation {
+            now,
+            now_decide: decide,
+            spec_replicas: replicas,
+            status_replicas: replicas,
+            pods: &pods,
+            metrics: &[reading],
+            fault: None,
+        };
+        let scale_to = hpa.reconcile(&observation).scale_to;
+        let explanation = hpa.explain(&observation, "default");
         now = decide;
         let mut written = None;
         if let Some(n) = scale_to {
@@ -175,7 +176,7 @@ fn run(
             hpa.scale_written(now, Ok(()));
             replicas = n;
         }
-        seen.push(Seen { decision: hpa.decision().clone(), written });
+        seen.push(Seen { decision: hpa.decision().clone(), written, explanation });
     }
     seen
 }
@@ -306,6 +307,47 @@ proptest! {
     }
 
     /// The order in which pods and samples are listed does not matter.
+    /// What an explanation lists must by itself give the numbers that decided.
+    #[test]
+    fn an_explanation_accounts_for_the_decision(
+        spec in spec(),
+        start in 1..8i32,
+        beats in proptest::collection::vec(beat(), 1..60),
+    ) {
+        for seen in run(&spec, start, &beats, false, SimDuration::ZERO) {
+            let told = &seen.explanation;
+            if let Some(window) = &told.down_window {
+                let highest = window.recommendations.iter().map(|r| r.0).max();
+                prop_assert_eq!(highest, Some(window.picked));
+            }
+            if let Some(window) = &told.up_window {
+                let lowest = window.recommendations.iter().map(|r| r.0).min();
+                prop_assert_eq!(lowest, Some(window.picked));
+            }
+            if let Rates::Policies { up, select, policies, limit } = &told.rates {
+                let current = told.current_replicas;
+                for p in policies {
+                    let changed: i32 = p.events.iter().map(|e| e.0).sum();
+                    prop_assert_eq!(p.start, current - changed);
+                }
+                let limits = policies.iter().map(|p| p.limit);
+                let picked = match (*select, *up) {
+                    ("Max", true) | ("Min", false) => limits.max(),
+                    ("Min", true) | ("Max", false) => limits.min(),
+                    _ => Some(current),
+                };
+                let bounded = if *up { picked.map(|l| l.max(current)) } else { picked.map(|l| l.min(current)) };
+                prop_assert_eq!(bounded, Some(*limit));
+            }
+            if let Some(metric) = told.metrics.first().filter(|m| m.failure.is_none()) {
+                let pods = metric.pods.unwrap();
+                prop_assert_eq!(metric.samples.len() as u32, pods.ready);
+                prop_assert!(!metric.within || metric.proposal == Some(told.current_replicas));
+            }
+            prop_assert!(told.lines(&|pod| pod.to_string()).len() > 1);
+        }
+    }
+
     #[test]
     fn pod_order_does_not_matter(
         spec in spec(),
