@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// What the metrics hold [default: as-seen for `metric_avg:` and `external:`, else gauge]
     #[arg(long, value_enum)]
     metric_is: Option<Kind>,
-    // ASSUMPTION(A63): two minutes, the middle of what recorded vLLM clusters with warm nodes needed (1 to 4 minutes).
+    // ASSUMPTION(A63): two minutes, inside what recorded vLLM clusters with warm nodes needed (1 to 4 minutes).
     /// From a pod's creation to its first sample where the reporting pods are not recorded; A..B runs both ends
     /// and the middle
     #[arg(long, value_name = "DURATION", default_value = "120s")]
