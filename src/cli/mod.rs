@@ -8,6 +8,7 @@
 mod backtest;
 mod check;
 mod experiment;
+mod explain;
 mod interrupt;
 mod output;
 mod profile;
@@ -48,6 +49,7 @@ enum Command {
     Sweep(sweep::Args),
     Merge(shard::Args),
     Run(run::Args),
+    Explain(explain::Args),
     Trace(trace::Args),
     Verify(verify::Args),
     Backtest(backtest::Args),
@@ -262,6 +264,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Sweep(args) => sweep::run(&args, context),
         Command::Merge(args) => shard::run(&args, context),
         Command::Run(args) => run::run(&args, context),
+        Command::Explain(args) => explain::run(&args, context),
         Command::Trace(args) => trace::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Backtest(args) => backtest::run(&args, context),

@@ -20,7 +20,7 @@ const MAX_SCALE_WRITES: usize = 20;
 /// Simulate one case and show what happened
 ///
 /// Prints requests, latencies, replicas, cost and the scale decisions, and writes the timeline, every reconcile
-/// with the numbers that led to it, and every phase change of pods and nodes.
+/// with the numbers that led to it, every phase change of pods and nodes, the events, and what `hpasim explain` needs.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Experiment file
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     for (replication, record) in records.iter().enumerate() {
         let folder =
             if replication == 0 { String::new() } else { format!("replication-{replication}/") };
-        files.extend(tables(record, &spec, &folder, args.requests));
+        files.extend(tables(record, &scenario, &spec, &folder, args.requests));
         files.extend(pages(record, &loaded.experiment.profile.model.name, &folder));
     }
     let mut provenance = loaded.provenance.clone();
@@ -158,13 +158,23 @@ fn pages(record: &RunRecord, model_name: &str, folder: &str) -> Vec<File> {
 }
 
 /// The tables of one replication.
-fn tables(record: &RunRecord, spec: &HpaSpec, folder: &str, requests: bool) -> Vec<File> {
+fn tables(
+    record: &RunRecord,
+    scenario: &Scenario,
+    spec: &HpaSpec,
+    folder: &str,
+    requests: bool,
+) -> Vec<File> {
+    let pools = &scenario.cluster.pools;
+    let pools: Vec<_> = pools.iter().map(|pool| (pool.name.as_str(), pool.max_nodes)).collect();
     let file = |name: &str, bytes: Vec<u8>| File::new(format!("{folder}{name}"), bytes);
     let mut files = vec![
         file("timeline.csv", export::timeline_csv(record, spec)),
         file("decisions.csv", export::decisions_csv(record, spec)),
         file("pods.csv", export::pods_csv(record)),
         file("nodes.csv", export::nodes_csv(record)),
+        file("events.csv", export::events_csv(record, &pools)),
+        file("explain.jsonl", export::explain_jsonl(record)),
     ];
     if requests {
         files.push(file("requests.csv", export::requests_csv(record)));

@@ -1,5 +1,7 @@
 //! Results as files: CSV, JSON and Kubernetes manifests. Bytes out; writing them is the caller's business.
 
+mod events;
+mod explain;
 mod number;
 mod provenance;
 mod recommended;
@@ -9,6 +11,11 @@ mod sweep;
 mod table;
 mod units;
 
+pub use events::{PoolName, events_csv};
+pub use explain::{
+    ConditionLine, DecisionLine, EventLine, MetricLine, PolicyBudgetLine, PolicyLine,
+    RecommendationLine, SampleLine, ScaleEventLine, WindowLine, explain_jsonl, read_explain_jsonl,
+};
 pub use number::{milli, number, seconds};
 pub use provenance::Provenance;
 pub use recommended::{Deployment, recommended_files};

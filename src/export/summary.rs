@@ -1,7 +1,7 @@
 //! `summary.json`: the result for machines, with its origin.
 
 use super::provenance::Provenance;
-use crate::sim::{Measures, RunRecord, Slo};
+use crate::sim::{Link, Measures, RunRecord, Slo, mean_links};
 use crate::stats::Interval;
 use crate::sweep::{Plan, SweepResult, Warning};
 use serde_json::{Map, Value, json};
@@ -75,9 +75,16 @@ pub fn run_summary_json(provenance: &Provenance, slo: &Slo, runs: &[RunRecord]) 
                 .map(|(name, value)| ((*name).to_owned(), float(value)))
                 .collect();
             let account = &record.accounting;
+            let start_up = mean_links(&record.budgets()).map(|(means, pods)| {
+                let links = Link::ALL.iter().zip(means);
+                let links: Map<String, Value> =
+                    links.map(|(link, mean)| (format!("{}_s", link.name()), float(mean))).collect();
+                json!({ "pods": pods, "mean": links })
+            });
             json!({
                 "replication": replication,
                 "measures": measures,
+                "start_up": start_up,
                 "requests": {
                     "arrived": account.arrived,
                     "completed": account.completed,

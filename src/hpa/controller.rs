@@ -4,9 +4,10 @@
 use crate::units::SimTime;
 
 use super::behavior::{
-    self, Events, Limited, Recommendation, ScaleEvent, Stabilized, stabilization_reason,
+    self, BehaviorRules, Events, Limited, Nanos, Recommendation, ScaleEvent, Stabilized,
+    stabilization_reason,
 };
-use super::calculator::{self, PodMetric, Proposal, Scratch};
+use super::calculator::{self, CalculatorRules, PodMetric, Proposal, Scratch};
 use super::config::ControllerConfig;
 use super::decision::{
     Branch, ConditionType, CurrentValue, Decision, Detail, Event, Limits, MetricFailure,
@@ -126,6 +127,19 @@ impl Hpa {
     /// The scale events in memory, in slot order.
     pub fn scale_events(&self) -> Events<'_> {
         Events { up: &self.scale_up_events, down: &self.scale_down_events }
+    }
+
+    /// The settings of the formulas in force, tolerances among them.
+    pub fn calculator_rules(&self) -> &CalculatorRules {
+        &self.plan.calculator
+    }
+    /// The windows and policies in force; `None` on the legacy path.
+    pub fn behavior_rules(&self) -> Option<&BehaviorRules> {
+        self.plan.behavior.as_ref()
+    }
+    /// Length of the legacy path's scale-down window.
+    pub fn downscale_window(&self) -> Nanos {
+        self.plan.downscale_stabilization
     }
 
     /// Runs one reconcile. If the decision has `scale_to`, write it and call

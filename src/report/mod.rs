@@ -1,9 +1,13 @@
 //! Results as text for a terminal. Makes strings; printing them is the caller's business.
 
+mod budget;
+mod explain;
 mod figures;
 mod run;
 mod sweep;
 mod text_table;
 
+pub use budget::{budget_table, start_up_text, waterfall};
+pub use explain::{decision_text, events_text, explained_count, held_text, reconcile_text};
 pub use run::{run_summary, scale_log};
 pub use sweep::{Heading, progress_line, sweep_summary};

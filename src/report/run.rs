@@ -1,12 +1,13 @@
 //! What a run prints: requests, latencies, replicas, cost.
 
+use super::budget::start_up_text;
+use super::explain::clock;
 use super::figures::{count, counted, share, short, with_interval};
 use super::sweep::Heading;
 use super::text_table::{Align, text_table};
 use crate::hpa::{HpaSpec, rescale_text};
 use crate::sim::{Accounting, Measures, RunRecord};
 use crate::stats::Interval;
-use crate::units::{PS_PER_S, SimTime};
 use std::fmt::Write as _;
 
 /// The summary of one or more replications of a case, ending in a line feed.
@@ -73,6 +74,8 @@ pub fn run_summary(runs: &[RunRecord], confidence: f64, heading: &Heading) -> St
             with_interval(&measure("slo_violation_minutes"), count)
         );
     }
+    let budgets: Vec<_> = runs.iter().flat_map(RunRecord::budgets).collect();
+    text.push_str(&start_up_text(&budgets));
     text
 }
 
@@ -103,12 +106,6 @@ pub fn scale_log(record: &RunRecord, spec: &HpaSpec, limit: usize) -> String {
         let _ = writeln!(text, "  and {} more", total - limit);
     }
     text
-}
-
-/// `27:03:15` since the start, whole seconds.
-fn clock(at: SimTime) -> String {
-    let seconds = at.as_ps() / PS_PER_S;
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// One number of an account.
@@ -165,6 +162,7 @@ fn latencies(measure: &dyn Fn(&str) -> Interval, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::SimTime;
 
     fn record(cost_usd: f64) -> RunRecord {
         let mut record = RunRecord::default();

@@ -2,15 +2,16 @@
 //!
 //! The HPA sees only what the pipeline delivered and what the API server shows of the pods.
 
-use super::record::RecordLevel;
+use super::explanation::{Explanation, PodReading};
+use super::record::{RecordLevel, RunRecord};
 use super::scenario::{FeedShape, HpaSetup, Signal};
 use crate::cluster::{Cluster, Pod};
 use crate::hpa::{
-    Decision, FetchError, Hpa, MetricReading, Observation, PodPhase, PodSample, PodView, Ready,
-    SyncSchedule,
+    ConditionType, Decision, FetchError, Hpa, MetricReading, Observation, PodPhase, PodSample,
+    PodView, Ready, Reason, SyncSchedule, calculator,
 };
 use crate::pipeline::Pipeline;
-use crate::units::{Milli, SimDuration, SimTime};
+use crate::units::{Milli, PodId, SimDuration, SimTime};
 
 /// Two scale writes in opposite directions within this time are a flap.
 const FLAP_WINDOW: SimDuration = SimDuration::from_secs(30 * 60);
@@ -24,8 +25,15 @@ pub(super) struct Controller {
     samples: Vec<Vec<PodSample>>,
     sums: Vec<Vec<Milli>>,
     pending_write: Option<u32>,
-    pub(super) decisions: Vec<Decision>,
+    decisions: Vec<Decision>,
+    explanations: Vec<Explanation>,
+    /// What held the reconcile before, if it was held.
+    last_hold: Option<Hold>,
 }
+
+/// What keeps a reconcile from following its proposal: reason of the window, reason of the limit, and the
+/// replicas that are kept.
+type Hold = (Option<Reason>, Option<Reason>, i32);
 
 /// What a reconcile leads to.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +57,8 @@ impl Controller {
             sums: vec![Vec::new(); metrics],
             pending_write: None,
             decisions: Vec::new(),
+            explanations: Vec::new(),
+            last_hold: None,
         }
     }
 
@@ -125,6 +135,9 @@ impl Controller {
             Some(_) => self.setup.schedule.written_at(decide),
             None => decide,
         };
+        if level > RecordLevel::Measures {
+            self.explain(write.map(|_| finished));
+        }
         Synced { write_at: write.map(|_| finished), next: self.setup.schedule.next(now, finished) }
     }
 
@@ -134,8 +147,77 @@ impl Controller {
         let decision = self.hpa.scale_written(now, Ok(()));
         if level > RecordLevel::Measures {
             self.decisions.push(decision.clone());
+            if let Some(explanation) = self.explanations.last_mut() {
+                explanation.conditions = decision.conditions;
+                explanation.decision.event = decision.event;
+            }
         }
         replicas
+    }
+
+    /// Keeps what led to the last decision if it scales, or if a window or limit holds it for the first time.
+    fn explain(&mut self, written_at: Option<SimTime>) {
+        let decision = self.hpa.decision();
+        let wanted = decision.proposed_replicas.map(|n| n.max(0));
+        let stabilized = decision.stabilized_replicas != wanted;
+        let limited = decision.limited_replicas != decision.stabilized_replicas;
+        let reason = |kind| decision.conditions.get(kind).map(|c| c.reason);
+        let hold = (written_at.is_none() && (stabilized || limited)).then(|| {
+            let window = reason(ConditionType::AbleToScale).filter(|_| stabilized);
+            let limit = reason(ConditionType::ScalingLimited).filter(|_| limited);
+            (window, limit, decision.current_replicas)
+        });
+        // A proposal that comes and goes under one and the same hold is told once.
+        let first = hold.is_some() && hold != self.last_hold;
+        if written_at.is_some() || hold.is_some() {
+            self.last_hold = hold;
+        }
+        if written_at.is_none() && !first {
+            return;
+        }
+        let samples = (0..self.samples.len()).map(|i| self.readings(i)).collect();
+        let events = self.hpa.scale_events();
+        self.explanations.push(Explanation {
+            decision: decision.clone(),
+            conditions: decision.conditions,
+            written_at,
+            samples,
+            recommendations: self.hpa.recommendations().to_vec(),
+            scale_ups: events.up.to_vec(),
+            scale_downs: events.down.to_vec(),
+        });
+    }
+
+    /// What the last reconcile read of each pod for metric `i`; nothing if it asked for no metric.
+    fn readings(&self, i: usize) -> Vec<PodReading> {
+        if self.hpa.decision().metrics.is_empty() {
+            return Vec::new();
+        }
+        let samples = &self.samples[i];
+        let per_pod = self.setup.feeds[i].shape == FeedShape::PerPod;
+        let rules = self.hpa.calculator_rules();
+        let now = self.hpa.decision().now_decide;
+        // Gauges of a server are never the `cpu` resource.
+        let groups = calculator::classify(&self.pods, samples, false, rules, now);
+        let reading = |(pod, group): (&PodView, _)| {
+            let sample = samples.iter().find(|sample| sample.pod == pod.key);
+            PodReading {
+                pod: PodId(pod.key),
+                value: sample.map(|sample| sample.value),
+                scraped_at: sample.map(|sample| sample.timestamp),
+                group: Some(group).filter(|_| per_pod),
+            }
+        };
+        self.pods.iter().zip(groups).map(reading).collect()
+    }
+
+    /// Puts what was kept into the record of the run.
+    pub(super) fn hand_over(self, record: &mut RunRecord) {
+        record.decisions = self.decisions;
+        // A write that the horizon cut off did not happen.
+        let written = |e: &Explanation| e.written_at.is_none() || e.decision.event.is_some();
+        record.explanations = self.explanations.into_iter().filter(written).collect();
+        record.hpa = Some(self.hpa);
     }
 }
 

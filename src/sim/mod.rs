@@ -4,15 +4,20 @@
 //! (time, rank, sequence), see [`event`]. Arrivals come from a cursor, engine steps stay inside the replicas.
 
 mod autoscaling;
+mod budget;
 mod clients;
 mod collector;
 pub mod event;
+mod explanation;
 mod measures;
 pub mod queue;
 mod record;
 mod run;
 mod scenario;
 
+pub use crate::cluster::AutoscalerEvent;
+pub use budget::{Budget, Creation, Link, Outcome, budgets, mean_links};
+pub use explanation::{EventRow, Explanation, PodReading};
 pub use measures::Measures;
 pub use record::{
     Accounting, MetricsPage, NodeRow, PodRow, RecordLevel, RequestRow, RunRecord, Series,

@@ -1,10 +1,12 @@
 //! What a run leaves behind.
 
+use super::budget::{self, Budget};
+use super::explanation::{EventRow, Explanation};
 use super::measures::Measures;
 use crate::cluster::{NodeStage, PodStage};
 use crate::engine::metrics::Metrics;
 use crate::engine::{FinishReason, Gauges, RequestRecord};
-use crate::hpa::Decision;
+use crate::hpa::{Decision, Hpa};
 use crate::units::{NodeId, PodId, SimTime};
 
 /// How much a run records beside its measures.
@@ -29,6 +31,13 @@ pub struct RunRecord {
     pub timeline: Vec<TimelineRow>,
     /// Rows of `decisions.csv`, in time order.
     pub decisions: Vec<Decision>,
+    /// Scale decisions, and the first of each run of ones held for the same reason, with all that led to them; in
+    /// time order.
+    pub explanations: Vec<Explanation>,
+    /// The HPA as it ended: its spec and rules.
+    pub hpa: Option<Hpa>,
+    /// What the cluster autoscaler did, in time order.
+    pub events: Vec<EventRow>,
     /// Rows of `pods.csv`, in time order.
     pub pods: Vec<PodRow>,
     /// Rows of `nodes.csv`, in time order.
@@ -56,6 +65,13 @@ impl RunRecord {
     /// The rows of one series, in time order.
     pub fn series(&self, series: Series) -> impl Iterator<Item = &TimelineRow> {
         self.timeline.iter().filter(move |row| row.series == series)
+    }
+
+    /// Where the time of every pod that was created during the run went.
+    pub fn budgets(&self) -> Vec<Budget> {
+        let creations: Vec<_> =
+            self.explanations.iter().filter_map(Explanation::creation).collect();
+        budget::budgets(&self.pods, &self.nodes, &creations)
     }
 }
 

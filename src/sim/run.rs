@@ -4,6 +4,7 @@ use super::autoscaling::{Controller, ScaleCounter};
 use super::clients::{ClientSide, is_retriable};
 use super::collector::{Collector, ratio};
 use super::event::{Event, Rank};
+use super::explanation::EventRow;
 use super::measures::Measures;
 use super::queue::{EventQueue, Key};
 use super::record::{MetricsPage, NodeRow, PodRow, RecordLevel, RunRecord, Series, TimelineRow};
@@ -501,7 +502,11 @@ impl<'a> Run<'a> {
                 self.kill(pod);
                 self.pipeline.target_down(self.now, pod);
             }
-            cluster::Effect::Autoscaler(_) => {}
+            cluster::Effect::Autoscaler(event) => {
+                if self.level > RecordLevel::Measures {
+                    self.record.events.push(EventRow::new(self.now, event, &self.cluster));
+                }
+            }
         }
     }
 
@@ -638,7 +643,7 @@ impl<'a> Run<'a> {
             record.timeline.sort_by_key(|row| (row.at, row.series));
         }
         if let Some(controller) = self.controller {
-            record.decisions = controller.decisions;
+            controller.hand_over(&mut record);
         }
         (record.accounting, record.requests) = self.collector.into_parts();
         record

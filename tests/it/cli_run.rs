@@ -12,9 +12,19 @@ fn a_run_writes_its_tables() {
     let names: Vec<String> = scratch.files("run").into_iter().map(|(name, _)| name).collect();
     assert_eq!(
         names,
-        ["decisions.csv", "nodes.csv", "pods.csv", "requests.csv", "summary.json", "timeline.csv"]
+        [
+            "decisions.csv",
+            "events.csv",
+            "explain.jsonl",
+            "nodes.csv",
+            "pods.csv",
+            "requests.csv",
+            "summary.json",
+            "timeline.csv"
+        ]
     );
     assert!(ended.stdout.contains("requests:  "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("start-up:  "), "{}", ended.stdout);
     assert!(
         ended.stdout.contains(" -> ") && ended.stdout.contains("above target"),
         "more than eight requests run at a time: {}",
@@ -26,6 +36,9 @@ fn a_run_writes_its_tables() {
     let arrived = summary["replications"][0]["requests"]["arrived"].as_u64().unwrap();
     let rows = scratch.read("run/requests.csv").lines().count() as u64 - 1;
     assert_eq!(arrived, rows);
+    let start_up = &summary["replications"][0]["start_up"];
+    assert!(start_up["pods"].as_u64() >= Some(1), "{start_up}");
+    assert!(start_up["mean"]["load_s"].as_f64() > Some(1.0), "{start_up}");
     // One reconcile every 15 s or a little more for 30 minutes.
     let decisions = scratch.read("run/decisions.csv").lines().count() - 1;
     assert!((110..=120).contains(&decisions), "{decisions} reconciles");
