@@ -1,6 +1,6 @@
 //! Time budgets of new replicas: a table with a column per link, a waterfall, and the means of a run.
 
-use super::explain::{WIDTH, clock, labelled_in};
+use super::explain::{clock, labelled_in};
 use super::figures::{counted, short};
 use super::text_table::{Align, narrowest, text_table};
 use crate::sim::{Budget, Link, Outcome, mean_links};
@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 /// Columns of a waterfall's bar.
 const BAR: usize = 68;
 
-/// A row per pod, a column per link \[s\]; at most 100 columns wide.
+/// A row per pod, a column per link \[s\]; about 100 columns wide at most.
 pub fn budget_table(budgets: &[Budget]) -> String {
     let mut columns = vec![("pod".to_owned(), Align::Left)];
     // Two words where a heading would be wider than its figures: they wrap.
@@ -129,6 +129,7 @@ fn seconds(span: SimDuration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::explain::WIDTH;
     use super::*;
     use crate::units::{PodId, SimTime};
 
