@@ -1,19 +1,17 @@
 //! `explain.jsonl`: one line per scale decision with everything that led to it, written by `run`, read by
 //! `explain`. Decisions that a window or a limit held have a line too, the first of each run of them.
 
-use crate::hpa::behavior::{
-    self, Events, Nanos, Policy, PolicyType, Recommendation, Rules, ScaleEvent, SelectPolicy,
-};
 use crate::hpa::calculator::PodGroup;
-use crate::hpa::{Conditions, Decision, Event, Hpa, MetricOutcome, Reason, rescale_text};
+use crate::hpa::{
+    Conditions, Decision, Event, Hpa, MetricOutcome, PolicyExplanation, Rates, Reason, Window,
+    rescale_text,
+};
 use crate::sim::{Explanation, PodReading, RunRecord};
-use crate::units::{Milli, SimTime};
+use crate::units::{Milli, SimDuration, SimTime};
 use serde::{Deserialize, Serialize};
 
 /// Namespace that messages name.
 const NAMESPACE: &str = "default";
-/// Nanoseconds in one second.
-const NS_PER_S: f64 = 1e9;
 
 /// One line. Field names are part of the file format; times and ages are seconds.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -244,7 +242,7 @@ fn line(explanation: &Explanation, hpa: &Hpa) -> DecisionLine {
         proposed_replicas: decision.proposed_replicas,
         window: window_line(explanation, hpa),
         stabilized_replicas: decision.stabilized_replicas,
-        policy: policy_line(explanation, hpa),
+        policy: policy_line(explanation),
         min_replicas: spec.min_replicas.unwrap_or(1),
         max_replicas: spec.max_replicas,
         limited_replicas: decision.limited_replicas,
@@ -263,38 +261,28 @@ fn metric_line(
     hpa: &Hpa,
 ) -> MetricLine {
     let metric = hpa.spec().metrics.get(index);
-    let target = metric.and_then(|m| m.target());
-    let goal = target.map_or(String::new(), |t| {
-        let quantity = t.average_value.as_ref().or(t.value.as_ref());
-        let quantity = quantity.map(|q| q.canonical().to_owned());
-        quantity.or(t.average_utilization.map(|p| format!("{p}%"))).unwrap_or_default()
-    });
-    let tolerances = hpa.calculator_rules().tolerances;
-    let below = if tolerances.interval { tolerances.scale_down } else { tolerances.scale_up };
-    let usage = match (outcome.current.average_utilization, outcome.current.quantity()) {
-        (Some(percent), _) => Some(format!("{percent}%")),
-        (None, quantity) => quantity.map(|q| q.canonical().to_owned()),
-    };
+    let target_type = metric.and_then(|m| m.target()).map_or(String::new(), |t| t.kind.clone());
+    let chain = &explanation.chain.metrics[index];
     let at = explanation.decision.now;
     let readings = explanation.samples.get(index).map_or(&[][..], Vec::as_slice);
     MetricLine {
         name: metric.map_or(String::new(), |m| m.metric_name().to_owned()),
         r#type: metric.map_or(String::new(), |m| m.kind.clone()),
-        target_type: target.map_or(String::new(), |t| t.kind.clone()),
-        target: goal,
+        target_type,
+        target: chain.target.1.clone(),
         samples: readings.iter().map(|reading| sample_line(reading, at)).collect(),
         pods_ready: outcome.pods.ready,
         pods_unready: outcome.pods.unready,
         pods_missing: outcome.pods.missing,
         pods_ignored: outcome.pods.ignored,
-        usage,
-        usage_ratio: outcome.usage_ratio,
-        final_ratio: outcome.final_ratio,
-        tolerance_low: 1.0 - below,
-        tolerance_high: 1.0 + tolerances.scale_up,
-        within_tolerance: outcome.final_ratio.is_some_and(|ratio| tolerances.is_within(ratio)),
-        proposal: outcome.proposal,
-        failure: outcome.failure.map(|failure| hpa.failure_text(index, failure, NAMESPACE)),
+        usage: chain.current.clone(),
+        usage_ratio: chain.ratio,
+        final_ratio: chain.final_ratio,
+        tolerance_low: chain.tolerance.0,
+        tolerance_high: chain.tolerance.1,
+        within_tolerance: chain.within,
+        proposal: chain.proposal,
+        failure: chain.failure.clone(),
     }
 }
 
@@ -315,110 +303,73 @@ fn sample_line(reading: &PodReading, at: SimTime) -> SampleLine {
 }
 
 fn window_line(explanation: &Explanation, hpa: &Hpa) -> WindowLine {
-    let decision = &explanation.decision;
-    let now = decision.now_decide.as_nanos();
-    let (up, down) = hpa.behavior_rules().map_or((0, hpa.downscale_window()), |rules| {
-        (rules.scale_up.window, rules.scale_down.window)
-    });
-    // With `behavior` the edge of a window is outside, on the legacy path inside.
-    let edge = i64::from(hpa.behavior_rules().is_none());
-    let computed = decision.proposed_replicas.is_some();
-    let inside = |r: &Recommendation, window: Nanos| r.at + edge > now - window || r.at == now;
-    let mut list: Vec<Recommendation> = explanation.recommendations.clone();
-    list.retain(|r| computed && (inside(r, up) || inside(r, down)));
-    list.sort_by_key(|r| std::cmp::Reverse(r.at));
+    let (decision, chain) = (&explanation.decision, &explanation.chain);
+    let length = |window: &Option<Window>| window.as_ref().map_or(0.0, |w| w.length.as_secs_f64());
+    let list = |window: &Option<Window>| -> Vec<(i32, SimDuration)> {
+        window.as_ref().map_or(Vec::new(), |w| w.recommendations.clone())
+    };
+    let (up, down) = (list(&chain.up_window), list(&chain.down_window));
+    let (in_up, in_down) = (up.len(), down.len());
+    // Both are newest first, so the shorter window is the beginning of the longer one.
+    let list = if in_up > in_down { up } else { down };
     let wanted = decision.proposed_replicas.map(|n| n.max(0));
     // Only a recommendation other than the proposal holds anything.
     let held = decision.stabilized_replicas.filter(|n| Some(*n) != wanted);
-    let holder = held.and_then(|n| list.iter().position(|r| r.replicas == n));
-    let recommendations = list.iter().enumerate().map(|(i, r)| RecommendationLine {
-        replicas: r.replicas,
-        age_s: (now - r.at) as f64 / NS_PER_S,
-        in_scale_up: inside(r, up) && hpa.behavior_rules().is_some(),
-        in_scale_down: inside(r, down),
+    let holder = held.and_then(|n| list.iter().position(|r| r.0 == n));
+    let recommendation = |(i, (replicas, age)): (usize, &(i32, SimDuration))| RecommendationLine {
+        replicas: *replicas,
+        age_s: age.as_secs_f64(),
+        in_scale_up: i < in_up,
+        in_scale_down: i < in_down,
         held: holder == Some(i),
-    });
+    };
     let mut conditions = condition_lines(&decision.conditions, hpa);
     conditions.retain(|c| c.r#type == "AbleToScale");
     WindowLine {
-        scale_up_s: up as f64 / NS_PER_S,
-        scale_down_s: down as f64 / NS_PER_S,
-        scale_up_floor: decision.limits.up_recommendation,
-        scale_down_ceiling: decision.limits.down_recommendation,
-        recommendations: recommendations.collect(),
+        scale_up_s: length(&chain.up_window),
+        scale_down_s: length(&chain.down_window),
+        scale_up_floor: chain.up_window.as_ref().map(|w| w.picked),
+        scale_down_ceiling: chain.down_window.as_ref().map(|w| w.picked),
+        recommendations: list.iter().enumerate().map(recommendation).collect(),
         reason: conditions.pop(),
     }
 }
 
-fn policy_line(explanation: &Explanation, hpa: &Hpa) -> Option<PolicyLine> {
+fn policy_line(explanation: &Explanation) -> Option<PolicyLine> {
     let decision = &explanation.decision;
-    let stabilized = decision.stabilized_replicas?;
-    let current = decision.current_replicas;
-    if stabilized == current {
-        return None;
-    }
-    let up = stabilized > current;
-    let limits = &decision.limits;
-    let Some(rules) = hpa.behavior_rules() else {
+    match &explanation.chain.rates {
+        Rates::Unused => None,
         // Without `behavior` only scale-ups have a rate limit.
-        return up.then(|| PolicyLine {
-            direction: "scaleUp".to_owned(),
-            select_policy: String::new(),
-            policies: Vec::new(),
-            limit: limits.scale_up_limit,
-        });
-    };
-    let rules = if up { &rules.scale_up } else { &rules.scale_down };
-    let budget = |policy: &Policy| policy_budget(policy, current, up, explanation);
-    Some(PolicyLine {
-        direction: if up { "scaleUp" } else { "scaleDown" }.to_owned(),
-        select_policy: match rules.select {
-            SelectPolicy::Max => "Max",
-            SelectPolicy::Min => "Min",
-            SelectPolicy::Disabled => "Disabled",
+        Rates::Legacy { limit } => {
+            let up = decision.stabilized_replicas > Some(decision.current_replicas);
+            up.then(|| PolicyLine {
+                direction: "scaleUp".to_owned(),
+                select_policy: String::new(),
+                policies: Vec::new(),
+                limit: Some(*limit),
+            })
         }
-        .to_owned(),
-        policies: rules.policies.iter().map(budget).collect(),
-        limit: if up { limits.scale_up_limit } else { limits.scale_down_limit },
-    })
+        Rates::Policies { up, select, policies, limit } => Some(PolicyLine {
+            direction: if *up { "scaleUp" } else { "scaleDown" }.to_owned(),
+            select_policy: (*select).to_owned(),
+            policies: policies.iter().map(policy_budget).collect(),
+            limit: Some(*limit),
+        }),
+    }
 }
 
-fn policy_budget(
-    policy: &Policy,
-    current: i32,
-    up: bool,
-    explanation: &Explanation,
-) -> PolicyBudgetLine {
-    let now = explanation.decision.now_decide.as_nanos();
-    let events = Events { up: &explanation.scale_ups, down: &explanation.scale_downs };
-    let alone = Rules { window: 0, select: SelectPolicy::Max, policies: vec![*policy] };
-    let limit = if up {
-        behavior::calculate_scale_up_limit_with_scaling_rules(current, &events, &alone, now)
-    } else {
-        behavior::calculate_scale_down_limit_with_behaviors(current, &events, &alone, now)
+fn policy_budget(policy: &PolicyExplanation) -> PolicyBudgetLine {
+    let event = |(change, age): &(i32, SimDuration)| ScaleEventLine {
+        change: *change,
+        age_s: age.as_secs_f64(),
     };
-    let added = behavior::get_replicas_change_per_period(policy.period, events.up, now);
-    let removed = behavior::get_replicas_change_per_period(policy.period, events.down, now);
-    let inside = |event: &&ScaleEvent| event.at > now - policy.period;
-    let of = |event: &ScaleEvent, sign: i32| ScaleEventLine {
-        change: sign * event.change,
-        age_s: (now - event.at) as f64 / NS_PER_S,
-    };
-    let ups = events.up.iter().filter(inside).map(|event| of(event, 1));
-    let downs = events.down.iter().filter(inside).map(|event| of(event, -1));
-    let mut list: Vec<ScaleEventLine> = ups.chain(downs).collect();
-    list.sort_by(|a, b| a.age_s.total_cmp(&b.age_s));
     PolicyBudgetLine {
-        r#type: match policy.kind {
-            PolicyType::Pods => "Pods",
-            PolicyType::Percent => "Percent",
-        }
-        .to_owned(),
+        r#type: policy.kind.to_owned(),
         value: policy.value,
-        period_s: policy.period as f64 / NS_PER_S,
-        start_replicas: current - added + removed,
-        limit,
-        events: list,
+        period_s: policy.period.as_secs_f64(),
+        start_replicas: policy.start,
+        limit: policy.limit,
+        events: policy.events.iter().map(event).collect(),
     }
 }
 
@@ -476,25 +427,28 @@ mod tests {
         };
         let pods = [pod(0), pod(1)];
         let mut at = SimTime::from_secs(100);
+        let mut chain = None;
         for (replicas, value) in [(1, 10_000), (2, waiting)] {
             let scraped = SimTime::from_ps(at.as_ps() - 12_500_000_000_000);
             let samples: Vec<PodSample> =
                 (0..replicas).map(|key| PodSample::new(key, Milli(value), scraped)).collect();
-            hpa.reconcile(&Observation {
+            let readings = [MetricReading::Pods(&samples)];
+            let seen = Observation {
                 now: at,
                 now_decide: at,
                 spec_replicas: replicas.cast_signed(),
                 status_replicas: replicas.cast_signed(),
                 pods: &pods[..replicas as usize],
-                metrics: &[MetricReading::Pods(&samples)],
+                metrics: &readings,
                 fault: None,
-            });
+            };
+            hpa.reconcile(&seen);
+            chain = Some(hpa.explain(&seen, NAMESPACE));
             if replicas == 1 {
                 hpa.scale_written(at, Ok(()));
                 at = SimTime::from_secs(120);
             }
         }
-        let events = hpa.scale_events();
         let reading = |pod| PodReading {
             pod: PodId(pod),
             value: Some(Milli(waiting)),
@@ -503,12 +457,10 @@ mod tests {
         };
         let explanation = Explanation {
             decision: hpa.decision().clone(),
+            chain: chain.unwrap(),
             conditions: hpa.decision().conditions,
             written_at: hpa.decision().scale_to.map(|_| at),
             samples: vec![vec![reading(0), reading(1)]],
-            recommendations: hpa.recommendations().to_vec(),
-            scale_ups: events.up.to_vec(),
-            scale_downs: events.down.to_vec(),
         };
         (explanation, hpa)
     }

@@ -4,8 +4,7 @@
 use crate::units::SimTime;
 
 use super::behavior::{
-    self, BehaviorRules, Events, Limited, Nanos, Recommendation, ScaleEvent, Stabilized,
-    stabilization_reason,
+    self, Events, Limited, Recommendation, ScaleEvent, Stabilized, stabilization_reason,
 };
 use super::calculator::{self, CalculatorRules, PodMetric, Proposal, Scratch};
 use super::config::ControllerConfig;
@@ -132,14 +131,6 @@ impl Hpa {
     /// The settings of the formulas in force, tolerances among them.
     pub fn calculator_rules(&self) -> &CalculatorRules {
         &self.plan.calculator
-    }
-    /// The windows and policies in force; `None` on the legacy path.
-    pub fn behavior_rules(&self) -> Option<&BehaviorRules> {
-        self.plan.behavior.as_ref()
-    }
-    /// Length of the legacy path's scale-down window.
-    pub fn downscale_window(&self) -> Nanos {
-        self.plan.downscale_stabilization
     }
 
     /// Runs one reconcile. If the decision has `scale_to`, write it and call

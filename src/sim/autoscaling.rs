@@ -16,6 +16,9 @@ use crate::units::{Milli, PodId, SimDuration, SimTime};
 /// Two scale writes in opposite directions within this time are a flap.
 const FLAP_WINDOW: SimDuration = SimDuration::from_secs(30 * 60);
 
+/// Namespace that messages name.
+const NAMESPACE: &str = "default";
+
 /// One HPA in a run.
 #[derive(Debug)]
 pub(super) struct Controller {
@@ -117,7 +120,7 @@ impl Controller {
             })
             .collect();
         let decide = self.setup.schedule.decide_at(now);
-        let decision = self.hpa.reconcile(&Observation {
+        let seen = Observation {
             now,
             now_decide: decide,
             spec_replicas: spec_replicas.cast_signed(),
@@ -125,7 +128,8 @@ impl Controller {
             pods: &self.pods,
             metrics: &readings,
             fault: None,
-        });
+        };
+        let decision = self.hpa.reconcile(&seen);
         let write = decision.scale_to.map(|n| u32::try_from(n).unwrap_or(0));
         if write.is_none() && level > RecordLevel::Measures {
             self.decisions.push(decision.clone());
@@ -135,8 +139,16 @@ impl Controller {
             Some(_) => self.setup.schedule.written_at(decide),
             None => decide,
         };
-        if level > RecordLevel::Measures {
-            self.explain(write.map(|_| finished));
+        if level > RecordLevel::Measures && is_news(self.hpa.decision(), &mut self.last_hold) {
+            let chain = self.hpa.explain(&seen, NAMESPACE);
+            let decision = self.hpa.decision();
+            self.explanations.push(Explanation {
+                decision: decision.clone(),
+                chain,
+                conditions: decision.conditions,
+                written_at: write.map(|_| finished),
+                samples: (0..self.samples.len()).map(|i| self.readings(i)).collect(),
+            });
         }
         Synced { write_at: write.map(|_| finished), next: self.setup.schedule.next(now, finished) }
     }
@@ -153,39 +165,6 @@ impl Controller {
             }
         }
         replicas
-    }
-
-    /// Keeps what led to the last decision if it scales, or if a window or limit holds it for the first time.
-    fn explain(&mut self, written_at: Option<SimTime>) {
-        let decision = self.hpa.decision();
-        let wanted = decision.proposed_replicas.map(|n| n.max(0));
-        let stabilized = decision.stabilized_replicas != wanted;
-        let limited = decision.limited_replicas != decision.stabilized_replicas;
-        let reason = |kind| decision.conditions.get(kind).map(|c| c.reason);
-        let hold = (written_at.is_none() && (stabilized || limited)).then(|| {
-            let window = reason(ConditionType::AbleToScale).filter(|_| stabilized);
-            let limit = reason(ConditionType::ScalingLimited).filter(|_| limited);
-            (window, limit, decision.current_replicas)
-        });
-        // A proposal that comes and goes under one and the same hold is told once.
-        let first = hold.is_some() && hold != self.last_hold;
-        if written_at.is_some() || hold.is_some() {
-            self.last_hold = hold;
-        }
-        if written_at.is_none() && !first {
-            return;
-        }
-        let samples = (0..self.samples.len()).map(|i| self.readings(i)).collect();
-        let events = self.hpa.scale_events();
-        self.explanations.push(Explanation {
-            decision: decision.clone(),
-            conditions: decision.conditions,
-            written_at,
-            samples,
-            recommendations: self.hpa.recommendations().to_vec(),
-            scale_ups: events.up.to_vec(),
-            scale_downs: events.down.to_vec(),
-        });
     }
 
     /// What the last reconcile read of each pod for metric `i`; nothing if it asked for no metric.
@@ -219,6 +198,28 @@ impl Controller {
         record.explanations = self.explanations.into_iter().filter(written).collect();
         record.hpa = Some(self.hpa);
     }
+}
+
+/// Whether a decision is worth an explanation: it scales, or a window or limit holds it as none did since the
+/// last scale write.
+fn is_news(decision: &Decision, last_hold: &mut Option<Hold>) -> bool {
+    if decision.scale_to.is_some() {
+        *last_hold = None;
+        return true;
+    }
+    let wanted = decision.proposed_replicas.map(|n| n.max(0));
+    let stabilized = decision.stabilized_replicas != wanted;
+    let limited = decision.limited_replicas != decision.stabilized_replicas;
+    if !(stabilized || limited) {
+        return false;
+    }
+    let reason = |kind| decision.conditions.get(kind).map(|c| c.reason);
+    let window = reason(ConditionType::AbleToScale).filter(|_| stabilized);
+    let limit = reason(ConditionType::ScalingLimited).filter(|_| limited);
+    let hold = Some((window, limit, decision.current_replicas));
+    let news = hold != *last_hold;
+    *last_hold = hold;
+    news
 }
 
 /// A pod as the HPA's informer shows it.

@@ -2,9 +2,8 @@
 
 use super::budget::Creation;
 use crate::cluster::{AutoscalerEvent, Cluster, NodeStage};
-use crate::hpa::behavior::{Recommendation, ScaleEvent};
 use crate::hpa::calculator::PodGroup;
-use crate::hpa::{Conditions, Decision};
+use crate::hpa::{self, Conditions, Decision};
 use crate::units::{Milli, PodId, SimTime};
 
 /// One decision with the samples, recommendations and scale events that led to it.
@@ -12,18 +11,14 @@ use crate::units::{Milli, PodId, SimTime};
 pub struct Explanation {
     /// The decision, with the conditions from before the scale write.
     pub decision: Decision,
+    /// The chain that led to it.
+    pub chain: hpa::Explanation,
     /// The conditions at the end of the reconcile.
     pub conditions: Conditions,
     /// When the scale write landed; `None` if a window or a limit held the scale.
     pub written_at: Option<SimTime>,
     /// By metric: what each pod that the selector matches contributed; empty if no metric was asked for.
     pub samples: Vec<Vec<PodReading>>,
-    /// The controller's recommendations, the one of this reconcile included; in no order.
-    pub recommendations: Vec<Recommendation>,
-    /// Scale-ups that the policies look back at.
-    pub scale_ups: Vec<ScaleEvent>,
-    /// Scale-downs that the policies look back at.
-    pub scale_downs: Vec<ScaleEvent>,
 }
 
 /// One pod's part in a metric.
