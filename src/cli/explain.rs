@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, _context: &Context) -> anyhow::Result<Exit> {
         None => run.all(),
         Some(at) => run.at(at)?,
     };
-    output::print(&text)?;
+    output::print(&format!("{}\n", text.trim_matches('\n')))?;
     Ok(Exit::Done)
 }
 
