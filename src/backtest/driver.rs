@@ -203,7 +203,9 @@ pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
                 m.series.iter().filter_map(|s| read(setup, s, t, origin)).collect();
             if !m.per_pod && m.average && m.external {
                 // An external metric is the sum over the pods' series.
-                list.iter_mut().for_each(|v| *v *= reporting.max(1) as f64);
+                for v in &mut *list {
+                    *v *= reporting.max(1) as f64;
+                }
             }
             let count = if m.per_pod { list.len() } else { reporting.max(1) }.min(pods.len());
             let per_pod = |i: usize| if m.per_pod { list.get(i) } else { list.first() };

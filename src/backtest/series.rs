@@ -54,6 +54,7 @@ pub fn parse(text: &str) -> Result<Vec<Series>, BacktestError> {
 }
 
 /// A value; NaN, infinities and nothing are no sample.
+#[allow(clippy::option_option, reason = "no number, a number that is no sample, a sample")]
 fn value(text: &str) -> Option<Option<f64>> {
     let text = text.trim();
     if text.is_empty() {

@@ -110,7 +110,7 @@ fn text(path: &Path) -> anyhow::Result<String> {
 fn startups(argument: &str) -> anyhow::Result<Vec<f64>> {
     let parse = |text: &str| {
         parse_duration(text)
-            .map(|d| d.as_secs_f64())
+            .map(crate::units::SimDuration::as_secs_f64)
             .map_err(|e| anyhow!("--startup `{text}`: {e}"))
     };
     let Some((a, b)) = argument.split_once("..") else { return Ok(vec![parse(argument)?]) };

@@ -202,7 +202,7 @@ impl Prompts {
                     spans.clear();
                 }
                 spans.push(span(own, plan.prompt % 20 + 1));
-                self.session = spans.clone();
+                self.session.clone_from(&spans);
                 // The next turn quotes what this one may still be generating.
                 self.session.push(span(Segment::Output(RequestId(id)), plan.output.min(40)));
                 spans
