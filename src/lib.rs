@@ -2,6 +2,7 @@
 //! vLLM replicas on GKE GPU nodes under the exact HPA algorithm.
 
 pub mod backtest;
+pub mod calibrate;
 pub mod cluster;
 pub mod config;
 pub mod engine;
