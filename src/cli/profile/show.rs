@@ -1,113 +1,12 @@
-//! `hpasim profile`: GPU profiles, what they say and how sure it is.
+//! `hpasim profile show`: one profile in words and figures.
 
-use super::{Context, Exit, Files, output};
-use crate::config::profile::{COEFFICIENTS, Constants, GpuProfile, Weights, host_terms};
-use crate::config::{Diagnostics, Loader as _};
+use super::{MINOR, UTILIZATION, weights};
+use crate::config::profile::{COEFFICIENTS, GpuProfile, host_terms};
 use crate::engine::{BatchShape, StepCoefficients, StepModel};
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
 use std::fmt::Write as _;
 
-/// Show the GPU profiles
-#[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(clap::Subcommand, Debug)]
-enum Command {
-    /// List the built-in profiles with their price, KV cache and known error
-    List,
-    /// Show one profile: coefficients in words, step times, saturation, KV cache, sources
-    Show {
-        /// Name of a built-in profile, or the path of a file
-        #[arg(value_name = "NAME")]
-        name: String,
-    },
-}
-
-/// vLLM minor release that the figures are for.
-const MINOR: u32 = 33;
-/// Its default `gpu_memory_utilization`.
-// Source: vllm 0.33.0, engine/arg_utils.py.
-const UTILIZATION: f64 = 0.92;
-
-/// Runs the command.
-pub(crate) fn run(args: &Args, _context: &Context) -> anyhow::Result<Exit> {
-    let constants = Constants::builtin()?;
-    match &args.command {
-        Command::List => list(&constants)?,
-        Command::Show { name } => {
-            let profile = load(name, &constants)?;
-            output::print(&describe(&profile)?)?;
-        }
-    }
-    Ok(Exit::Done)
-}
-
-fn load(name: &str, constants: &Constants) -> anyhow::Result<GpuProfile> {
-    let mut found = Diagnostics::default();
-    let source = match GpuProfile::builtin_text(name) {
-        Some(text) => found.sources.add(format!("models/{name}.toml"), text),
-        None if name.contains(['/', '.']) => {
-            let bytes =
-                Files.read(name).map_err(|e| anyhow::anyhow!("cannot read `{name}`: {e}"))?;
-            found.sources.add(name, String::from_utf8_lossy(&bytes))
-        }
-        None => {
-            anyhow::bail!("there is no profile `{name}`\nhint: `hpasim profile list` shows all")
-        }
-    };
-    GpuProfile::parse(&mut found, source, constants).ok_or_else(|| found.into())
-}
-
-fn list(constants: &Constants) -> anyhow::Result<()> {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_width(200);
-    table.set_header([
-        "profile",
-        "GPUs",
-        "weights",
-        "KV tokens",
-        "USD/h",
-        "machine",
-        "known error",
-    ]);
-    for name in GpuProfile::builtin_names() {
-        let profile = load(name, constants)?;
-        table.add_row([
-            name.to_owned(),
-            profile.tensor_parallel_size.to_string(),
-            weights(profile.weights).to_owned(),
-            profile.kv_tokens(UTILIZATION, profile.gpu.overhead_tokens).to_string(),
-            profile.price.usd_per_hour.to_string(),
-            profile.price.machine_type.clone(),
-            profile.known_error.clone(),
-        ]);
-    }
-    for column in [1, 3, 4] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    output::print(&text)?;
-    Ok(())
-}
-
-fn weights(weights: Weights) -> &'static str {
-    match weights {
-        Weights::Bf16 => "bf16",
-        Weights::Fp8 => "fp8",
-    }
-}
-
-fn describe(profile: &GpuProfile) -> anyhow::Result<String> {
+/// The profile as text.
+pub(super) fn describe(profile: &GpuProfile) -> anyhow::Result<String> {
     let mut out = String::new();
     let gpus = profile.tensor_parallel_size;
     writeln!(out, "{}: {}", profile.name, profile.summary)?;

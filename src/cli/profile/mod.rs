@@ -1,0 +1,72 @@
+//! `hpasim profile`: GPU profiles, what they say and how sure it is.
+
+mod list;
+mod show;
+
+use super::{Context, Exit, Files, output};
+use crate::config::profile::{Constants, GpuProfile, Weights};
+use crate::config::{Diagnostics, Loader as _};
+
+/// Show the GPU profiles
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A subcommand has its own file with its arguments and a function `run`.
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// List the built-in profiles with their price, KV cache and known error
+    List,
+    /// Show one profile: coefficients in words, step times, saturation, KV cache, sources
+    Show {
+        /// Name of a built-in profile, or the path of a file
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// vLLM minor release that the figures are for.
+const MINOR: u32 = 33;
+/// Its default `gpu_memory_utilization`.
+// Source: vllm 0.33.0, engine/arg_utils.py.
+const UTILIZATION: f64 = 0.92;
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, _context: &Context) -> anyhow::Result<Exit> {
+    let constants = Constants::builtin()?;
+    match &args.command {
+        Command::List => list::run(&constants)?,
+        Command::Show { name } => {
+            let profile = load(name, &constants)?;
+            output::print(&show::describe(&profile)?)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The built-in profile of this name, or the one in the file of this path.
+fn load(name: &str, constants: &Constants) -> anyhow::Result<GpuProfile> {
+    let mut found = Diagnostics::default();
+    let source = match GpuProfile::builtin_text(name) {
+        Some(text) => found.sources.add(format!("models/{name}.toml"), text),
+        None if name.contains(['/', '.']) => {
+            let bytes =
+                Files.read(name).map_err(|e| anyhow::anyhow!("cannot read `{name}`: {e}"))?;
+            found.sources.add(name, String::from_utf8_lossy(&bytes))
+        }
+        None => {
+            anyhow::bail!("there is no profile `{name}`\nhint: `hpasim profile list` shows all")
+        }
+    };
+    GpuProfile::parse(&mut found, source, constants).ok_or_else(|| found.into())
+}
+
+/// The word of files for a number format.
+fn weights(weights: Weights) -> &'static str {
+    match weights {
+        Weights::Bf16 => "bf16",
+        Weights::Fp8 => "fp8",
+    }
+}
