@@ -1,13 +1,14 @@
 //! One run: the event loop and what each event moves.
 
+mod servers;
+
 use super::autoscaling::{Controller, ScaleCounter};
 use super::clients::{ClientSide, is_retriable};
 use super::collector::{Collector, ratio};
 use super::event::{Event, Rank};
-use super::explanation::EventRow;
 use super::measures::Measures;
 use super::queue::{EventQueue, Key};
-use super::record::{MetricsPage, NodeRow, PodRow, RecordLevel, RunRecord, Series, TimelineRow};
+use super::record::{MetricsPage, RecordLevel, RunRecord, Series, TimelineRow};
 use super::scenario::{Autoscaler, Scenario};
 use crate::cluster::{self, Cluster, Usage};
 use crate::engine::{Effect, EngineRequest, FinishReason, Prompt, Replica, RequestRecord};
@@ -404,21 +405,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells the cluster when a draining replica is empty.
-    fn watch_drain(&mut self, pod: PodId) {
-        let Some(server) = &mut self.servers[pod.0 as usize] else { return };
-        if !server.draining {
-            return;
-        }
-        if server.replica.unfinished() == 0 {
-            server.draining = false;
-            self.cluster.engine_empty(self.now, pod, &mut self.cluster_effects);
-            self.apply_cluster_effects();
-        } else {
-            self.arm(pod);
-        }
-    }
-
     fn scrape(&mut self, pod: PodId) {
         self.advance(pod);
         let Some(server) = &self.servers[pod.0 as usize] else { return };
@@ -452,95 +438,6 @@ impl<'a> Run<'a> {
         self.spec_replicas = replicas;
         self.cluster.set_replicas(self.now, replicas, &mut self.cluster_effects);
         self.apply_cluster_effects();
-    }
-
-    /// Carries out what the cluster asked for. Effects may lead to further ones (an abort frees a pod).
-    fn apply_cluster_effects(&mut self) {
-        // An effect may call this again (a drained replica is gone at once): the cursor is shared, so
-        // that no effect is carried out twice.
-        while self.cluster_effects_done < self.cluster_effects.len() {
-            let effect = self.cluster_effects[self.cluster_effects_done];
-            self.cluster_effects_done += 1;
-            self.apply_cluster_effect(effect);
-        }
-        self.cluster_effects.clear();
-        self.cluster_effects_done = 0;
-        self.replicas.set(self.now, u64::from(self.cluster.status_replicas()));
-    }
-
-    fn apply_cluster_effect(&mut self, effect: cluster::Effect) {
-        match effect {
-            cluster::Effect::At(at, event) => self.queue.push(at, Event::Cluster(event)),
-            cluster::Effect::Pod { pod, stage, node } => {
-                if self.level > RecordLevel::Measures {
-                    self.record.pods.push(PodRow { at: self.now, pod, stage, node });
-                }
-            }
-            cluster::Effect::Node { node, stage, .. } => {
-                if self.level > RecordLevel::Measures {
-                    self.record.nodes.push(NodeRow { at: self.now, node, stage });
-                }
-            }
-            cluster::Effect::ServerUp(pod) => self.server_up(pod),
-            cluster::Effect::InService(pod) => {
-                let view =
-                    EndpointView { pod, outstanding: 0, waiting: 0, running: 0, kv_usage: 0.0 };
-                let at = self.endpoints.partition_point(|e| e.pod < pod);
-                self.endpoints.insert(at, view);
-            }
-            cluster::Effect::OutOfService(pod) => self.endpoints.retain(|e| e.pod != pod),
-            cluster::Effect::Drain { pod, .. } => {
-                self.advance(pod);
-                if let Some(server) = &mut self.servers[pod.0 as usize] {
-                    server.accepting = false;
-                    server.draining = true;
-                }
-                self.watch_drain(pod);
-            }
-            cluster::Effect::Abort(pod) => self.kill(pod),
-            cluster::Effect::Gone(pod) => {
-                self.kill(pod);
-                self.pipeline.target_down(self.now, pod);
-            }
-            cluster::Effect::Autoscaler(event) => {
-                if self.level > RecordLevel::Measures {
-                    self.record.events.push(EventRow::new(self.now, event, &self.cluster));
-                }
-            }
-        }
-    }
-
-    fn server_up(&mut self, pod: PodId) {
-        let index = pod.0 as usize;
-        if self.servers.len() <= index {
-            self.servers.resize_with(index + 1, || None);
-        }
-        let mut replica = Replica::new(self.scenario.engine.clone(), self.now);
-        if !self.scenario.expose_at.is_empty() {
-            replica.record_metrics();
-        }
-        self.servers[index] = Some(Server {
-            replica,
-            accepting: true,
-            draining: false,
-            armed: None,
-            busy_at_restart: SimDuration::ZERO,
-        });
-        let first = self.pipeline.target_up(self.now, pod);
-        self.queue.push(first, Event::Scrape(pod));
-    }
-
-    /// The server process ends; whatever it had is lost.
-    fn kill(&mut self, pod: PodId) {
-        self.end_server(pod, FinishReason::Killed);
-    }
-
-    fn end_server(&mut self, pod: PodId, reason: FinishReason) {
-        let Some(slot) = self.servers.get_mut(pod.0 as usize) else { return };
-        let Some(mut server) = slot.take() else { return };
-        server.replica.drain_unfinished(self.now, reason, &mut self.effects);
-        self.busy_gone += server.replica.busy_time() - server.busy_at_restart;
-        self.collect(pod);
     }
 
     /// The warm-up is over: every measure starts from here.
