@@ -4,12 +4,18 @@ use super::matching::{self, Matched};
 use super::{BacktestError, Series, fault};
 use crate::hpa::{
     Condition, ConditionType, ControllerConfig, FetchError, Hpa, HpaSpec, MetricReading,
-    Observation, PodPhase, PodSample, PodView, Ready, SyncMode, SyncSchedule,
+    Observation, PodPhase, PodRequest, PodSample, PodView, Ready, SyncMode, SyncSchedule,
 };
 use crate::units::{Milli, SimDuration, SimTime};
 
 /// More replicas than this are a fault of the input: the target of no HPA.
 const MOST_REPLICAS: i32 = 100_000;
+
+/// The request of every pod where a series holds percent of it.
+const WHOLE: PodRequest = PodRequest::Set(Milli(100_000));
+
+/// The HPA's clock when the series begin: the pods of then are older than any period of the controller.
+const EPOCH: SimTime = SimTime::from_secs(86_400);
 
 /// What the metric series hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +39,8 @@ pub struct Setup<'a> {
     pub metric_is: Option<MetricIs>,
     /// From a pod's creation to its first sample \[s\].
     pub startup_s: f64,
+    /// Minor release of Kubernetes whose controller decides.
+    pub kube_minor: u32,
 }
 
 /// What one metric did in a sync.
@@ -90,14 +98,16 @@ impl Pods<'_> {
         recorded.map_or(aged, |v| v.max(0.0) as usize).min(self.born.len())
     }
 
-    fn views(&self, reporting: usize) -> Vec<PodView> {
+    /// The pods at `now`, which is at `t` \[s\].
+    fn views(&self, reporting: usize, (t, now): (f64, SimTime)) -> Vec<PodView> {
+        let ago = |span: f64| now - SimDuration::from_secs_f64(span.clamp(0.0, now.as_secs_f64()));
         let view = |i: usize| PodView {
             key: i as u32,
             phase: PodPhase::Running,
             ready: if i < reporting { Ready::True } else { Ready::False },
             deleting: false,
-            start_time: Some(SimTime::ZERO),
-            ready_transition: SimTime::ZERO,
+            start_time: Some(ago(t - self.born[i])),
+            ready_transition: ago(t - self.born[i] - self.startup_s),
         };
         (0..self.born.len()).map(view).collect()
     }
@@ -150,11 +160,13 @@ impl Answer {
         Self { value, samples, values }
     }
 
-    fn reading(&self, external: bool) -> MetricReading<'_> {
-        match (self.value, external) {
-            (None, _) => MetricReading::Error(FetchError::Empty),
-            (Some(_), true) => MetricReading::Values(&self.values),
-            (Some(_), false) => MetricReading::Pods(&self.samples),
+    fn reading<'a>(&'a self, m: &Matched<'_>, requests: &'a [PodRequest]) -> MetricReading<'a> {
+        let samples = &self.samples;
+        match self.value {
+            None => MetricReading::Error(FetchError::Empty),
+            Some(_) if m.external => MetricReading::Values(&self.values),
+            Some(_) if m.utilization => MetricReading::Resource { samples, requests },
+            Some(_) => MetricReading::Pods(samples),
         }
     }
 }
@@ -195,7 +207,7 @@ pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
     if setup.actual.is_some() && recorded.is_none() {
         return fault("the actual series have neither `replicas_current` nor `replicas_desired`");
     }
-    let config = ControllerConfig::default();
+    let config = ControllerConfig::for_minor(setup.kube_minor);
     let schedule = SyncSchedule {
         sync_period: config.sync_period,
         mode: SyncMode::Locked,
@@ -208,9 +220,9 @@ pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
     let reporting_series = matching::reporting_series(actual);
     let mut pods = Pods { born: Vec::new(), reporting_series, startup_s: setup.startup_s };
     let mut rows = Vec::new();
-    let mut now = SimTime::ZERO;
+    let mut now = EPOCH;
     loop {
-        let t = origin + now.as_secs_f64();
+        let t = origin + (now - EPOCH).as_secs_f64();
         if t > end {
             return Ok(rows);
         }
@@ -220,14 +232,15 @@ pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
             return fault(format!("more than {MOST_REPLICAS} replicas are wanted at {t} s"));
         }
         let reporting = pods.step(t, current, rows.is_empty());
-        let views = pods.views(reporting);
+        let views = pods.views(reporting, (t, now));
         let answer = |m: &Matched<'_>| {
             let read = m.series.iter().filter_map(|s| matching::read(setup, s, t, origin, sync_s));
             Answer::new(m, read.collect(), (reporting, views.len()), (t, now))
         };
         let answers: Vec<Answer> = matched.iter().map(answer).collect();
+        let requests = vec![WHOLE; views.len()];
         let readings: Vec<MetricReading<'_>> =
-            matched.iter().zip(&answers).map(|(m, a)| a.reading(m.external)).collect();
+            matched.iter().zip(&answers).map(|(m, a)| a.reading(m, &requests)).collect();
         let seen = Observation {
             now,
             now_decide: schedule.decide_at(now),
@@ -298,7 +311,8 @@ fn row(hpa: &Hpa, t_s: f64, reporting: usize, answers: &[Answer]) -> Row {
 mod tests {
     use super::*;
     use crate::backtest::parse;
-    use crate::hpa::{Quantity, spec::MetricSpec};
+    use crate::hpa::Quantity;
+    use crate::hpa::spec::{MetricSpec, MetricTarget};
 
     fn spec(name: &str) -> HpaSpec {
         let metric = MetricSpec::pods(name, Quantity::from_milli(2_000));
@@ -314,7 +328,15 @@ mod tests {
         let (spec, metrics) = (spec(name), parse(text)?);
         let actual = actual.map(parse).transpose()?;
         let actual = actual.as_deref();
-        run(&Setup { spec: &spec, metrics: &metrics, actual, metric_is: None, startup_s })
+        let kube_minor = ControllerConfig::DEFAULT_MINOR;
+        run(&Setup {
+            spec: &spec,
+            metrics: &metrics,
+            actual,
+            metric_is: None,
+            startup_s,
+            kube_minor,
+        })
     }
 
     fn desired(name: &str, text: &str, startup_s: f64) -> Result<Vec<i32>, BacktestError> {
@@ -332,6 +354,22 @@ mod tests {
         assert_eq!(desired("q", text, 0.0).unwrap(), [2, 4, 8, 8]);
         let last = rows("q", text, None, 0.0).unwrap().pop().unwrap();
         assert_eq!((last.metrics[0].value, last.reason.as_str()), (None, "FailedGetPodsMetric"));
+    }
+
+    #[test]
+    fn a_utilization_target_reads_percent_of_the_request() {
+        let target = MetricTarget::utilization(50);
+        let metric = MetricSpec::resource("cpu", target);
+        let spec = HpaSpec { max_replicas: 8, metrics: vec![metric], ..HpaSpec::default() };
+        let metrics = parse("t_s,metric_avg:cpu\n0,90\n15,90\n30,90\n").unwrap();
+        let kube_minor = ControllerConfig::DEFAULT_MINOR;
+        let (spec, metrics, actual, metric_is) = (&spec, &metrics, None, None);
+        let found =
+            run(&Setup { spec, metrics, actual, metric_is, startup_s: 60.0, kube_minor }).unwrap();
+        // 90 % of 50 %: ceil(1.8) = 2. The second pod is starting, so its cpu counts as none: (90 + 0) / 2 is
+        // within the tolerance of 50.
+        let found: Vec<i32> = found.iter().map(|r| r.desired).collect();
+        assert_eq!(found, [2, 2, 2]);
     }
 
     #[test]
@@ -395,6 +433,7 @@ mod tests {
                 actual: Some(&actual),
                 metric_is: Some(MetricIs::AsSeen),
                 startup_s: 0.0,
+                kube_minor: ControllerConfig::DEFAULT_MINOR,
             })
             .unwrap();
             assert_eq!(found[2].metrics[0].value, Some(2.0), "{text}");

@@ -42,6 +42,8 @@ pub(super) struct Matched<'a> {
     pub per_pod: bool,
     /// Object or External: a value of its own, not one per pod.
     pub external: bool,
+    /// A Utilization target: the series hold percent of the request.
+    pub utilization: bool,
 }
 
 fn first<'a>(series: &'a [Series], names: &[&str]) -> Option<&'a Series> {
@@ -83,14 +85,9 @@ pub(super) fn refuse_ambiguous(actual: &[Series]) -> Result<(), BacktestError> {
 pub(super) fn match_series<'a>(setup: &Setup<'a>) -> Result<Vec<Matched<'a>>, BacktestError> {
     let spec = setup.spec.defaulted();
     let mut matched = Vec::new();
-    for (i, metric) in spec.metrics.iter().enumerate() {
+    for metric in &spec.metrics {
         let full = metric.metric_name();
         let plain = plain_metric_name(full).unwrap_or(full);
-        if metric.target().is_some_and(|t| t.kind == "Utilization") {
-            return fault(format!(
-                "metrics[{i}]: a Utilization target needs requests, which a series does not hold"
-            ));
-        }
         let is = |s: &Series, prefix: &str| {
             s.name.strip_prefix(prefix).is_some_and(|rest| rest == plain || rest == full)
         };
@@ -130,7 +127,8 @@ pub(super) fn match_series<'a>(setup: &Setup<'a>) -> Result<Vec<Matched<'a>>, Ba
                 names.join(", ")
             ));
         }
-        matched.push(Matched { series: found, average, per_pod, external });
+        let utilization = metric.target().is_some_and(|t| t.kind == "Utilization");
+        matched.push(Matched { series: found, average, per_pod, external, utilization });
     }
     Ok(matched)
 }

@@ -4,6 +4,7 @@ use super::{Context, Exit, output};
 use crate::backtest::{self, MetricIs, Setup};
 use crate::config::parse_duration;
 use crate::export::File;
+use crate::hpa::ControllerConfig;
 use crate::manifest;
 use anyhow::{Context as _, anyhow, bail};
 use std::fmt::Write as _;
@@ -13,7 +14,8 @@ use std::path::{Path, PathBuf};
 ///
 /// Prints what the HPA would have decided and, given the actual replica series, where it differs. Settings are
 /// changed with `--set hpa.KEY=VALUE`, as in `--set hpa.max_replicas=8`. Series are Prometheus `query_range` JSON,
-/// wide CSV (`t_s` or a time stamp, one column per series) or long CSV (`t_s,series,value`). A divergence is a
+/// wide CSV (`t_s` or a time stamp, one column per series) or long CSV (`t_s,series,value`); for a Utilization
+/// target they hold percent of the request. A divergence is a
 /// result, not a failure: the exit code is 0 with and without one.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -35,6 +37,9 @@ pub(crate) struct Args {
     /// and the middle
     #[arg(long, value_name = "DURATION", default_value = "120s")]
     startup: String,
+    /// Kubernetes release whose controller decides
+    #[arg(long, value_name = "V", value_parser = kube_minor, default_value = "1.36")]
+    kube_version: u32,
     /// How late the recorded replicas may show a change: the distance of the polls, or what a plot resolves
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     resolution: String,
@@ -86,6 +91,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             actual: actual.as_deref(),
             metric_is,
             startup_s,
+            kube_minor: args.kube_version,
         };
         let rows = backtest::run(&setup)?;
         writeln!(told, "start-up time {startup_s} s")?;
@@ -118,6 +124,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 fn text(path: &Path) -> anyhow::Result<String> {
     let bytes = output::read_input(path).with_context(|| path.display().to_string())?;
     String::from_utf8(bytes).with_context(|| format!("{}: not UTF-8 text", path.display()))
+}
+
+/// `1.34` or `v1.34.2`, as the minor release.
+fn kube_minor(text: &str) -> Result<u32, String> {
+    let supported = ControllerConfig::SUPPORTED_MINORS;
+    let mut parts = text.trim_start_matches('v').split('.');
+    match (parts.next(), parts.next().and_then(|minor| minor.parse().ok())) {
+        (Some("1"), Some(minor)) if supported.contains(&minor) => Ok(minor),
+        _ => Err(format!("a release from 1.{} to 1.{}", supported.start(), supported.end())),
+    }
 }
 
 /// The start-up times that an argument asks for \[s\].

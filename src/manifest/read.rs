@@ -8,6 +8,11 @@ use super::finding::{FieldErrorKind, Finding};
 use super::schema::{self, Shape};
 use super::tree::{self, Node, Tree};
 use super::{HpaManifest, ManifestFile, v1};
+use crate::hpa::validation::is_dns1123_subdomain;
+
+/// What the API server says of a name that is not one.
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
+                         and must start and end with an alphanumeric character";
 
 /// Which version an object is written in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -178,6 +183,12 @@ fn lower_metadata(metadata: Option<Tree>, findings: &mut Vec<Finding>) -> Map<St
     for &(name, shape) in schema::METADATA {
         if let Some(tree) = metadata.take(name) {
             let path = format!("metadata.{name}");
+            if let ("name", Node::Text(text)) = (name, &tree.node)
+                && !is_dns1123_subdomain(text)
+            {
+                let message = format!("\"{text}\": {SUBDOMAIN}");
+                findings.push(Finding::at(tree.position, &path, FieldErrorKind::Invalid, message));
+            }
             lowered
                 .extend(schema::check(&tree, shape, &path, findings).map(|v| (name.to_owned(), v)));
         }

@@ -6,8 +6,8 @@ use hpasim::manifest;
 use std::fs;
 use std::path::Path;
 
-/// Per history: recorded steps, the most of them that a start-up time of the recorded interval reproduces, and
-/// the fewest steps that the recording lacks at that time. The departures are explained in docs/validation.md.
+/// Per history: recorded steps, how many of them the middle and the upper end of the recorded start-up interval reproduce,
+/// and the steps that the recording lacks. The departures are explained in docs/validation.md.
 const MEASURED: [(&str, usize, usize, usize); 5] = [
     ("h100-llama8b-hpa-flat", 0, 0, 0),
     ("h100-llama8b-hpa-moderate", 10, 10, 0),
@@ -47,7 +47,7 @@ fn backtest_recorded_histories() {
         let bounds = record["startup"]["estimate_s"].as_array();
         let bound = |i: usize| bounds.map_or(120.0, |b| b[i].as_f64().unwrap());
         let (low, high) = (bound(0), bound(1));
-        let (mut best_hit, mut best_extra) = (0, usize::MAX);
+        let known = MEASURED.iter().find(|m| m.0 == id);
         for startup_s in [low, f64::midpoint(low, high), high] {
             let setup = Setup {
                 spec: &hpa.hpas[0].spec,
@@ -55,6 +55,7 @@ fn backtest_recorded_histories() {
                 actual: Some(&series),
                 metric_is: None,
                 startup_s,
+                kube_minor: 36,
             };
             let rows = run(&setup).unwrap();
             let found = compare(&rows, &series, resolution_s).unwrap();
@@ -72,18 +73,15 @@ fn backtest_recorded_histories() {
             for (t, to) in &found.extra {
                 println!("    extra: to {to} at {t}");
             }
-            if hit > best_hit || (hit == best_hit && found.extra.len() < best_extra) {
-                (best_hit, best_extra) = (hit, found.extra.len());
-            }
-            if let Some(known) = MEASURED.iter().find(|m| m.0 == id) {
-                assert_eq!(found.steps.len(), known.1, "{id}");
+            // The low end is where the second pod may not report yet: docs/validation.md.
+            if let Some(known) = known.filter(|_| startup_s >= f64::midpoint(low, high)) {
+                assert_eq!(
+                    (found.steps.len(), hit, found.extra.len()),
+                    (known.1, known.2, known.3)
+                );
             }
         }
-        if let Some(known) = MEASURED.iter().find(|m| m.0 == id) {
-            seen += 1;
-            assert!(best_hit >= known.2, "{id}: {best_hit} steps");
-            assert!(best_extra <= known.3, "{id}: {best_extra} extra");
-        }
+        seen += usize::from(known.is_some());
     }
     assert_eq!(seen, MEASURED.len());
 }

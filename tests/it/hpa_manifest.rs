@@ -212,6 +212,23 @@ fn wrong_types_and_quantities_are_found_all_at_once() {
 }
 
 #[test]
+fn a_name_that_the_api_server_refuses_is_an_error() {
+    let named = |name: &str| {
+        format!(
+            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: {name}}}\n\
+             spec: {{maxReplicas: 5, scaleTargetRef: {{kind: Deployment, name: x}}}}\n"
+        )
+    };
+    for name in ["Vllm", "-a", "a..b", "a_b"] {
+        let found = errors(&named(name));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("line 3") && found[0].contains("metadata.name"), "{found:?}");
+        assert!(found[0].contains("RFC 1123 subdomain"), "{found:?}");
+    }
+    one(&named("vllm-openai.pd-l4"));
+}
+
+#[test]
 fn several_documents_and_other_kinds() {
     let hpa = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\n\
                spec: {maxReplicas: 5, scaleTargetRef: {kind: Deployment, name: x}}\n";
