@@ -27,6 +27,7 @@ mod engine_oracle;
 mod engine_script;
 mod engines;
 mod hpa_cases;
+mod hpa_enumerated;
 mod hpa_laws;
 mod hpa_manifest;
 mod hpa_messages;
