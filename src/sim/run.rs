@@ -1,5 +1,6 @@
 //! One run: the event loop and what each event moves.
 
+mod routing;
 mod servers;
 
 use super::autoscaling::{Controller, ScaleCounter};
@@ -176,7 +177,10 @@ impl<'a> Run<'a> {
             cluster_effects_done: 0,
             gauges: vec![0.0; metrics],
             collector: Collector::new(scenario.slo, warmup, horizon, level),
-            clients: ClientSide::new(scenario.workload.clients(), waits),
+            clients: ClientSide::new(
+                scenario.workload.clients(),
+                waits || scenario.gateway.keeps_connections(),
+            ),
             replicas: TimeWeighted::new(SimTime::ZERO, 0),
             scales: ScaleCounter::default(),
             busy_gone: SimDuration::ZERO,
@@ -255,10 +259,7 @@ impl<'a> Run<'a> {
 
     /// One attempt of a request, which first arrived at `request.arrival`.
     fn route(&mut self, id: RequestId, request: Request) {
-        if self.scenario.gateway.reads_load() {
-            self.refresh_views();
-        }
-        let chosen = self.gateway.pick(&self.endpoints).map(|i| self.endpoints[i].pod);
+        let chosen = self.choose();
         let server = chosen
             .and_then(|pod| self.servers[pod.0 as usize].as_mut())
             .filter(|server| server.accepting);
@@ -324,23 +325,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Shows the gateway the present load of every endpoint.
-    fn refresh_views(&mut self) {
-        for i in 0..self.endpoints.len() {
-            let pod = self.endpoints[i].pod;
-            self.advance(pod);
-            let Some(server) = &self.servers[pod.0 as usize] else { continue };
-            let gauges = server.replica.gauges();
-            self.endpoints[i] = EndpointView {
-                pod,
-                outstanding: server.replica.unfinished() as u32,
-                waiting: gauges.num_requests_waiting,
-                running: gauges.num_requests_running,
-                kv_usage: gauges.kv_cache_usage_perc(),
-            };
-        }
-    }
-
     /// Brings one replica to now and collects what it did.
     fn advance(&mut self, pod: PodId) {
         if let Some(server) = &mut self.servers[pod.0 as usize] {
@@ -365,6 +349,9 @@ impl<'a> Run<'a> {
                 {
                     self.retry(at, record.id);
                     continue;
+                }
+                if record.reason == FinishReason::Length {
+                    self.gateway.answered(self.now, pod);
                 }
                 self.clients.ended(record);
             }

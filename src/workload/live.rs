@@ -3,8 +3,8 @@
 use super::client::{ArrivalSource, ClosedLoop, Wait};
 use super::draw;
 use super::request::Request;
-use super::spec::{Arrivals, WorkloadSpec};
-use crate::rng::{Generator, Seed, Stream};
+use super::spec::{Arrivals, BoxedSource, WorkloadSpec};
+use crate::rng::{self, Generator, Seed};
 use crate::units::{RequestId, SimDuration, SimTime};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -13,97 +13,149 @@ use std::iter::Peekable;
 /// All streams of a workload as one [`ArrivalSource`].
 ///
 /// An open stream's request that finds all connections taken is sent when one becomes free: its arrival is then
-/// that instant, because a load generator's clock starts with the send.
+/// that instant, because a load generator's clock starts with the send. A stream may have a cap of its own
+/// besides the one of the whole workload.
 pub struct Live {
-    open: Peekable<Box<dyn Iterator<Item = Request> + Send>>,
-    pools: Vec<UserPool>,
-    /// Which pool and user sent a request that is under way.
-    owners: BTreeMap<u64, (usize, usize)>,
+    streams: Vec<Stream>,
+    /// Which stream and user sent a request that is under way; only where somebody asks.
+    owners: BTreeMap<u64, Owner>,
     next_id: u64,
+    /// All streams together.
+    connections: Connections,
+}
+
+/// One stream, open or closed, with its connections.
+struct Stream {
+    source: Source,
+    connections: Connections,
+}
+
+enum Source {
+    Open(Peekable<BoxedSource>),
+    Users(UserPool),
+}
+
+/// Who must be told of an end.
+struct Owner {
+    stream: usize,
+    /// The user who waits, in a closed loop.
+    user: Option<usize>,
+}
+
+/// Connections in use and their cap.
+struct Connections {
     cap: Option<u32>,
     in_flight: u32,
     /// When the last connection became free while all were taken.
     free_at: SimTime,
 }
 
-impl Live {
-    /// The streams of `spec` before `until`. The same seed gives the same users with the same lengths and
-    /// pauses, whatever the system does with their requests.
-    pub fn new(spec: &WorkloadSpec, seed: Seed, until: SimTime) -> Self {
-        let pools = spec.streams().iter().enumerate().filter_map(|(i, stream)| {
-            let Arrivals::ClosedLoop(users) = &stream.arrivals else { return None };
-            let start = SimTime::ZERO + stream.start;
-            let end = stream.duration.map_or(until, |d| (start + d).min(until));
-            Some(UserPool::new(users.clone(), seed, i as u64, start, end))
-        });
-        Self {
-            open: spec.source(seed, until).peekable(),
-            pools: pools.collect(),
-            owners: BTreeMap::new(),
-            next_id: 0,
-            cap: spec.clients().max_connections,
-            in_flight: 0,
-            free_at: SimTime::ZERO,
-        }
+impl Connections {
+    fn new(cap: Option<u32>) -> Self {
+        Self { cap, in_flight: 0, free_at: SimTime::ZERO }
     }
 
     fn full(&self) -> bool {
         self.cap.is_some_and(|cap| self.in_flight >= cap)
     }
 
-    /// Earliest next request and the pool it comes from (`None`: the open streams).
-    fn next(&mut self) -> Option<(SimTime, Option<usize>)> {
-        let mut first = self.open.peek().map(|r| (r.arrival, None));
-        for (i, pool) in self.pools.iter().enumerate() {
-            if let Some(at) = pool.peek()
-                && first.is_none_or(|(t, _)| at < t)
-            {
-                first = Some((at, Some(i)));
-            }
+    fn free(&mut self, now: SimTime) {
+        if self.full() {
+            self.free_at = now;
         }
-        first
+        self.in_flight -= 1;
+    }
+}
+
+impl Stream {
+    /// When its next request is sent, whatever the other streams do.
+    fn peek(&mut self) -> Option<SimTime> {
+        if self.connections.full() {
+            return None;
+        }
+        let at = match &mut self.source {
+            Source::Open(requests) => requests.peek()?.arrival,
+            Source::Users(pool) => pool.peek()?,
+        };
+        Some(at.max(self.connections.free_at))
+    }
+}
+
+impl Live {
+    /// The streams of `spec` before `until`. The same seed gives the same users with the same lengths and
+    /// pauses, whatever the system does with their requests.
+    pub fn new(spec: &WorkloadSpec, seed: Seed, until: SimTime) -> Self {
+        let streams = spec.streams().iter().enumerate().map(|(i, stream)| {
+            let source = match &stream.arrivals {
+                Arrivals::ClosedLoop(users) => {
+                    let start = SimTime::ZERO + stream.start;
+                    let end = stream.duration.map_or(until, |d| (start + d).min(until));
+                    Source::Users(UserPool::new(users.clone(), seed, i as u64, start, end))
+                }
+                Arrivals::Replay(..) | Arrivals::Generated(..) => {
+                    let requests = stream.source(seed, i as u64, until);
+                    Source::Open(requests.expect("an open stream").peekable())
+                }
+            };
+            Stream { source, connections: Connections::new(stream.max_connections) }
+        });
+        Self {
+            streams: streams.collect(),
+            owners: BTreeMap::new(),
+            next_id: 0,
+            connections: Connections::new(spec.clients().max_connections),
+        }
+    }
+
+    /// Earliest next request and its stream; equal times in the order of the streams.
+    fn next(&mut self) -> Option<(SimTime, usize)> {
+        if self.connections.full() {
+            return None;
+        }
+        let free_at = self.connections.free_at;
+        let next = |(i, stream): (usize, &mut Stream)| Some((stream.peek()?, i));
+        let first = self.streams.iter_mut().enumerate().filter_map(next).min()?;
+        Some((first.0.max(free_at), first.1))
     }
 }
 
 impl ArrivalSource for Live {
     fn waits(&self) -> bool {
-        self.cap.is_some() || !self.pools.is_empty()
+        let waits =
+            |s: &Stream| s.connections.cap.is_some() || matches!(s.source, Source::Users(_));
+        self.connections.cap.is_some() || self.streams.iter().any(waits)
     }
 
     fn peek(&mut self) -> Option<SimTime> {
-        if self.full() {
-            return None;
-        }
-        let free_at = self.free_at;
-        self.next().map(|(at, _)| at.max(free_at))
+        self.next().map(|(at, _)| at)
     }
 
     fn next_arrival(&mut self) -> Option<Request> {
-        if self.full() {
-            return None;
-        }
-        let (_, pool) = self.next()?;
-        let mut request = match pool {
-            None => self.open.next()?,
-            Some(i) => {
-                let (user, request) = self.pools[i].send();
-                self.owners.insert(self.next_id, (i, user));
-                request
+        let (at, index) = self.next()?;
+        let stream = &mut self.streams[index];
+        let (user, request) = match &mut stream.source {
+            Source::Open(requests) => (None, requests.next()?),
+            Source::Users(pool) => {
+                let (user, request) = pool.send();
+                (Some(user), request)
             }
         };
-        request.arrival = request.arrival.max(self.free_at);
+        if user.is_some() || stream.connections.cap.is_some() {
+            self.owners.insert(self.next_id, Owner { stream: index, user });
+            stream.connections.in_flight += 1;
+        }
+        self.connections.in_flight += 1;
         self.next_id += 1;
-        self.in_flight += 1;
-        Some(request)
+        Some(Request { arrival: at, ..request })
     }
 
     fn on_done(&mut self, now: SimTime, id: RequestId) {
-        if self.full() {
-            self.free_at = now;
-        }
-        self.in_flight -= 1;
-        if let Some((pool, user)) = self.owners.remove(&id.0) {
-            self.pools[pool].done(now, user);
+        self.connections.free(now);
+        let Some(Owner { stream, user }) = self.owners.remove(&id.0) else { return };
+        let stream = &mut self.streams[stream];
+        stream.connections.free(now);
+        if let (Source::Users(pool), Some(user)) = (&mut stream.source, user) {
+            pool.done(now, user);
         }
     }
 }
@@ -170,9 +222,9 @@ impl UserPool {
         let index = (self.ordinal << 32) | self.users.len() as u64;
         self.ready.push(Reverse((at, self.users.len())));
         self.users.push(User {
-            waits: self.seed.stream(Stream::Clients, index),
+            waits: self.seed.stream(rng::Stream::Clients, index),
             // Index 0 of this purpose belongs to the open streams.
-            lengths: self.seed.stream(Stream::Lengths, (1 << 63) | index),
+            lengths: self.seed.stream(rng::Stream::Lengths, (1 << 63) | index),
             sent: at,
             until: self.end,
         });
@@ -266,15 +318,36 @@ mod tests {
         assert!(*sent.last().unwrap() < SimTime::from_secs(11));
     }
 
-    #[test]
-    fn a_cap_turns_an_open_loop_into_a_closed_one() {
+    /// One request a second for five seconds.
+    fn replayed() -> StreamSpec {
         let row =
             |s| Request { arrival: SimTime::from_secs(s), prompt_tokens: 1, output_tokens: 1 };
-        let stream = StreamSpec::new(Arrivals::Replay(Recorded::new((0..5).map(row).collect()), {
-            crate::workload::Transform::default()
-        }));
+        let recorded = Recorded::new((0..5).map(row).collect());
+        StreamSpec::new(Arrivals::Replay(recorded, crate::workload::Transform::default()))
+    }
+
+    #[test]
+    fn a_cap_turns_an_open_loop_into_a_closed_one() {
         let clients = Clients { max_connections: Some(1), ..Clients::default() };
-        let spec = WorkloadSpec::new(vec![stream], clients).unwrap();
+        let spec = WorkloadSpec::new(vec![replayed()], clients).unwrap();
         assert_eq!(serve(&spec, 3, 100), [0, 3, 6, 9, 12].map(SimTime::from_secs));
+    }
+
+    #[test]
+    fn each_stream_has_its_own_cap_start_and_number_of_requests() {
+        let capped = StreamSpec { max_connections: Some(1), ..replayed() };
+        let late = StreamSpec { start: SimDuration::from_secs(2), requests: Some(2), ..replayed() };
+        let spec = WorkloadSpec::new(vec![capped, late], Clients::default()).unwrap();
+        assert!(!spec.is_realisable());
+        // The capped stream sends at 0, 3, .., 12; the other one at 2 and 3, whatever the first one does.
+        assert_eq!(serve(&spec, 3, 100), [0, 2, 3, 3, 6, 9, 12].map(SimTime::from_secs));
+    }
+
+    #[test]
+    fn the_cap_of_the_workload_counts_all_streams() {
+        let clients = Clients { max_connections: Some(1), ..Clients::default() };
+        let two = vec![replayed(), StreamSpec { requests: Some(1), ..replayed() }];
+        let spec = WorkloadSpec::new(two, clients).unwrap();
+        assert_eq!(serve(&spec, 3, 100), [0, 3, 6, 9, 12, 15].map(SimTime::from_secs));
     }
 }

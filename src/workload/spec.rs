@@ -32,6 +32,12 @@ pub struct StreamSpec {
     pub start: SimDuration,
     /// When it ends, counted from its start; `None`: with the trace, or with the workload.
     pub duration: Option<SimDuration>,
+    /// It ends after this many requests, as a load generator with a number of prompts does. Users of a closed
+    /// loop have no such end.
+    pub requests: Option<u64>,
+    /// At most this many of its requests in flight, the rest waits at its clients. On top of
+    /// [`Clients::max_connections`], which counts all streams.
+    pub max_connections: Option<u32>,
 }
 
 /// A validated workload.
@@ -44,7 +50,14 @@ pub struct WorkloadSpec {
 impl StreamSpec {
     /// A stream that starts at time zero and has no end of its own.
     pub fn new(arrivals: Arrivals) -> Self {
-        Self { class: String::new(), arrivals, start: SimDuration::ZERO, duration: None }
+        Self {
+            class: String::new(),
+            arrivals,
+            start: SimDuration::ZERO,
+            duration: None,
+            requests: None,
+            max_connections: None,
+        }
     }
 }
 
@@ -97,7 +110,9 @@ impl WorkloadSpec {
 
     /// Whether a realisation can be made in advance: no closed-loop stream and no cap on connections.
     pub fn is_realisable(&self) -> bool {
-        !self.is_closed_loop() && self.clients.max_connections.is_none()
+        !self.is_closed_loop()
+            && self.clients.max_connections.is_none()
+            && self.streams.iter().all(|s| s.max_connections.is_none())
     }
 
     /// The length that the workload has by itself: the latest end of a stream with a trace, a curve or a
@@ -143,10 +158,12 @@ impl WorkloadSpec {
     }
 }
 
-type BoxedSource = Box<dyn Iterator<Item = Request> + Send + 'static>;
+/// Requests in time order.
+pub(super) type BoxedSource = Box<dyn Iterator<Item = Request> + Send + 'static>;
 
 impl StreamSpec {
-    fn source(&self, seed: Seed, ordinal: u64, until: SimTime) -> Option<BoxedSource> {
+    /// Its requests before `until`, in time order and without regard to any cap; `None` for a closed loop.
+    pub(super) fn source(&self, seed: Seed, ordinal: u64, until: SimTime) -> Option<BoxedSource> {
         let own_end = self.duration.map_or(SimTime::NEVER, |d| SimTime::ZERO + d);
         let end = own_end.min(SimTime::ZERO + until.saturating_since(SimTime::ZERO + self.start));
         let inner: BoxedSource = match &self.arrivals {
@@ -168,6 +185,10 @@ impl StreamSpec {
                 Box::new(GeneratedSource::new(g, lengths, seed, ordinal, end))
             }
             Arrivals::ClosedLoop(_) => return None,
+        };
+        let inner: BoxedSource = match self.requests {
+            Some(n) => Box::new(inner.take(usize::try_from(n).unwrap_or(usize::MAX))),
+            None => inner,
         };
         if self.start == SimDuration::ZERO {
             return Some(inner);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hpasim::cluster::{ImagePull, ModelLoad, Packing, ShutdownMode};
 use hpasim::config::{Loader, Options, Override, load};
 use hpasim::engine::SchedulerRules;
-use hpasim::gateway::Policy;
+use hpasim::gateway::{KeepAlive, Picker, Policy};
 use hpasim::hpa::SyncMode;
 use hpasim::pipeline::Adapter;
 use hpasim::rng::{Dist, Seed};
@@ -360,4 +360,46 @@ fn flags_of_the_command_line_replace_the_hpa() {
     for case in &plan.cases {
         assert!(matches!(case.scenario.autoscaler, Autoscaler::Hpa(_)), "{}", case.id);
     }
+}
+
+#[test]
+fn routing_policies_have_their_own_keys() {
+    let gateway = |set: &[&str]| {
+        loaded(&format!("duration = \"10m\"\n{MODEL}{POISSON}{REPLICAS}"), set).base.gateway
+    };
+    let ms = SimDuration::from_millis;
+    assert_eq!(gateway(&[]), Policy::Random);
+    assert_eq!(
+        gateway(&["cluster.routing.policy=random_per_connection"]),
+        Policy::RandomPerConnection(KeepAlive { idle_timeout: ms(5_000), mean_requests: None })
+    );
+    let kept = [
+        "cluster.routing.policy=random_per_connection",
+        "cluster.routing.keep_alive=75s",
+        "cluster.routing.requests_per_connection=100",
+    ];
+    let keep_alive = KeepAlive { idle_timeout: ms(75_000), mean_requests: Some(100.0) };
+    assert_eq!(gateway(&kept), Policy::RandomPerConnection(keep_alive));
+    let picker = ["cluster.routing.policy=epp", "cluster.routing.queue_weight=3"];
+    let weights = Picker { queue_weight: 3.0, kv_weight: 2.0, refresh: ms(50) };
+    assert_eq!(gateway(&picker), Policy::EndpointPicker(weights));
+}
+
+#[test]
+fn streams_have_ends_and_caps_of_their_own() {
+    let text = format!(
+        "duration = \"10m\"\n{MODEL}{REPLICAS}
+[[workload.stream]]
+start = \"1m\"
+requests = 30
+max_connections = 4
+[workload.stream.poisson]
+rate_rps = 2.0
+prompt_tokens = 10
+output_tokens = 10
+"
+    );
+    let stream = &loaded(&text, &[]).base.workload.streams()[0].clone();
+    assert_eq!((stream.requests, stream.max_connections), (Some(30), Some(4)));
+    assert_eq!(stream.start, SimDuration::from_secs(60));
 }

@@ -3,7 +3,7 @@
 use crate::cli_support::Scratch;
 use crate::support;
 use hpasim::engine::EngineMode;
-use hpasim::gateway::Policy;
+use hpasim::gateway::{KeepAlive, Picker, Policy};
 use hpasim::rng::Seed;
 use hpasim::sim::{Autoscaler, RecordLevel, Scenario, run_workload};
 use hpasim::units::{SimDuration, SimTime};
@@ -59,7 +59,16 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
     });
     let engine = (1_u32..40, 65_u32..400, any::<bool>(), any::<bool>());
     let clients = (prop::option::of(1_u64..90), 0_u32..2, prop::option::of(3_u32..30));
-    let policy = prop::sample::select(vec![Policy::Random, Policy::LeastRequest]);
+    let second = SimDuration::from_secs(1);
+    let policy = prop::sample::select(vec![
+        Policy::Random,
+        Policy::LeastRequest,
+        Policy::RandomPerConnection(KeepAlive {
+            idle_timeout: SimDuration::from_secs(5),
+            mean_requests: Some(9.0),
+        }),
+        Policy::EndpointPicker(Picker { queue_weight: 2.0, kv_weight: 1.0, refresh: second }),
+    ]);
     (requests, engine, clients, policy).prop_map(
         |(requests, (seqs, blocks, asynchronous, caching), (patience, retries, cap), policy)| {
             let mut engine = support::engine(seqs, blocks);

@@ -33,6 +33,7 @@ mod hpa_manifest;
 mod hpa_messages;
 mod hpa_oracle;
 mod laws;
+mod routing;
 mod support;
 mod sweep;
 mod tidy;

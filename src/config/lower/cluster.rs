@@ -96,18 +96,7 @@ pub(super) fn cluster(
     let startup = startup(&startup_table, accelerator, storage, vllm_minor, model_bytes);
     let probe = probe(&startup_table);
     let termination = termination(&table, vllm_minor);
-    let routing = table.key("routing", "How a request reaches a replica").table_or_empty();
-    let gateway = routing
-        .key("policy", "Who gets the next request. Source: kube-proxy's iptables mode is random")
-        .choice_or(
-            &[
-                ("random", Policy::Random),
-                ("round_robin", Policy::RoundRobin),
-                ("least_request", Policy::LeastRequest),
-                ("p2c", Policy::PowerOfTwo),
-            ],
-            Policy::Random,
-        );
+    let gateway = super::routing::routing(&table);
     let cluster = ClusterConfig {
         pools: vec![pool],
         gpus_per_replica,

@@ -6,6 +6,7 @@ mod hpa;
 mod inputs;
 mod lengths;
 mod pipeline;
+mod routing;
 pub(super) mod sweep;
 mod workload;
 

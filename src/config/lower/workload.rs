@@ -65,8 +65,22 @@ pub(super) fn workload(
             t.key("start", "When the stream starts").duration_or(any_span(), SimDuration::ZERO);
         let duration =
             t.key("duration", "When it ends, counted from its start").duration(positive_span());
+        let requests = t
+            .key("requests", "It ends after this many requests")
+            .integer(1..=1 << 40)
+            .map(|n| n as u64);
+        let max_connections = t
+            .key("max_connections", "At most this many of its requests in flight")
+            .u32(1..=1 << 24);
         match one(t, arrivals) {
-            Some(arrivals) => streams.push(StreamSpec { class, arrivals, start, duration }),
+            Some(arrivals) => streams.push(StreamSpec {
+                class,
+                arrivals,
+                start,
+                duration,
+                requests,
+                max_connections,
+            }),
             None => complete = false,
         }
     }

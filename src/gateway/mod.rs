@@ -1,10 +1,16 @@
 //! Chooses a ready replica for a request.
 //!
 //! Every policy draws the same number of random words per request, whatever the fleet looks like.
-//! Source: Envoy documentation, load balancers (least request, power of two choices).
+//! Source: Envoy documentation, load balancers (least request, power of two choices); llm-d inference scheduler
+//! and gateway-api-inference-extension (endpoint picker).
+
+mod connections;
+
+pub use connections::KeepAlive;
 
 use crate::rng::{Generator, Seed, Stream};
-use crate::units::PodId;
+use crate::units::{PodId, SimDuration, SimTime};
+use connections::Connections;
 use rand::Rng as _;
 
 /// How a replica is chosen.
@@ -12,6 +18,8 @@ use rand::Rng as _;
 pub enum Policy {
     /// Uniformly at random, per request (kube-proxy with clients that connect anew).
     Random,
+    /// Uniformly at random when a connection is made; a kept connection stays with its pod (kube-proxy).
+    RandomPerConnection(KeepAlive),
     /// In order of pod id, around (IPVS rr, nginx).
     RoundRobin,
     /// The fewest outstanding requests; ties at random.
@@ -19,6 +27,21 @@ pub enum Policy {
     /// Two distinct replicas at random, then the one with fewer outstanding requests; a tie goes to
     /// the one drawn first.
     PowerOfTwo,
+    /// The best score of queue and KV cache as of the last look at the pods' metrics; ties at random (the
+    /// endpoint picker of an inference gateway).
+    EndpointPicker(Picker),
+}
+
+/// Weights of the endpoint picker. Prefix affinity is not among them: prompts of a run share nothing.
+// Source: gke.md 7.1: score = w_q (max - q) / (max - min), 1 if all queues are equal, + w_kv (1 - use).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Picker {
+    /// Weight of the queue scorer.
+    pub queue_weight: f64,
+    /// Weight of the KV-cache scorer.
+    pub kv_weight: f64,
+    /// How often the pods' metrics are read. Not 0.
+    pub refresh: SimDuration,
 }
 
 /// What the gateway knows of one replica. Fill only what [`Policy::needs_gauges`] asks for; the rest
@@ -44,26 +67,62 @@ pub struct Gateway {
     rng: Generator,
     /// The pod of the last round-robin choice.
     last: Option<PodId>,
+    connections: Option<Connections>,
+    /// The last look at the load.
+    looked_at: Option<SimTime>,
 }
 
 impl Policy {
     /// Whether the policy looks at the replicas' load at all; if not, the views need no refresh.
     pub const fn reads_load(self) -> bool {
-        !matches!(self, Self::Random | Self::RoundRobin)
+        !matches!(self, Self::Random | Self::RandomPerConnection(_) | Self::RoundRobin)
     }
 
     /// Whether the policy reads `waiting`, `running` and `kv_usage`.
     pub const fn needs_gauges(self) -> bool {
-        match self {
-            Self::Random | Self::RoundRobin | Self::LeastRequest | Self::PowerOfTwo => false,
-        }
+        matches!(self, Self::EndpointPicker(_))
+    }
+
+    /// Whether the gateway must be told of answers when they happen.
+    pub const fn keeps_connections(self) -> bool {
+        matches!(self, Self::RandomPerConnection(_))
     }
 }
 
 impl Gateway {
     /// A gateway with its own random stream.
     pub fn new(policy: Policy, seed: Seed) -> Self {
-        Self { policy, rng: seed.stream(Stream::Routing, 0), last: None }
+        let connections = match policy {
+            Policy::RandomPerConnection(keep_alive) => Some(Connections::new(keep_alive, seed)),
+            _ => None,
+        };
+        let rng = seed.stream(Stream::Routing, 0);
+        Self { policy, rng, last: None, connections, looked_at: None }
+    }
+
+    /// Whether a request at `now` needs fresh views. A picker reads the metrics once a period and then lives
+    /// with what it saw; its first request of a period is taken for the time of reading.
+    pub fn looks(&mut self, now: SimTime) -> bool {
+        let Policy::EndpointPicker(picker) = self.policy else { return self.policy.reads_load() };
+        let period = |at: SimTime| at.as_ps() / picker.refresh.as_ps().max(1);
+        let due = self.looked_at.is_none_or(|at| period(at) < period(now));
+        if due {
+            self.looked_at = Some(now);
+        }
+        due
+    }
+
+    /// The pod of a connection that is kept from an earlier request, if the policy keeps them and there is an
+    /// idle one to a server that `accepts`.
+    pub fn reuse(&mut self, now: SimTime, accepts: impl Fn(PodId) -> bool) -> Option<PodId> {
+        self.connections.as_mut()?.reuse(now, accepts)
+    }
+
+    /// A request to `pod` was answered in full.
+    pub fn answered(&mut self, now: SimTime, pod: PodId) {
+        if let Some(connections) = &mut self.connections {
+            connections.answered(now, pod);
+        }
     }
 
     /// The index of the chosen endpoint; `None` if there is none. The order of `endpoints` matters
@@ -75,7 +134,7 @@ impl Gateway {
             return None;
         }
         let chosen = match self.policy {
-            Policy::Random => below(first, n),
+            Policy::Random | Policy::RandomPerConnection(_) => below(first, n),
             Policy::RoundRobin => next_in_order(endpoints, self.last),
             Policy::LeastRequest => least_outstanding(endpoints, first),
             Policy::PowerOfTwo => {
@@ -84,6 +143,7 @@ impl Gateway {
                 let b = if n == 1 { a } else { (a + 1 + below(second, n - 1)) % n };
                 if endpoints[b].outstanding < endpoints[a].outstanding { b } else { a }
             }
+            Policy::EndpointPicker(picker) => best_score(endpoints, picker, first),
         };
         self.last = Some(endpoints[chosen].pod);
         Some(chosen)
@@ -113,9 +173,31 @@ fn least_outstanding(endpoints: &[EndpointView], random: u64) -> usize {
     tied.nth(below(random, ties)).expect("below(ties)")
 }
 
+/// An endpoint with the best score.
+fn best_score(endpoints: &[EndpointView], picker: Picker, random: u64) -> usize {
+    let queues = endpoints.iter().map(|e| e.waiting);
+    let longest = queues.clone().max().expect("not empty");
+    let shortest = queues.min().expect("not empty");
+    let score = |e: &EndpointView| {
+        let queue = if longest == shortest {
+            1.0
+        } else {
+            f64::from(longest - e.waiting) / f64::from(longest - shortest)
+        };
+        picker.queue_weight * queue + picker.kv_weight * (1.0 - e.kv_usage)
+    };
+    let best = endpoints.iter().map(score).fold(f64::NEG_INFINITY, f64::max);
+    let ties = endpoints.iter().filter(|e| score(e) >= best).count();
+    let mut tied = (0..endpoints.len()).filter(|i| score(&endpoints[*i]) >= best);
+    tied.nth(below(random, ties)).expect("below(ties)")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PICKER: Picker =
+        Picker { queue_weight: 2.0, kv_weight: 2.0, refresh: SimDuration::from_millis(50) };
 
     fn fleet(outstanding: &[u32]) -> Vec<EndpointView> {
         let view = |(i, n): (usize, &u32)| EndpointView {
@@ -139,8 +221,9 @@ mod tests {
 
     #[test]
     fn nobody_to_pick() {
-        for policy in [Policy::Random, Policy::RoundRobin, Policy::LeastRequest, Policy::PowerOfTwo]
-        {
+        let picker = Policy::EndpointPicker(PICKER);
+        let others = [Policy::Random, Policy::RoundRobin, Policy::LeastRequest, Policy::PowerOfTwo];
+        for policy in others.into_iter().chain([picker]) {
             assert_eq!(Gateway::new(policy, Seed(1)).pick(&[]), None);
             assert_eq!(Gateway::new(policy, Seed(1)).pick(&fleet(&[3])), Some(0));
         }
@@ -178,6 +261,30 @@ mod tests {
         for (got, expected) in picked.iter().zip([0, 30_000, 10_000, 20_000]) {
             assert!(got.abs_diff(expected) < 700, "{picked:?}");
         }
+    }
+
+    /// Queues of 0, 10 and 10 score 2, 0 and 0; a KV usage of 0.9 takes only 1.8 of the 2 points.
+    #[test]
+    fn the_picker_weighs_queue_and_kv_cache() {
+        let mut pods = fleet(&[0, 0, 0]);
+        for (pod, (waiting, kv_usage)) in pods.iter_mut().zip([(0, 0.9), (10, 0.0), (10, 0.5)]) {
+            (pod.waiting, pod.kv_usage) = (waiting, kv_usage);
+        }
+        // 2.2 against 2.0 and 1.0.
+        assert_eq!(counts(Policy::EndpointPicker(PICKER), &pods, 20), [20, 0, 0]);
+        // Equal queues: the emptiest cache.
+        pods[0].waiting = 10;
+        assert_eq!(counts(Policy::EndpointPicker(PICKER), &pods, 20), [0, 20, 0]);
+        let even = counts(Policy::EndpointPicker(PICKER), &fleet(&[5, 0]), 10_000);
+        assert!(even[0].abs_diff(5_000) < 250, "{even:?}");
+    }
+
+    #[test]
+    fn the_picker_looks_once_a_period() {
+        let mut gateway = Gateway::new(Policy::EndpointPicker(PICKER), Seed(1));
+        let at = |ms| SimTime::ZERO + SimDuration::from_millis(ms);
+        let looks = [0, 10, 49, 50, 99, 240].map(|ms| gateway.looks(at(ms)));
+        assert_eq!(looks, [true, false, false, true, false, true]);
     }
 
     /// What one policy draws does not depend on the fleet, so a paired case stays paired.
