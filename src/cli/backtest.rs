@@ -127,7 +127,7 @@ fn text(path: &Path) -> anyhow::Result<String> {
 }
 
 /// `1.34` or `v1.34.2`, as the minor release.
-fn kube_minor(text: &str) -> Result<u32, String> {
+pub(super) fn kube_minor(text: &str) -> Result<u32, String> {
     let supported = ControllerConfig::SUPPORTED_MINORS;
     let mut parts = text.trim_start_matches('v').split('.');
     match (parts.next(), parts.next().and_then(|minor| minor.parse().ok())) {

@@ -9,7 +9,9 @@ mod backtest;
 mod check;
 mod experiment;
 mod explain;
+mod export;
 mod interrupt;
+mod manual;
 mod output;
 mod profile;
 mod progress;
@@ -20,7 +22,7 @@ mod sweep;
 mod trace;
 mod verify;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -50,12 +52,15 @@ enum Command {
     Merge(shard::Args),
     Run(run::Args),
     Explain(explain::Args),
+    Export(export::Args),
     Trace(trace::Args),
     Verify(verify::Args),
     Backtest(backtest::Args),
     Check(check::Args),
     Profile(profile::Args),
     Schema(schema::Args),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 /// Options of every command.
@@ -265,12 +270,15 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Merge(args) => shard::run(&args, context),
         Command::Run(args) => run::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
+        Command::Export(args) => export::run(&args, context),
         Command::Trace(args) => trace::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Backtest(args) => backtest::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Profile(args) => profile::run(&args, context),
         Command::Schema(args) => schema::run(&args, context),
+        Command::Completions(args) => manual::completions(&args, Cli::command()),
+        Command::Man(args) => manual::man(&args, context, &Cli::command()),
     }
 }
 
@@ -302,7 +310,6 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn arguments_are_consistent() {

@@ -3,18 +3,15 @@
 use super::experiment::{self, Loaded, Sources};
 use super::progress::{Bar, UnitLog};
 use super::{Context, Exit, interrupt, output, shard};
-use crate::export::{self, Deployment, File};
+use crate::export::{self, Deployable, File, adapters};
 use crate::report;
 use crate::sim::Autoscaler;
 use crate::sweep::{self, Options, Shard, SweepResult};
+use anyhow::anyhow;
 use std::path::{Path, PathBuf};
 
 /// Where the log of finished units lies below the output directory.
 pub(super) const LOG: &str = "units.jsonl";
-/// Files of the recommendation; those of an earlier sweep do not outlive it.
-const RECOMMENDED: [&str; 3] =
-    ["recommended/hpa.yaml", "recommended/podmonitoring.yaml", "recommended/kustomization.yaml"];
-
 /// Find the settings that meet the SLO at the least cost
 ///
 /// Simulates every case of the experiment with several replications of load and delays, prints the cases that
@@ -98,36 +95,32 @@ pub(super) fn finish(
     let plan = &loaded.experiment.plan;
     let slo = &plan.cases[0].scenario.slo;
     let warnings = sweep::warnings(plan, result);
+    let deployable = deployable(loaded, result);
     let mut files = vec![
         File::new("cases.csv", export::cases_csv(plan, result)),
         File::new("runs.csv", export::runs_csv(plan, result)),
         File::new(
             "summary.json",
-            export::sweep_summary_json(&loaded.provenance, plan, result, slo, &warnings),
+            export::sweep_summary_json(
+                &loaded.provenance,
+                plan,
+                result,
+                slo,
+                &warnings,
+                deployable.as_ref(),
+            ),
         ),
         // In plan order, so that the file does not depend on which unit ended first.
         File::new(LOG, export::units_jsonl(plan, result)),
     ];
-    if let Some(index) = result.recommended
-        && let Autoscaler::Hpa(setup) = &plan.cases[index].scenario.autoscaler
-    {
-        let deployment = Deployment {
-            manifest: loaded.experiment.manifests[index].clone(),
-            name: loaded.experiment.name.clone(),
-            scrape_interval: plan.cases[index].scenario.pipeline.scrape_interval,
-        };
-        let provenance = &loaded.provenance;
-        files.extend(export::recommended_files(
-            provenance,
-            plan,
-            result,
-            index,
-            &setup.spec,
-            &deployment,
-        ));
+    if let Some(deployable) = &deployable {
+        let made = deployable.files().map_err(|refused| anyhow!(refused.join("\n")))?;
+        let below = |file: File| File { path: format!("recommended/{}", file.path), ..file };
+        files.extend(made.into_iter().map(below));
     }
-    let stale = RECOMMENDED.iter().filter(|path| files.iter().all(|file| file.path != **path));
-    for path in stale {
+    // Files of an earlier recommendation do not outlive it.
+    let recommended = adapters::FILES.map(|name| format!("recommended/{name}"));
+    for path in recommended.iter().filter(|path| files.iter().all(|file| file.path != **path)) {
         output::remove(&directory.join(path))?;
     }
     output::write_files(directory, &files)?;
@@ -138,4 +131,21 @@ pub(super) fn finish(
     }
     context.note(&output::written(directory, &files));
     Ok(if result.recommended.is_some() { Exit::Done } else { Exit::Negative })
+}
+
+/// The recommended HPA, ready to be written.
+fn deployable(loaded: &Loaded, result: &SweepResult) -> Option<Deployable> {
+    let plan = &loaded.experiment.plan;
+    let index = result.recommended?;
+    let scenario = &plan.cases[index].scenario;
+    let Autoscaler::Hpa(setup) = &scenario.autoscaler else { return None };
+    let own = loaded.experiment.manifests[index].as_ref();
+    let figures = &result.cases[index];
+    Some(Deployable {
+        manifest: export::hpa_manifest(own, &setup.spec, &loaded.experiment.name),
+        header: export::recommendation_header(&loaded.provenance, plan, figures, index),
+        format: super::export::format_of(&scenario.pipeline.adapter),
+        surroundings: super::export::surroundings(&scenario.pipeline),
+        kube_minor: setup.controller.kube_minor,
+    })
 }

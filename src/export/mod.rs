@@ -1,5 +1,6 @@
 //! Results as files: CSV, JSON and Kubernetes manifests. Bytes out; writing them is the caller's business.
 
+pub mod adapters;
 mod events;
 mod explain;
 mod number;
@@ -18,7 +19,7 @@ pub use explain::{
 };
 pub use number::{milli, number, seconds};
 pub use provenance::Provenance;
-pub use recommended::{Deployment, recommended_files};
+pub use recommended::{Deployable, hpa_manifest, recommendation_header};
 pub use run::{decisions_csv, nodes_csv, pods_csv, requests_csv, timeline_csv};
 pub use summary::{run_summary_json, sweep_summary_json};
 pub use sweep::{cases_csv, runs_csv};

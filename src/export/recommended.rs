@@ -1,88 +1,84 @@
-//! `recommended/`: what to apply to the cluster.
+//! The HPA that a sweep recommends: `recommended/`, what to apply to the cluster.
 
 use super::File;
+use super::adapters::{self, Format, Surroundings};
 use super::provenance::Provenance;
 use crate::hpa::HpaSpec;
 use crate::hpa::spec::ObjectReference;
-use crate::manifest::{HpaManifest, gmp_metric_name, plain_metric_name};
+use crate::manifest::HpaManifest;
 use crate::stats::Interval;
-use crate::sweep::{CaseResult, Plan, SweepResult};
-use crate::units::SimDuration;
+use crate::sweep::{CaseResult, Plan};
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// The object that the recommendation is written into, and its surroundings.
+/// An HPA to apply, with what its manifests need.
 #[derive(Clone, Debug)]
-pub struct Deployment {
-    /// The user's own HPA object, whose metadata and unvaried fields stay; without one, an object named like
-    /// the scale target.
-    pub manifest: Option<HpaManifest>,
-    /// Name of the Deployment, and value of its pods' label `app`, where the spec names no scale target.
-    pub name: String,
-    /// How often the pods are scraped.
-    pub scrape_interval: SimDuration,
+pub struct Deployable {
+    /// The HPA, with the metric names of the experiment.
+    pub manifest: HpaManifest,
+    /// Comment on top of it, without `#`.
+    pub header: String,
+    /// How its metrics reach it.
+    pub format: Format,
+    /// What the manifests are written for.
+    pub surroundings: Surroundings,
+    /// Minor release of Kubernetes that was simulated.
+    pub kube_minor: u32,
 }
 
-/// The files of the recommended HPA for Managed Service for Prometheus with the custom-metrics Stackdriver
-/// adapter: the HPA with a comment header, the PodMonitoring that feeds it, and a kustomization.
-pub fn recommended_files<S>(
-    provenance: &Provenance,
-    plan: &Plan<S>,
-    result: &SweepResult,
-    index: usize,
-    spec: &HpaSpec,
-    deployment: &Deployment,
-) -> Vec<File> {
+impl Deployable {
+    /// Its manifests.
+    ///
+    /// # Errors
+    /// Metrics that the format cannot express.
+    pub fn files(&self) -> Result<Vec<File>, Vec<String>> {
+        adapters::files(self.format, &self.manifest, &self.surroundings, &self.header)
+    }
+
+    /// As `summary.json` keeps it, for `hpasim export`.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "manifest": self.manifest.object,
+            "header": self.header,
+            "format": self.format.name(),
+            "scrape_interval": self.surroundings.scrape_interval.to_string(),
+            "kube_minor": self.kube_minor,
+        })
+    }
+}
+
+/// The HPA object for `spec`: the user's `own` with its metadata and unvaried fields, or else one that is named
+/// like its scale target. A spec without a target gets the Deployment `name`.
+pub fn hpa_manifest(own: Option<&HpaManifest>, spec: &HpaSpec, name: &str) -> HpaManifest {
     let mut spec = spec.clone();
-    name_for_gmp(&mut spec);
     let target = &mut spec.scale_target_ref;
     if target.name.is_empty() {
         *target = ObjectReference {
             api_version: "apps/v1".to_owned(),
             kind: "Deployment".to_owned(),
-            name: deployment.name.clone(),
+            name: kubernetes_name(name),
         };
     }
-    let app = target.name.clone();
-    let manifest = match &deployment.manifest {
+    match own {
         Some(manifest) => {
             let mut manifest = manifest.clone();
             manifest.set_spec(spec);
             manifest
         }
-        None => HpaManifest::new(&app, spec),
-    };
-    let header = header(provenance, plan, &result.cases[index], index);
-    vec![
-        File::new("recommended/hpa.yaml", manifest.to_yaml(&header)),
-        File::new("recommended/podmonitoring.yaml", podmonitoring(&app, deployment)),
-        File::new(
-            "recommended/kustomization.yaml",
-            "apiVersion: kustomize.config.k8s.io/v1beta1\n\
-             kind: Kustomization\n\
-             resources:\n\
-             - hpa.yaml\n\
-             - podmonitoring.yaml\n",
-        ),
-    ]
-}
-
-/// Gives plain metric names the form that the Stackdriver adapter knows.
-// Source: the guide's manifests: prometheus.googleapis.com|vllm:num_requests_waiting|gauge.
-fn name_for_gmp(spec: &mut HpaSpec) {
-    let names = spec.metrics.iter_mut().flat_map(|metric| {
-        let pods = metric.pods.as_mut().map(|source| &mut source.metric.name);
-        let external = metric.external.as_mut().map(|source| &mut source.metric.name);
-        pods.into_iter().chain(external)
-    });
-    for name in names {
-        if name.starts_with("vllm:") && plain_metric_name(name).is_none() {
-            *name = gmp_metric_name(name, "gauge");
-        }
+        None => HpaManifest::new(&spec.scale_target_ref.name.clone(), spec),
     }
 }
 
-/// The comment on top of the manifest, without `#`.
-fn header<S>(
+/// A name that the API server admits: lower case, other characters than letters, digits, `-` and `.` as `-`.
+fn kubernetes_name(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let admitted = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    let text: String = lower.chars().map(admitted).collect();
+    text.trim_matches(['-', '.']).to_owned()
+}
+
+/// The comment on top of a recommended manifest, without `#`.
+pub fn recommendation_header<S>(
     provenance: &Provenance,
     plan: &Plan<S>,
     figures: &CaseResult,
@@ -116,10 +112,6 @@ fn header<S>(
         let figure = scaled(&figures.measure(column), scale, decimals);
         let _ = writeln!(out, "  {label:<24}{figure}");
     }
-    let _ = writeln!(
-        out,
-        "Metric names are those of Managed Service for Prometheus behind the Stackdriver adapter."
-    );
     for (key, value) in &case.knobs {
         let _ = writeln!(out, "Varied: {key} = {value}");
     }
@@ -140,57 +132,16 @@ fn scaled(interval: &Interval, scale: f64, decimals: usize) -> String {
     format!("{} ({} to {})", show(interval.mean), show(interval.low), show(interval.high))
 }
 
-/// The object that makes Managed Service for Prometheus scrape the pods.
-// Source: the guide's PodMonitoring: label app, port 8000, path /metrics, interval 15s.
-fn podmonitoring(app: &str, deployment: &Deployment) -> String {
-    // A JSON string is a YAML string whatever it holds.
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    format!(
-        "apiVersion: monitoring.googleapis.com/v1\n\
-         kind: PodMonitoring\n\
-         metadata:\n\
-         \x20 name: {app}\n\
-         spec:\n\
-         \x20 endpoints:\n\
-         \x20 - interval: {}\n\
-         \x20   path: /metrics\n\
-         \x20   port: 8000\n\
-         \x20 selector:\n\
-         \x20   matchLabels:\n\
-         \x20     app: {app}\n",
-        quoted(&deployment.scrape_interval.to_string()),
-        app = quoted(app),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::sweep::tests::example;
     use super::*;
-    use crate::hpa::Quantity;
-    use crate::hpa::spec::MetricSpec;
 
     #[test]
-    fn plain_names_become_gmp_names_and_others_stay() {
-        let metric = |name: &str| MetricSpec::pods(name, Quantity::from_milli(5000));
-        let mut spec = HpaSpec {
-            metrics: vec![
-                metric("vllm:num_requests_waiting"),
-                metric("prometheus.googleapis.com|vllm:num_requests_running|gauge"),
-                metric("tgi_queue_size"),
-            ],
-            ..HpaSpec::default()
-        };
-        name_for_gmp(&mut spec);
-        let names: Vec<&str> = spec.metrics.iter().map(MetricSpec::metric_name).collect();
-        assert_eq!(
-            names,
-            [
-                "prometheus.googleapis.com|vllm:num_requests_waiting|gauge",
-                "prometheus.googleapis.com|vllm:num_requests_running|gauge",
-                "tgi_queue_size"
-            ]
-        );
+    fn any_experiment_name_becomes_one_that_kubernetes_admits() {
+        for (name, want) in [("l4-llama-3.1-8b", "l4-llama-3.1-8b"), ("_My Exp.", "my-exp")] {
+            assert_eq!(kubernetes_name(name), want);
+        }
     }
 
     #[test]
@@ -201,26 +152,10 @@ mod tests {
             command: "hpasim sweep l4.toml --set 'a=1\nb'".into(),
             ..Provenance::default()
         };
-        let text = header(&provenance, &plan, &result.cases[0], 0);
+        let text = recommendation_header(&provenance, &plan, &result.cases[0], 0);
         assert!(text.contains("  SLO attainment [%]      95.000 (95.000 to 95.000)\n"), "{text}");
         assert!(text.contains("Varied: target = 5\n"), "{text}");
         assert!(text.contains(&format!("blake3:{}", provenance.digest())), "{text}");
         assert!(text.contains("Made by: hpasim sweep l4.toml"), "{text}");
-    }
-
-    #[test]
-    fn podmonitoring_follows_the_guide() {
-        let deployment = Deployment {
-            manifest: None,
-            name: "vllm-openai-pd-l4".into(),
-            scrape_interval: SimDuration::from_secs(15),
-        };
-        assert_eq!(
-            podmonitoring("vllm-openai-pd-l4", &deployment),
-            "apiVersion: monitoring.googleapis.com/v1\nkind: PodMonitoring\nmetadata:\n  \
-             name: \"vllm-openai-pd-l4\"\nspec:\n  endpoints:\n  - interval: \"15s\"\n    \
-             path: /metrics\n    port: 8000\n  selector:\n    matchLabels:\n      \
-             app: \"vllm-openai-pd-l4\"\n"
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! `summary.json`: the result for machines, with its origin.
 
 use super::provenance::Provenance;
+use super::recommended::Deployable;
 use crate::sim::{Link, Measures, RunRecord, Slo, mean_links};
 use crate::stats::Interval;
 use crate::sweep::{Plan, SweepResult, Warning};
@@ -16,6 +17,7 @@ pub fn sweep_summary_json<S>(
     result: &SweepResult,
     slo: &Slo,
     warnings: &[Warning],
+    deployable: Option<&Deployable>,
 ) -> Vec<u8> {
     let case = |index: usize| case_value(plan, result, index);
     let id = |index: &usize| plan.cases[*index].id.clone();
@@ -54,6 +56,7 @@ pub fn sweep_summary_json<S>(
         "units_done": done,
         "units_failed": failures.len(),
         "recommended": result.recommended.map(case),
+        "recommended_hpa": deployable.map(Deployable::to_json),
         "current": plan.current.map(case),
         "savings": savings,
         "pareto": result.pareto.iter().map(id).collect::<Vec<_>>(),
@@ -188,7 +191,7 @@ mod tests {
             seed: 7,
         };
         let warning = Warning { code: "flapping", case: Some(0), text: "it flaps".into() };
-        let bytes = sweep_summary_json(&provenance, &plan, &result, &slo(), &[warning]);
+        let bytes = sweep_summary_json(&provenance, &plan, &result, &slo(), &[warning], None);
         let value: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["provenance"]["seed"], 7);
         assert_eq!(value["provenance"]["inputs"][0]["blake3"], "abc");

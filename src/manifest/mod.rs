@@ -87,6 +87,12 @@ impl HpaManifest {
     }
 }
 
+/// Any JSON value as kubectl-style YAML, with the lines of `comment_header` as `#` comments on top.
+/// Values of the keys `averageValue`, `tolerance` and `value` are quoted.
+pub fn yaml(value: &serde_json::Value, comment_header: &str) -> String {
+    write::yaml(value, comment_header)
+}
+
 /// `prometheus.googleapis.com|vllm:num_requests_running|gauge`: how the Stackdriver adapter names a
 /// metric of Managed Service for Prometheus. `metric_type` is `gauge`, `counter`, `histogram`,
 /// `summary` or `unknown`.

@@ -11,19 +11,23 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The object as YAML below a comment header.
 pub(super) fn to_yaml(object: &HorizontalPodAutoscaler, comment_header: &str) -> String {
+    let object = for_export(object);
+    let value = serde_json::to_value(&object).expect("API objects have text keys");
+    yaml(&value, comment_header)
+}
+
+/// See [`super::yaml`].
+pub(super) fn yaml(value: &Value, comment_header: &str) -> String {
     let mut text = String::new();
     for line in comment_header.lines() {
         text.push_str(if line.is_empty() { "#" } else { "# " });
         text.push_str(line);
         text.push('\n');
     }
-    let object = for_export(object);
-    let value = serde_json::to_value(&object).expect("API objects have text keys");
     let mut options = serde_saphyr::SerializerOptions::default();
     options.prefer_block_scalars = false;
-    let body =
-        serde_saphyr::to_string_with_options(&Quoted { value: &value, quantity: false }, options)
-            .expect("JSON values are always valid YAML");
+    let body = serde_saphyr::to_string_with_options(&Quoted { value, quantity: false }, options)
+        .expect("JSON values are always valid YAML");
     text.push_str(&body);
     text
 }

@@ -15,6 +15,7 @@ mod architecture;
 mod backtest;
 mod cli_errors;
 mod cli_explain;
+mod cli_export;
 mod cli_run;
 mod cli_support;
 mod cli_sweep;

@@ -1,0 +1,282 @@
+//! An HPA and what its metrics adapter needs beside it, for each way that a metric may reach it.
+
+mod gmp;
+mod keda;
+mod prometheus_adapter;
+
+use super::File;
+use crate::hpa::ValidationOptions;
+use crate::hpa::spec::MetricSpec;
+use crate::hpa::validation::is_dns1123_subdomain;
+use crate::manifest::{HpaManifest, plain_metric_name};
+use crate::units::SimDuration;
+
+/// How the metrics reach the HPA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Managed Service for Prometheus behind the Stackdriver adapter, per pod.
+    Gmp,
+    /// The same as External metrics, summed over the pods.
+    GmpExternal,
+    /// prometheus-adapter's custom metrics.
+    PrometheusAdapter,
+    /// A KEDA ScaledObject, which makes the HPA itself.
+    Keda,
+}
+
+/// What the manifests are written for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Namespace of the deployment, where known.
+    pub namespace: Option<String>,
+    /// How often the pods are scraped.
+    pub scrape_interval: SimDuration,
+    /// Address of the Prometheus that KEDA asks.
+    pub prometheus_url: String,
+}
+
+impl Surroundings {
+    /// Address that KEDA's prometheus trigger is given unless told otherwise: the service that the
+    /// prometheus-operator makes in `monitoring`. A user has to check it.
+    pub const PROMETHEUS_URL: &str = "http://prometheus-operated.monitoring.svc:9090";
+}
+
+impl Format {
+    /// Every format, with the name that the command line takes.
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::Gmp, "gmp"),
+        (Self::GmpExternal, "gmp-external"),
+        (Self::PrometheusAdapter, "prometheus-adapter"),
+        (Self::Keda, "keda"),
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|f| f.0 == self).map_or("", |f| f.1)
+    }
+}
+
+/// Every file that [`files`] may write.
+pub const FILES: [&str; 5] = [
+    "hpa.yaml",
+    "podmonitoring.yaml",
+    "prometheus-adapter-rules.yaml",
+    "scaledobject.yaml",
+    "kustomization.yaml",
+];
+
+/// The manifests of one HPA, each with `header` as its comment where it is the HPA or what makes it.
+///
+/// # Errors
+/// Metrics that the format cannot express.
+pub fn files(
+    format: Format,
+    manifest: &HpaManifest,
+    surroundings: &Surroundings,
+    header: &str,
+) -> Result<Vec<File>, Vec<String>> {
+    let mut manifest = manifest.clone();
+    let mut spec = manifest.spec.clone();
+    let (files, apply) = match format {
+        Format::Gmp | Format::GmpExternal => {
+            gmp::rename(&mut spec);
+            if format == Format::GmpExternal {
+                gmp::make_external(&mut spec, surroundings);
+            }
+            manifest.set_spec(spec);
+            let hpa = File::new("hpa.yaml", manifest.to_yaml(&format!("{header}\n{}", gmp::NOTE)));
+            let monitoring = gmp::podmonitoring(&manifest.spec, surroundings);
+            (vec![hpa, monitoring], vec!["hpa.yaml", "podmonitoring.yaml"])
+        }
+        Format::PrometheusAdapter => {
+            let rules = prometheus_adapter::rules(&spec);
+            prometheus_adapter::rename(&mut spec);
+            manifest.set_spec(spec);
+            let note = format!("{header}\n{}", prometheus_adapter::NOTE);
+            let hpa = File::new("hpa.yaml", manifest.to_yaml(&note));
+            (vec![hpa, rules], vec!["hpa.yaml"])
+        }
+        Format::Keda => {
+            let object = keda::scaled_object(&manifest, surroundings, header)?;
+            keda::as_made(&mut manifest);
+            let hpa = File::new("hpa.yaml", manifest.to_yaml(&format!("{header}\n{}", keda::NOTE)));
+            (vec![hpa, object], vec!["scaledobject.yaml"])
+        }
+    };
+    let mut files = files;
+    files.push(kustomization(&apply));
+    Ok(files)
+}
+
+/// What the API server of Kubernetes 1.`kube_minor` refuses in this spec; empty if it admits it.
+pub fn refusals(format: Format, manifest: &HpaManifest, kube_minor: u32) -> Vec<String> {
+    // KEDA scales to zero itself: the HPA that it makes has one replica at least.
+    let scale_to_zero = format == Format::Keda;
+    let options = ValidationOptions { kube_minor, scale_to_zero };
+    let found = manifest.spec.defaulted().validate(&options);
+    let mut found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    if !is_dns1123_subdomain(manifest.name()) {
+        found.push(format!("metadata.name: Invalid value: \"{}\"", manifest.name()));
+    }
+    found
+}
+
+/// The files that `kubectl apply` takes, as one text of several documents.
+pub fn to_apply(files: &[File]) -> String {
+    let list = files.iter().find(|f| f.path == "kustomization.yaml");
+    let list = list.map_or("", |f| std::str::from_utf8(&f.bytes).unwrap_or_default());
+    let named = |f: &&File| list.lines().any(|l| l.strip_prefix("- ") == Some(f.path.as_str()));
+    let texts = files.iter().filter(named).map(|f| String::from_utf8_lossy(&f.bytes));
+    texts.collect::<Vec<_>>().join("---\n")
+}
+
+fn kustomization(resources: &[&str]) -> File {
+    let text = format!(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- {}\n",
+        resources.join("\n- ")
+    );
+    File::new("kustomization.yaml", text)
+}
+
+/// A metric's name without the adapter's dress.
+fn plain(name: &str) -> &str {
+    plain_metric_name(name).unwrap_or(name)
+}
+
+/// Names that an adapter gives to the metric; those of resources are Kubernetes' own.
+fn custom_names(metric: &mut MetricSpec) -> impl Iterator<Item = &mut String> {
+    let pods = metric.pods.as_mut().map(|source| &mut source.metric.name);
+    let external = metric.external.as_mut().map(|source| &mut source.metric.name);
+    pods.into_iter().chain(external)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hpa::spec::{Behavior, MetricTarget, ObjectReference, ScalingRules};
+    use crate::hpa::{HpaSpec, Quantity};
+
+    fn manifest(metrics: Vec<MetricSpec>) -> HpaManifest {
+        let scale_target_ref = ObjectReference {
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: "vllm-pd-l4".to_owned(),
+        };
+        let down =
+            ScalingRules { stabilization_window_seconds: Some(600), ..ScalingRules::default() };
+        let behavior = Some(Behavior { scale_up: None, scale_down: Some(down) });
+        let spec =
+            HpaSpec { scale_target_ref, max_replicas: 8, metrics, behavior, ..HpaSpec::default() };
+        HpaManifest::new("vllm-pd-l4", spec)
+    }
+
+    fn waiting() -> MetricSpec {
+        MetricSpec::pods("vllm:num_requests_waiting", Quantity::from_milli(2_500))
+    }
+
+    fn made(format: Format, metrics: Vec<MetricSpec>) -> Vec<(String, String)> {
+        let surroundings = Surroundings {
+            namespace: Some("llm".to_owned()),
+            scrape_interval: SimDuration::from_secs(15),
+            prometheus_url: Surroundings::PROMETHEUS_URL.to_owned(),
+        };
+        let files = files(format, &manifest(metrics), &surroundings, "Made by a test.").unwrap();
+        files.into_iter().map(|f| (f.path, String::from_utf8(f.bytes).unwrap())).collect()
+    }
+
+    fn text<'a>(files: &'a [(String, String)], name: &str) -> &'a str {
+        &files.iter().find(|f| f.0 == name).unwrap_or_else(|| panic!("no {name}")).1
+    }
+
+    #[test]
+    fn gmp_follows_the_guide() {
+        let files = made(
+            Format::Gmp,
+            vec![waiting(), MetricSpec::pods("tgi_queue_size", Quantity::from_milli(1))],
+        );
+        let hpa = text(&files, "hpa.yaml");
+        assert!(hpa.starts_with("# Made by a test.\n# Metric names are"), "{hpa}");
+        assert!(hpa.contains("prometheus.googleapis.com|vllm:num_requests_waiting|gauge"), "{hpa}");
+        assert!(hpa.contains("name: tgi_queue_size"), "{hpa}");
+        assert_eq!(
+            text(&files, "podmonitoring.yaml"),
+            "apiVersion: monitoring.googleapis.com/v1\nkind: PodMonitoring\nmetadata:\n  \
+             name: \"vllm-pd-l4\"\nspec:\n  endpoints:\n  - interval: \"15s\"\n    \
+             path: /metrics\n    port: 8000\n  selector:\n    matchLabels:\n      \
+             app: \"vllm-pd-l4\"\n"
+        );
+        assert!(text(&files, "kustomization.yaml").ends_with("- hpa.yaml\n- podmonitoring.yaml\n"));
+    }
+
+    #[test]
+    fn gmp_external_sums_the_series_of_a_namespace() {
+        let files = made(Format::GmpExternal, vec![waiting()]);
+        let read = crate::manifest::read(text(&files, "hpa.yaml")).unwrap();
+        let metric = &read.hpas[0].spec.metrics[0];
+        let external = metric.external.as_ref().unwrap();
+        assert_eq!((metric.kind.as_str(), metric.pods.is_none()), ("External", true));
+        let labels = &external.metric.selector.as_ref().unwrap().match_labels;
+        assert_eq!(labels["resource.labels.namespace"], "llm");
+        assert_eq!(external.target.average_value.as_ref().unwrap().canonical(), "2500m");
+        assert!(refusals(Format::GmpExternal, &read.hpas[0], 36).is_empty());
+    }
+
+    #[test]
+    fn prometheus_adapter_has_a_rule_for_each_name_of_the_hpa() {
+        let rate = MetricSpec::pods("vllm:generation_tokens_total", Quantity::from_milli(900_000));
+        let target = MetricTarget::average_value(Quantity::from_milli(60_000));
+        let external = MetricSpec::external("dcgm_fi_dev_gpu_util", target);
+        let files = made(Format::PrometheusAdapter, vec![waiting(), rate, external]);
+        let rules: serde_json::Value =
+            serde_saphyr::from_str(text(&files, "prometheus-adapter-rules.yaml")).unwrap();
+        let rules: serde_json::Value =
+            serde_saphyr::from_str(rules["data"]["config.yaml"].as_str().unwrap()).unwrap();
+        let rows = rules["rules"].as_array().unwrap();
+        let row = rows.iter().find(|r| r["name"]["as"] == "vllm_num_requests_waiting").unwrap();
+        assert_eq!(row["name"]["matches"], "^vllm:num_requests_waiting$");
+        assert_eq!(row["seriesQuery"], "vllm:num_requests_waiting{namespace!=\"\",pod!=\"\"}");
+        assert_eq!(row["metricsQuery"], "sum(<<.Series>>{<<.LabelMatchers>>}) by (<<.GroupBy>>)");
+        assert_eq!(rules["externalRules"][0]["name"]["as"], "dcgm_fi_dev_gpu_util");
+        let read = crate::manifest::read(text(&files, "hpa.yaml")).unwrap();
+        let names: Vec<&str> =
+            read.hpas[0].spec.metrics.iter().map(MetricSpec::metric_name).collect();
+        let rate = "vllm:generation_tokens_per_second".replace(':', "_");
+        assert_eq!(names, ["vllm_num_requests_waiting", rate.as_str(), "dcgm_fi_dev_gpu_util"]);
+        assert!(rows.iter().any(|r| r["name"]["as"] == rate.as_str()
+            && r["metricsQuery"].as_str().unwrap().contains("rate(<<.Series>>")));
+    }
+
+    #[test]
+    fn keda_asks_for_the_sum_and_takes_decimals() {
+        let files = made(Format::Keda, vec![waiting()]);
+        let object: serde_json::Value =
+            serde_saphyr::from_str(text(&files, "scaledobject.yaml")).unwrap();
+        let trigger = &object["spec"]["triggers"][0];
+        assert_eq!(trigger["metadata"]["threshold"], "2.5");
+        assert_eq!(
+            trigger["metadata"]["query"],
+            "sum(vllm:num_requests_waiting{namespace=\"llm\",pod=~\"vllm-pd-l4-.*\"})"
+        );
+        let made = &object["spec"]["advanced"]["horizontalPodAutoscalerConfig"];
+        assert_eq!(made["behavior"]["scaleDown"]["stabilizationWindowSeconds"], 600);
+        let hpa = crate::manifest::read(text(&files, "hpa.yaml")).unwrap();
+        assert_eq!(hpa.hpas[0].name(), "keda-hpa-vllm-pd-l4");
+        assert_eq!(hpa.hpas[0].spec.metrics[0].metric_name(), "s0-prometheus");
+        // The HPA is shown, not applied.
+        assert!(text(&files, "kustomization.yaml").ends_with("resources:\n- scaledobject.yaml\n"));
+    }
+
+    #[test]
+    fn a_release_refuses_what_its_api_server_refuses() {
+        let with = |min_replicas| {
+            let mut hpa = manifest(vec![waiting()]);
+            hpa.set_spec(HpaSpec { min_replicas, ..hpa.spec.clone() });
+            hpa
+        };
+        assert!(refusals(Format::Gmp, &with(None), 36).is_empty());
+        assert!(refusals(Format::Gmp, &with(Some(0)), 36)[0].starts_with("spec.minReplicas"));
+        assert!(refusals(Format::Keda, &with(Some(9)), 36)[0].starts_with("spec.maxReplicas"));
+        let unnamed = HpaManifest::new("Vllm_", with(None).spec);
+        assert!(refusals(Format::Gmp, &unnamed, 36)[0].starts_with("metadata.name"));
+    }
+}
