@@ -1,5 +1,6 @@
 //! What comes out of a replica.
 
+use super::BatchShape;
 use crate::units::{RequestId, SimDuration, SimTime};
 
 /// One externally visible consequence of the engine's steps.
@@ -67,4 +68,15 @@ pub struct GapRun {
     pub steps: u64,
     /// Tokens that share each gap, at least 1.
     pub tokens_per_step: u64,
+}
+
+/// One step on the GPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StepRecord {
+    /// When the GPU began.
+    pub start: SimTime,
+    /// When it was done.
+    pub end: SimTime,
+    /// What it computed.
+    pub shape: BatchShape,
 }

@@ -28,7 +28,7 @@ mod step_model;
 pub use config::{
     ConfigError, EngineConfig, EngineMode, SchedulerConfig, SchedulerRules, SchedulingPolicy,
 };
-pub use effect::{Effect, FinishReason, GapRun, RequestRecord};
+pub use effect::{Effect, FinishReason, GapRun, RequestRecord, StepRecord};
 pub use gauges::Gauges;
 pub use replica::Replica;
 pub use request::{EngineRequest, Prompt, Segment, TokenSpan};

@@ -15,6 +15,7 @@ use super::run::Run;
 use super::scheduler::{Batch, OutputSink, Scheduler};
 use super::{
     Effect, EngineConfig, EngineMode, EngineRequest, FinishReason, GapRun, Gauges, RequestRecord,
+    StepRecord,
 };
 use crate::units::{RequestId, SimDuration, SimTime};
 
@@ -36,6 +37,8 @@ pub struct Replica {
     /// GPU time of the batches processed so far.
     busy: SimDuration,
     recorder: Option<Box<Recorder>>,
+    /// Every step started, if they are wanted.
+    steps: Option<Vec<StepRecord>>,
     /// Start of the last iteration, and how many before it started at the same instant.
     iterated: SimTime,
     spins: u32,
@@ -129,6 +132,7 @@ impl Replica {
             shown,
             busy: SimDuration::ZERO,
             recorder: None,
+            steps: None,
             iterated: SimTime::ZERO,
             spins: 0,
         }
@@ -256,6 +260,17 @@ impl Replica {
         }));
     }
 
+    /// Starts to keep every step, which is then executed on its own in either mode; to be called before the
+    /// first request. For calibration: the log grows with each step.
+    pub fn record_steps(&mut self) {
+        self.steps = Some(Vec::new());
+    }
+
+    /// Takes the steps started so far, in order; empty unless they are [kept](Replica::record_steps).
+    pub fn take_steps(&mut self) -> Vec<StepRecord> {
+        self.steps.as_mut().map_or_else(Vec::new, std::mem::take)
+    }
+
     /// Counters and histograms after the last processed step, as a scrape at the last `advance_to` sees
     /// them; `None` unless they are [kept](Replica::record_metrics).
     pub fn metrics(&mut self) -> Option<&Metrics> {
@@ -339,6 +354,7 @@ impl Replica {
         self.iterated = at;
         assert!(self.spins < SPINS_MAX, "law L6: the engine makes no progress at {at:?}");
         if self.config.mode == EngineMode::Fast
+            && self.steps.is_none()
             && let Some(decoding) = self.start_decoding(at)
         {
             self.phase = Phase::Decoding(decoding);
@@ -355,6 +371,10 @@ impl Replica {
             tokens = flight.batch.shape().tokens;
             flight.start = free_at.map_or(at, |free_at| free_at.max(at));
             flight.end = flight.start + self.config.step_model.duration(flight.batch.shape());
+            if let Some(steps) = self.steps.as_mut().filter(|_| tokens > 0) {
+                let shape = *flight.batch.shape();
+                steps.push(StepRecord { start: flight.start, end: flight.end, shape });
+            }
         }
         let depth = if self.config.scheduler.async_scheduling { 2 } else { 1 };
         let fills_up = tokens > 0 || self.scheduler.has_work();

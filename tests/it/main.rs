@@ -13,6 +13,8 @@
 
 mod architecture;
 mod backtest;
+mod calibrate_fit;
+mod calibrate_requests;
 mod cli_errors;
 mod cli_explain;
 mod cli_export;
