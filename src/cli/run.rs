@@ -6,6 +6,7 @@ use crate::engine::EngineMode;
 use crate::engine::metrics::exposition;
 use crate::export::{self, File};
 use crate::hpa::HpaSpec;
+use crate::manifest::HpaManifest;
 use crate::report;
 use crate::sim::{Autoscaler, MetricsPage, RecordLevel, RunRecord, Scenario, run_workload};
 use crate::units::{SimDuration, SimTime};
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// Write `requests.csv` too: one row per request
     #[arg(long)]
     requests: bool,
+    /// Print what `kubectl get hpa --watch` and `kubectl get pods --watch` would have shown, instead of the summary
+    #[arg(long)]
+    watch: bool,
     /// Write what each replica's /metrics shows at this time (`90s`, `1h30m`), to metrics/; may be repeated
     #[arg(long, value_name = "T", value_parser = crate::config::parse_duration)]
     scrape_at: Vec<SimDuration>,
@@ -102,6 +106,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     files.push(File::new("summary.json", summary));
     output::write_files(&directory, &files)?;
 
+    if args.watch {
+        let object = loaded.experiment.base_manifest.as_ref();
+        let name = object.map(HpaManifest::name).filter(|name| !name.is_empty());
+        output::print(&report::watch(&records[0], name.unwrap_or(&loaded.experiment.name)))?;
+        context.note(&output::written(&directory, &files));
+        return Ok(Exit::Done);
+    }
     let heading = experiment::heading(&scenario, &loaded);
     output::print(&report::run_summary(&records, plan.confidence, &heading))?;
     let log = report::scale_log(&records[0], &spec, MAX_SCALE_WRITES);

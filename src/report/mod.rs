@@ -6,8 +6,10 @@ mod figures;
 mod run;
 mod sweep;
 mod text_table;
+mod watch;
 
 pub use budget::{budget_table, start_up_text, waterfall};
 pub use explain::{decision_text, events_text, explained_count, held_text, reconcile_text};
 pub use run::{run_summary, scale_log};
 pub use sweep::{Heading, progress_line, sweep_summary};
+pub use watch::watch;

@@ -15,7 +15,7 @@ mod record;
 mod run;
 mod scenario;
 
-pub use crate::cluster::AutoscalerEvent;
+pub use crate::cluster::{AutoscalerEvent, PodStage};
 pub use budget::{Budget, Creation, Link, Outcome, budgets, mean_links};
 pub use explanation::{EventRow, Explanation, PodReading};
 pub use measures::Measures;

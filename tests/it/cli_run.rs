@@ -76,3 +76,21 @@ fn an_unknown_case_is_named() {
     assert!(ended.stderr.contains("no case `c9`: the sweep has c000 to c002"), "{}", ended.stderr);
     assert!(!scratch.exists("out"));
 }
+
+#[test]
+fn watch_shows_what_kubectl_would_have_shown() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", TINY);
+    let shown = scratch.hpasim(&["run", "tiny.toml", "--case", "c000", "--watch"]).expect(0).stdout;
+    let (hpa, pods) = shown.split_once("\n\n").expect("two tables");
+    let header: Vec<&str> = hpa.lines().next().unwrap().split_whitespace().collect();
+    let columns = ["TIME", "NAME", "REFERENCE", "TARGETS", "MINPODS", "MAXPODS", "REPLICAS", "AGE"];
+    assert_eq!(header, columns);
+    assert!(hpa.lines().any(|line| line.contains("<unknown>/")), "{hpa}");
+    let replicas = |line: &str| line.split_whitespace().nth(6).map(str::to_owned);
+    assert!(hpa.lines().any(|line| replicas(line).as_deref() == Some("3")), "{hpa}");
+    for status in ["Pending", "ContainerCreating", "Running"] {
+        assert!(pods.contains(status), "{status}: {pods}");
+    }
+    assert!(pods.contains("   1/1     Running "), "{pods}");
+}
