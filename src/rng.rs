@@ -51,6 +51,14 @@ pub enum Stream {
     Faults = 15,
     /// Client behaviour: waits, retries.
     Clients = 16,
+    /// Time until a server crashes, by pod ordinal and number of the container.
+    Crash = 30,
+    /// Time until a readiness probe fails for a while, by pod ordinal and number of the spell.
+    Unready = 31,
+    /// Length of such a spell.
+    UnreadyFor = 32,
+    /// Time until a machine is taken away, by node ordinal.
+    Preemption = 33,
 }
 
 /// A master seed, or one derived from it.

@@ -177,7 +177,8 @@ fn tables(
     requests: bool,
 ) -> Vec<File> {
     let pools = &scenario.cluster.pools;
-    let pools: Vec<_> = pools.iter().map(|pool| (pool.name.as_str(), pool.max_nodes)).collect();
+    let pools: Vec<_> =
+        pools.iter().map(|pool| (pool.name.as_str(), pool.max_nodes, pool.zone.as_str())).collect();
     let file = |name: &str, bytes: Vec<u8>| File::new(format!("{folder}{name}"), bytes);
     let mut files = vec![
         file("timeline.csv", export::timeline_csv(record, spec)),

@@ -4,6 +4,8 @@
 //! a loop, the GPU wait, no scale-down while pods wait or are helped), clusterstate/clusterstate.go
 //! (requests, time-outs), utils/backoff/exponential_backoff.go.
 //!
+//! Requests are in [`super::scale_up`], removals in [`super::scale_down`].
+//!
 //! Loops in which nothing can happen are left out: after each change the next instant at which a loop
 //! could act is computed, and the first loop at or after it is asked for. A test holds this against
 //! running every loop.
@@ -11,7 +13,7 @@
 use super::Cluster;
 use super::config::AutoscalerConfig;
 use super::effect::{AutoscalerEvent, ClusterEvent, Effect, NodeStage, PodStage};
-use super::node::{ImageState, Meter, Node, NodeDelays, Outcome};
+use super::node::{Meter, Node, Outcome, Refusal};
 use super::pod::first_tick;
 use crate::units::{NodeId, SimDuration, SimTime};
 
@@ -21,7 +23,7 @@ pub(super) struct PoolState {
     /// Nodes wanted: requested and ready ones. Those being deleted no longer count.
     pub(super) size: u32,
     /// Nodes of the scale-up under way, failures taken off; `None` = none under way.
-    request: Option<u32>,
+    pub(super) request: Option<u32>,
     backoff: Option<Backoff>,
     pub(super) meter: Meter,
 }
@@ -36,7 +38,7 @@ struct Backoff {
 
 impl PoolState {
     /// Whether no nodes may be asked of the pool.
-    fn is_backed_off(&self, now: SimTime) -> bool {
+    pub(super) fn is_backed_off(&self, now: SimTime) -> bool {
         self.backoff.is_some_and(|backoff| backoff.until > now)
     }
 
@@ -57,6 +59,7 @@ impl PoolState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failure {
     StockOut,
+    Quota,
     TimedOut,
 }
 
@@ -67,7 +70,8 @@ impl Cluster {
             self.update_requests(now, pool, out);
         }
         let upcoming = self.upcoming_capacity();
-        let waiting = self.pods.iter().filter(|pod| pod.stage == PodStage::Pending).count();
+        let pending = self.pods.iter().filter(|pod| pod.stage == PodStage::Pending).count();
+        let waiting = pending + self.waiting_placeholders.len();
         let unhelped = waiting.saturating_sub(upcoming);
         let oldest = self.oldest_unhelped(upcoming);
         let min_age = self.config.autoscaler.gpu_pod_min_age;
@@ -92,10 +96,19 @@ impl Cluster {
         requested.map(|node| self.config.pools[node.pool].replicas_per_node as usize).sum()
     }
 
-    /// Creation of the oldest Pending pod for which no node is coming.
+    /// Creation of the oldest Pending pod for which no node is coming; replicas come before placeholders.
     fn oldest_unhelped(&self, upcoming: usize) -> Option<SimTime> {
-        let pending = self.pods.iter().filter(|pod| pod.stage == PodStage::Pending);
-        pending.map(|pod| pod.created).nth(upcoming)
+        let mut pending = self.pods.iter().filter(|pod| pod.stage == PodStage::Pending);
+        let mut left = upcoming;
+        let replica = loop {
+            match pending.next() {
+                Some(pod) if left == 0 => break Some(pod.created),
+                Some(_) => left -= 1,
+                None => break None,
+            }
+        };
+        let placeholder = self.waiting_placeholders.get(left).copied();
+        replica.into_iter().chain(placeholder).min()
     }
 
     /// Ends scale-ups that have succeeded or failed.
@@ -111,9 +124,15 @@ impl Cluster {
         }
         let max_provision = config.max_node_provision;
         let overdue = |node: &Node| node.requested + max_provision < now;
-        let missing = |node: &Node| matches!(node.outcome, Outcome::StockOut(at) if at <= now);
+        let refused = |why: Refusal| {
+            move |node: &Node| match node.outcome {
+                Outcome::Refused(at, cause) => at <= now && cause == why,
+                Outcome::Ready(_) => false,
+            }
+        };
         self.give_up(now, pool, Failure::TimedOut, overdue, out);
-        self.give_up(now, pool, Failure::StockOut, missing, out);
+        self.give_up(now, pool, Failure::StockOut, refused(Refusal::StockOut), out);
+        self.give_up(now, pool, Failure::Quota, refused(Refusal::Quota), out);
     }
 
     /// Takes back requested nodes of `pool`, and backs the pool off once if there were any.
@@ -144,81 +163,16 @@ impl Cluster {
         state.size -= count;
         state.request = match (failure, state.request) {
             (Failure::TimedOut, _) | (_, None) => None,
-            (Failure::StockOut, Some(nodes)) => nodes.checked_sub(count).filter(|left| *left > 0),
+            (Failure::StockOut | Failure::Quota, Some(nodes)) => {
+                nodes.checked_sub(count).filter(|left| *left > 0)
+            }
         };
         let backoff_until = state.fail(&self.config.autoscaler, now);
         out.push(Effect::Autoscaler(match failure {
             Failure::StockOut => AutoscalerEvent::StockOut { pool, backoff_until },
+            Failure::Quota => AutoscalerEvent::QuotaExceeded { pool, backoff_until },
             Failure::TimedOut => AutoscalerEvent::TimedOut { pool, backoff_until },
         }));
-    }
-
-    /// Asks for nodes for `pods` pods, pool by pool; whether any were asked for.
-    fn scale_up(&mut self, now: SimTime, pods: u32, out: &mut Vec<Effect>) -> bool {
-        let mut left = pods;
-        for pool in 0..self.pools.len() {
-            let limits = &self.config.pools[pool];
-            let state = &mut self.pools[pool];
-            let room = limits.max_nodes.saturating_sub(state.size);
-            let wanted = left.div_ceil(limits.replicas_per_node).min(room);
-            if wanted == 0 || state.is_backed_off(now) {
-                continue;
-            }
-            left = left.saturating_sub(wanted.saturating_mul(limits.replicas_per_node));
-            state.request = Some(state.request.unwrap_or(0) + wanted);
-            out.push(Effect::Autoscaler(AutoscalerEvent::TriggeredScaleUp { pool, nodes: wanted }));
-            for _ in 0..wanted {
-                self.request_node(now, pool, out);
-            }
-        }
-        if left > 0 && !self.starved {
-            self.starved = true;
-            out.push(Effect::Autoscaler(AutoscalerEvent::NotTriggerScaleUp { pods: left }));
-        }
-        let asked = left < pods;
-        if asked {
-            self.last_scale_up = Some(now);
-        }
-        asked
-    }
-
-    /// A new node of `pool`, still to come.
-    fn request_node(&mut self, now: SimTime, pool: usize, out: &mut Vec<Effect>) {
-        let n = self.add_node(now, pool);
-        let node = &self.nodes[n];
-        out.push(Effect::Node { node: node.id, pool, stage: NodeStage::Requested });
-        if let Outcome::Ready(at) = node.outcome {
-            out.push(Effect::At(at, ClusterEvent::Node { node: node.id }));
-        }
-    }
-
-    /// Adds a requested node to the books.
-    pub(super) fn add_node(&mut self, now: SimTime, pool: usize) -> usize {
-        let id = NodeId(self.next_node);
-        self.next_node += 1;
-        let limits = &self.config.pools[pool];
-        let delays = NodeDelays::draw(limits, &self.config.startup, self.seed, id);
-        let node = Node {
-            id,
-            pool,
-            stage: NodeStage::Requested,
-            requested: now,
-            outcome: if delays.stock_out {
-                Outcome::StockOut(now + delays.report)
-            } else {
-                Outcome::Ready(now + delays.provisioning)
-            },
-            idle_since: None,
-            pods: 0,
-            image: ImageState::Absent,
-            weights_cached: false,
-            delays,
-        };
-        let state = &mut self.pools[pool];
-        state.size += 1;
-        state.meter.change(now, limits.gpus_per_node, i32::from(node.is_billed()), 0);
-        self.nodes.push(node);
-        self.nodes.len() - 1
     }
 
     /// Moves a node along an arrow (law L8), keeps the meter, and tells so.
@@ -251,55 +205,23 @@ impl Cluster {
             NodeStage::Requested => {
                 self.enter_node(now, n, NodeStage::Ready, out);
                 self.nodes[n].idle_since = Some(now);
+                self.arm_interruptions(now, n, out);
                 self.place_pending(now, out);
             }
             NodeStage::Deleting => {
                 self.enter_node(now, n, NodeStage::Deleted, out);
                 self.nodes.remove(n);
             }
-            NodeStage::Ready | NodeStage::Failed | NodeStage::Deleted => {
+            NodeStage::Preempted => self.preempted_gone(now, n, out),
+            NodeStage::Ready | NodeStage::Draining | NodeStage::Failed | NodeStage::Deleted => {
                 unreachable!("law L8: stage has no timer: {:?}", self.nodes[n])
             }
         }
     }
 
-    /// Removes idle nodes whose time is up.
-    fn scale_down(&mut self, now: SimTime, out: &mut Vec<Effect>) {
-        let deleting = self.nodes.iter().filter(|node| node.stage == NodeStage::Deleting).count();
-        let mut parallel = deleting as u32;
-        for n in 0..self.nodes.len() {
-            let due = self.removal_due(&self.nodes[n]);
-            if due.is_none_or(|due| due > now)
-                || parallel >= self.config.autoscaler.max_parallel_deletes
-            {
-                continue;
-            }
-            parallel += 1;
-            let node = &self.nodes[n];
-            let (id, pool) = (node.id, node.pool);
-            let gone = now + node.delays.delete;
-            self.pools[pool].size -= 1;
-            out.push(Effect::Autoscaler(AutoscalerEvent::ScaleDown { node: id }));
-            self.enter_node(now, n, NodeStage::Deleting, out);
-            out.push(Effect::At(gone, ClusterEvent::Node { node: id }));
-        }
-    }
-
-    /// When an idle node above its pool's minimum may be removed.
-    // Source: core/scaledown/unneeded and static_autoscaler.go: both waits must be over at a loop.
-    fn removal_due(&self, node: &Node) -> Option<SimTime> {
-        let config = &self.config.autoscaler;
-        let idle = node.idle_since.filter(|_| node.stage == NodeStage::Ready)?;
-        if self.pools[node.pool].size <= self.config.pools[node.pool].min_nodes {
-            return None;
-        }
-        let unneeded = idle + config.scale_down_unneeded;
-        let after_add = self.last_scale_up.map(|last| last + config.scale_down_after_add);
-        Some(after_add.map_or(unneeded, |after_add| after_add.max(unneeded)))
-    }
-
     /// Asks for the first loop at which something can happen, unless one is coming before.
     pub(super) fn arm_scan(&mut self, now: SimTime, after_scan: bool, out: &mut Vec<Effect>) {
+        self.find_unneeded(now);
         let Some(due) = self.next_scan_due(now) else { return };
         let earliest = if after_scan { now + SimDuration::from_ps(1) } else { now };
         let at =
@@ -321,7 +243,7 @@ impl Cluster {
         let failures = requested.map(|node| {
             let overdue = node.requested + config.max_node_provision + tick;
             match node.outcome {
-                Outcome::StockOut(at) => at.min(overdue),
+                Outcome::Refused(at, _) => at.min(overdue),
                 Outcome::Ready(_) => overdue,
             }
         });
@@ -332,7 +254,8 @@ impl Cluster {
         let finished = self.pools.iter().enumerate();
         let finished = finished.filter(|(pool, s)| s.request.is_some() && !has_requested(*pool));
         let removals = self.nodes.iter().filter_map(|node| self.removal_due(node));
-        let due = failures.chain(finished.map(|_| now)).chain(removals).min();
+        let drains = self.nodes.iter().filter_map(|node| self.drain_due(node));
+        let due = failures.chain(finished.map(|_| now)).chain(removals).chain(drains).min();
         let asks = self.next_request_due(now);
         match (due, asks) {
             (Some(a), Some(b)) => Some(a.min(b)),

@@ -2,17 +2,23 @@
 //!
 //! Values with their sources are in [`super::presets`]; this file only says what each one means.
 
+use super::faults::FaultConfig;
+use super::pool::{Expander, NodePool, Quota};
 use crate::rng::Dist;
 use crate::units::SimDuration;
 
 /// Everything the cluster needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterConfig {
-    /// Node pools in order of preference: a scale-up goes to the first pool that is neither backed
-    /// off nor full.
+    /// Node pools in order of preference, one entry per zone of a pool.
     pub pools: Vec<NodePool>,
+    /// GPUs that the project may have in the region.
+    pub quota: Quota,
     /// GPUs one pod asks for.
     pub gpus_per_replica: u32,
+    /// Placeholder pods of low priority, each as large as a replica: they keep room on nodes free for replicas,
+    /// which push them out, and ask for new nodes in their stead.
+    pub spare_replicas: u32,
     /// How the scheduler chooses among nodes with room.
     pub packing: Packing,
     /// The cluster autoscaler.
@@ -23,40 +29,8 @@ pub struct ClusterConfig {
     pub probe: ProbeConfig,
     /// From the deletion of a pod to a free GPU.
     pub termination: TerminationConfig,
-}
-
-/// One group of equal nodes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodePool {
-    /// Name, for reports.
-    pub name: String,
-    /// Machine type, for reports and prices, as `g2-standard-24`.
-    pub machine_type: String,
-    /// GPUs on one node.
-    pub gpus_per_node: u32,
-    /// Pods that fit on one node (GPUs, CPU and memory all counted).
-    pub replicas_per_node: u32,
-    /// No node is removed while the pool has this many or fewer, those asked for included; this many
-    /// exist at the start. A node that is then given up is not replaced before a pod needs it (upstream's
-    /// default, `--enforce-node-group-min-size=false`).
-    pub min_nodes: u32,
-    /// The autoscaler never goes above.
-    pub max_nodes: u32,
-    /// From the request of a node to its GPUs being allocatable.
-    pub provisioning: Dist,
-    /// Requests that the cloud cannot serve.
-    pub stock_out: StockOut,
-    /// From the removal decision until the VM is gone; it is billed until then.
-    pub delete: Dist,
-}
-
-/// Failing node requests.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StockOut {
-    /// Chance that one requested node cannot be had, 0..=1.
-    pub probability: f64,
-    /// From the request until the failure is reported.
-    pub report_delay: Dist,
+    /// What goes wrong.
+    pub faults: FaultConfig,
 }
 
 /// The scheduler's scoring.
@@ -89,6 +63,14 @@ pub struct AutoscalerConfig {
     pub scale_down_after_add: SimDuration,
     /// Most nodes being deleted at one time.
     pub max_parallel_deletes: u32,
+    /// Which pool gets a scale-up.
+    pub expander: Expander,
+    /// Nodes with pods are removed, too, if those fit elsewhere (no PodDisruptionBudget, no `safe-to-evict: "false"`).
+    pub drain: bool,
+    /// Largest share of a node's GPUs in use at which it is drained, 0..=1.
+    pub scale_down_gpu_utilization: f64,
+    /// Longest grace period that a drain grants a pod.
+    pub max_graceful_termination: SimDuration,
 }
 
 /// From a bound pod to a listening server.
@@ -230,31 +212,9 @@ impl ClusterConfig {
         require(!self.pools.is_empty(), "pools", "at least one node pool is needed");
         require(self.gpus_per_replica > 0, "gpus_per_replica", "must be at least 1");
         for (i, pool) in self.pools.iter().enumerate() {
-            let at = |name: &str| format!("pools[{i}].{name}");
-            let asked = u64::from(pool.replicas_per_node) * u64::from(self.gpus_per_replica);
-            require(pool.replicas_per_node > 0, &at("replicas_per_node"), "must be at least 1");
-            require(
-                asked <= u64::from(pool.gpus_per_node),
-                &at("replicas_per_node"),
-                "the pods ask for more GPUs than the node has",
-            );
-            require(
-                pool.min_nodes <= pool.max_nodes,
-                &at("min_nodes"),
-                "must not exceed `max_nodes`",
-            );
-            require(
-                (0.0..=1.0).contains(&pool.stock_out.probability),
-                &at("stock_out.probability"),
-                "must be between 0 and 1",
-            );
-            require(dist_ok(&pool.provisioning), &at("provisioning"), DIST_RULE);
-            require(
-                dist_ok(&pool.stock_out.report_delay),
-                &at("stock_out.report_delay"),
-                DIST_RULE,
-            );
-            require(dist_ok(&pool.delete), &at("delete"), DIST_RULE);
+            pool.check(self.gpus_per_replica, |ok, field, message| {
+                require(ok, &format!("pools[{i}].{field}"), message);
+            });
         }
         let scan = self.autoscaler.scan_interval;
         require(scan > SimDuration::ZERO, "autoscaler.scan_interval", "must be above 0");
@@ -268,6 +228,12 @@ impl ClusterConfig {
             "autoscaler.max_parallel_deletes",
             "must be at least 1",
         );
+        require(
+            (0.0..=1.0).contains(&self.autoscaler.scale_down_gpu_utilization),
+            "autoscaler.scale_down_gpu_utilization",
+            "must be between 0 and 1",
+        );
+        self.faults.check(&mut require);
         let startup = &self.startup;
         require(dist_ok(&startup.attach), "startup.attach", DIST_RULE);
         match &startup.image {
@@ -321,11 +287,11 @@ impl ClusterConfig {
     }
 }
 
-const DIST_RULE: &str =
+pub(super) const DIST_RULE: &str =
     "a lognormal needs a median above 0 and a p95 not below it, a list at least one value";
 
 /// Whether a distribution can be drawn from.
-fn dist_ok(dist: &Dist) -> bool {
+pub(super) fn dist_ok(dist: &Dist) -> bool {
     match dist {
         Dist::Constant(_) => true,
         Dist::LogNormal { median, p95 } => *median > SimDuration::ZERO && p95 >= median,

@@ -1,5 +1,6 @@
 //! What goes into the cluster (events) and what comes out of it (effects).
 
+use super::faults::FaultEvent;
 use crate::units::{NodeId, PodId, SimTime};
 
 /// Work the cluster asked to be reminded of through [`Effect::At`].
@@ -34,6 +35,51 @@ pub enum ClusterEvent {
         /// The volume's generation when it asked.
         generation: u64,
     },
+    /// A server crashes; stale unless its container is the `life`-th of the pod.
+    Crash {
+        /// Which pod.
+        pod: PodId,
+        /// Containers that died before.
+        life: u32,
+    },
+    /// A server's health check begins to fail; stale as above.
+    HealthFails {
+        /// Which pod.
+        pod: PodId,
+        /// Containers that died before.
+        life: u32,
+    },
+    /// A failing health check has lasted for `failureThreshold` probes; stale as above.
+    Unready {
+        /// Which pod.
+        pod: PodId,
+        /// Containers that died before.
+        life: u32,
+        /// The end of the spell.
+        until: SimTime,
+    },
+    /// A startup probe has failed `failureThreshold` times, unless the server is up; stale as above.
+    StartupDeadline {
+        /// Which pod.
+        pod: PodId,
+        /// Containers that died before.
+        life: u32,
+    },
+    /// A machine is taken away; stale if it is gone.
+    Preempt {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A machine has run for as long as it may; stale if it is gone.
+    Expire {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A scripted fault.
+    Scripted {
+        /// Index into [`super::FaultConfig::scripted`].
+        index: usize,
+    },
     /// One loop of the cluster autoscaler.
     Scan,
 }
@@ -55,7 +101,14 @@ impl ClusterEvent {
             | Self::Endpoint { .. }
             | Self::Node { .. }
             | Self::Image { .. }
-            | Self::Load { .. } => EventRank::StageEnd,
+            | Self::Load { .. }
+            | Self::Crash { .. }
+            | Self::HealthFails { .. }
+            | Self::Unready { .. }
+            | Self::StartupDeadline { .. }
+            | Self::Preempt { .. }
+            | Self::Expire { .. }
+            | Self::Scripted { .. } => EventRank::StageEnd,
             Self::Scan => EventRank::Scan,
         }
     }
@@ -83,15 +136,19 @@ pub enum PodStage {
     Ready,
     /// The gateway routes to it.
     InService,
-    /// Deleted; the container still runs (endpoint removal, preStop, drain).
+    /// The container died (crash, failed startup probe); a new one will be started on the same node.
+    Restarting,
+    /// Deleted, or its machine is being taken; the container still runs (endpoint removal, preStop, drain).
     Terminating,
+    /// Its machine was taken: Kubernetes' phase `Failed`. The object is collected at once.
+    Failed,
     /// The object is gone and its GPUs are free.
     Gone,
 }
 
 impl PodStage {
     /// All stages in their order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Pending,
         Self::Attaching,
         Self::Pulling,
@@ -101,7 +158,9 @@ impl PodStage {
         Self::NotReady,
         Self::Ready,
         Self::InService,
+        Self::Restarting,
         Self::Terminating,
+        Self::Failed,
         Self::Gone,
     ];
 
@@ -117,9 +176,16 @@ impl PodStage {
             Self::NotReady => "NotReady",
             Self::Ready => "Ready",
             Self::InService => "InService",
+            Self::Restarting => "Restarting",
             Self::Terminating => "Terminating",
+            Self::Failed => "Failed",
             Self::Gone => "Gone",
         }
+    }
+
+    /// Whether its HTTP server listens and it is not about to end.
+    pub const fn listens(self) -> bool {
+        matches!(self, Self::NotReady | Self::Ready | Self::InService)
     }
 
     /// Whether the container has not started, which is Kubernetes' phase `Pending`.
@@ -131,15 +197,28 @@ impl PodStage {
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Pending => matches!(next, Self::Attaching | Self::Gone),
-            Self::Attaching => matches!(next, Self::Pulling | Self::Creating | Self::Gone),
-            Self::Pulling => matches!(next, Self::Creating | Self::Gone),
-            Self::Creating => matches!(next, Self::Loading | Self::Gone),
-            Self::Loading => matches!(next, Self::Initializing | Self::Terminating),
-            Self::Initializing => matches!(next, Self::NotReady | Self::Terminating),
-            Self::NotReady => matches!(next, Self::Ready | Self::Terminating),
-            Self::Ready => matches!(next, Self::InService | Self::Terminating),
-            Self::InService => matches!(next, Self::Terminating),
-            Self::Terminating => matches!(next, Self::Gone),
+            Self::Attaching => {
+                matches!(next, Self::Pulling | Self::Creating | Self::Failed | Self::Gone)
+            }
+            Self::Pulling => matches!(next, Self::Creating | Self::Failed | Self::Gone),
+            Self::Creating => matches!(next, Self::Loading | Self::Failed | Self::Gone),
+            Self::Loading => {
+                matches!(next, Self::Initializing | Self::Restarting | Self::Terminating)
+            }
+            Self::Initializing => {
+                matches!(next, Self::NotReady | Self::Restarting | Self::Terminating)
+            }
+            Self::NotReady => matches!(next, Self::Ready | Self::Restarting | Self::Terminating),
+            Self::Ready => matches!(
+                next,
+                Self::InService | Self::NotReady | Self::Restarting | Self::Terminating
+            ),
+            Self::InService => {
+                matches!(next, Self::NotReady | Self::Restarting | Self::Terminating)
+            }
+            Self::Restarting => matches!(next, Self::Loading | Self::Terminating),
+            Self::Terminating => matches!(next, Self::Failed | Self::Gone),
+            Self::Failed => matches!(next, Self::Gone),
             Self::Gone => false,
         }
     }
@@ -152,8 +231,12 @@ pub enum NodeStage {
     Requested,
     /// Its GPUs are allocatable.
     Ready,
+    /// The autoscaler, or the end of its time, removes it once its pods have left; no pod is placed on it.
+    Draining,
     /// The autoscaler is removing it; no pod is placed on it, it is still billed.
     Deleting,
+    /// The cloud is taking it away; no pod is placed on it, its pods have seconds left.
+    Preempted,
     /// Given up before it was ready: stock-out or provisioning timeout.
     Failed,
     /// The VM is gone.
@@ -166,7 +249,9 @@ impl NodeStage {
         match self {
             Self::Requested => "Requested",
             Self::Ready => "Ready",
+            Self::Draining => "Draining",
             Self::Deleting => "Deleting",
+            Self::Preempted => "Preempted",
             Self::Failed => "Failed",
             Self::Deleted => "Deleted",
         }
@@ -176,8 +261,9 @@ impl NodeStage {
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Requested => matches!(next, Self::Ready | Self::Failed),
-            Self::Ready => matches!(next, Self::Deleting),
-            Self::Deleting => matches!(next, Self::Deleted),
+            Self::Ready => matches!(next, Self::Draining | Self::Deleting | Self::Preempted),
+            Self::Draining => matches!(next, Self::Deleting | Self::Preempted),
+            Self::Deleting | Self::Preempted => matches!(next, Self::Deleted),
             Self::Failed | Self::Deleted => false,
         }
     }
@@ -197,9 +283,20 @@ pub enum AutoscalerEvent {
     NotTriggerScaleUp {
         /// Pods without a node to come.
         pods: u32,
+        /// Pools at their largest size.
+        full: u32,
+        /// Pools left alone after a failure.
+        backed_off: u32,
     },
     /// `FailedScaleUp`: the cloud had no such machine.
     StockOut {
+        /// Index into [`super::ClusterConfig::pools`].
+        pool: usize,
+        /// The pool is left alone until then.
+        backoff_until: SimTime,
+    },
+    /// `FailedScaleUp`: the project may have no more GPUs.
+    QuotaExceeded {
         /// Index into [`super::ClusterConfig::pools`].
         pool: usize,
         /// The pool is left alone until then.
@@ -216,6 +313,13 @@ pub enum AutoscalerEvent {
     ScaleDown {
         /// Which node.
         node: NodeId,
+    },
+    /// `ScaleDown`: a node is being removed and its pods are evicted.
+    Drain {
+        /// Which node.
+        node: NodeId,
+        /// Replicas on it.
+        pods: u32,
     },
 }
 
@@ -245,6 +349,8 @@ pub enum Effect {
     },
     /// The pod's HTTP server listens: the engine exists and can be scraped.
     ServerUp(PodId),
+    /// The pod's server process died: every request it has is lost. [`Effect::ServerUp`] may follow.
+    ServerDown(PodId),
     /// The gateway may route to the pod.
     InService(PodId),
     /// The gateway stops routing to the pod. May come after the server refuses requests
@@ -265,4 +371,6 @@ pub enum Effect {
     Gone(PodId),
     /// Something worth a line in the event log.
     Autoscaler(AutoscalerEvent),
+    /// Likewise.
+    Fault(FaultEvent),
 }

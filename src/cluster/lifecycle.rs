@@ -3,6 +3,7 @@
 use super::Cluster;
 use super::config::{ModelLoad, Packing, ShutdownMode};
 use super::effect::{ClusterEvent, Effect, NodeStage, PodStage};
+use super::faults::FaultEvent;
 use super::node::ImageState;
 use super::pod::{LoadState, Pod, Shutdown};
 use super::rate;
@@ -14,7 +15,7 @@ const MIN_GRACE: SimDuration = SimDuration::from_secs(2);
 
 impl Cluster {
     /// Moves a pod along an arrow (law L8) and tells so.
-    fn enter(&mut self, i: usize, stage: PodStage, out: &mut Vec<Effect>) {
+    pub(super) fn enter(&mut self, i: usize, stage: PodStage, out: &mut Vec<Effect>) {
         let pod = &mut self.pods[i];
         assert!(
             pod.stage.may_become(stage),
@@ -28,14 +29,14 @@ impl Cluster {
     }
 
     /// Asks to be called at the end of the pod's present stage.
-    fn pod_timer(&mut self, i: usize, at: SimTime, out: &mut Vec<Effect>) {
+    pub(super) fn pod_timer(&mut self, i: usize, at: SimTime, out: &mut Vec<Effect>) {
         let pod = &mut self.pods[i];
         pod.generation += 1;
         out.push(Effect::At(at, ClusterEvent::Pod { pod: pod.id, generation: pod.generation }));
     }
 
     /// Asks to be called when the gateway's view of the pod changes.
-    fn endpoint_timer(&mut self, i: usize, at: SimTime, out: &mut Vec<Effect>) {
+    pub(super) fn endpoint_timer(&mut self, i: usize, at: SimTime, out: &mut Vec<Effect>) {
         let pod = &mut self.pods[i];
         pod.endpoint_generation += 1;
         let event = ClusterEvent::Endpoint { pod: pod.id, generation: pod.endpoint_generation };
@@ -59,12 +60,15 @@ impl Cluster {
             if self.pods[i].stage != PodStage::Pending {
                 continue;
             }
-            let Some(n) = self.node_with_room() else { return };
+            let Some(n) = self.node_with_room().or_else(|| self.displace_placeholder(now)) else {
+                break;
+            };
             self.hold_gpus(now, i, n);
             self.enter(i, PodStage::Attaching, out);
             let done = now + self.pods[i].delays.attach;
             self.pod_timer(i, done, out);
         }
+        self.place_placeholders();
     }
 
     /// The node the scheduler prefers among those with room; ties go to the oldest.
@@ -72,12 +76,12 @@ impl Cluster {
         let has_room = |n: &usize| {
             let node = &self.nodes[*n];
             node.stage == NodeStage::Ready
-                && node.pods < self.config.pools[node.pool].replicas_per_node
+                && node.occupied() < self.config.pools[node.pool].replicas_per_node
         };
         let nodes = (0..self.nodes.len()).filter(has_room);
         match self.config.packing {
-            Packing::Spread => nodes.min_by_key(|n| (self.nodes[*n].pods, *n)),
-            Packing::Pack => nodes.min_by_key(|n| (u32::MAX - self.nodes[*n].pods, *n)),
+            Packing::Spread => nodes.min_by_key(|n| (self.nodes[*n].occupied(), *n)),
+            Packing::Pack => nodes.min_by_key(|n| (u32::MAX - self.nodes[*n].occupied(), *n)),
         }
     }
 
@@ -88,7 +92,8 @@ impl Cluster {
         assert!(node.stage == NodeStage::Ready, "law L8: {:?} is not ready", node.id);
         node.pods += 1;
         node.idle_since = None;
-        assert!(node.pods <= pool.replicas_per_node, "law L8: {} pods on {:?}", node.pods, node.id);
+        let occupied = node.occupied();
+        assert!(occupied <= pool.replicas_per_node, "law L8: {occupied} pods on {:?}", node.id);
         pod.node = Some(node.id);
         pod.bound = Some(now);
         // The kubelet's first status has Ready = False.
@@ -101,10 +106,10 @@ impl Cluster {
     pub(super) fn pod_due(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
         match self.pods[i].stage {
             PodStage::Attaching => self.attached(now, i, out),
-            PodStage::Creating => {
-                self.enter(i, PodStage::Loading, out);
-                self.pods[i].container_start = Some(now);
-                self.begin_load(now, i, out);
+            PodStage::Creating => self.container_starts(now, i, out),
+            PodStage::Restarting => {
+                self.pods[i].restarts += 1;
+                self.container_starts(now, i, out);
             }
             PodStage::Loading => self.loaded(now, i, out),
             PodStage::Initializing => {
@@ -112,11 +117,18 @@ impl Cluster {
                 out.push(Effect::ServerUp(self.pods[i].id));
                 let ready = self.pods[i].ready_at(&self.config, now);
                 self.pod_timer(i, ready, out);
+                self.arm_faults(now, i, out);
             }
             PodStage::NotReady => {
                 self.enter(i, PodStage::Ready, out);
                 self.pods[i].ready = true;
                 self.pods[i].ready_transition = Some(now);
+                if self.pods[i].routed {
+                    // It was unready for so short that the gateway has not heard of it.
+                    self.pods[i].endpoint_generation += 1;
+                    self.enter(i, PodStage::InService, out);
+                    return;
+                }
                 let known = now + self.pods[i].delays.endpoint;
                 self.endpoint_timer(i, known, out);
             }
@@ -129,6 +141,7 @@ impl Cluster {
             | PodStage::Pulling
             | PodStage::Ready
             | PodStage::InService
+            | PodStage::Failed
             | PodStage::Gone => unreachable!("law L8: stage has no timer: {:?}", self.pods[i]),
         }
     }
@@ -163,6 +176,20 @@ impl Cluster {
         self.enter(i, PodStage::Creating, out);
         let done = now + self.pods[i].delays.create;
         self.pod_timer(i, done, out);
+    }
+
+    /// A container starts.
+    fn container_starts(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
+        self.enter(i, PodStage::Loading, out);
+        self.pods[i].container_start = Some(now);
+        if let Some(probe) = self.config.probe.startup {
+            let pod = &self.pods[i];
+            // A server that comes up at the very tick passes it.
+            let deadline = pod.startup_deadline(probe) + SimDuration::from_ps(1);
+            let event = ClusterEvent::StartupDeadline { pod: pod.id, life: pod.life };
+            out.push(Effect::At(deadline, event));
+        }
+        self.begin_load(now, i, out);
     }
 
     /// The container runs and starts to read weights.
@@ -232,7 +259,7 @@ impl Cluster {
     /// Gives up the read of a pod that ends; a pod that follows it goes on.
     // ASSUMPTION(A102): what a deleted reader had brought into the page cache is kept only while
     // another pod of its node is waiting for the same read.
-    fn stop_load(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
+    pub(super) fn stop_load(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
         let load = std::mem::replace(&mut self.pods[i].load, LoadState::Timer);
         let stream = match load {
             LoadState::Timer => return,
@@ -275,14 +302,41 @@ impl Cluster {
     // Source: Kubernetes documentation, pod lifecycle, termination: endpoint removal and preStop start
     // together, SIGTERM follows, SIGKILL at the end of the grace period, counted from the deletion.
     pub(super) fn delete_pod(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
+        self.delete_pod_within(now, i, self.config.termination.grace, out);
+    }
+
+    /// Deletes a pod with a grace period of its own.
+    pub(super) fn delete_pod_within(
+        &mut self,
+        now: SimTime,
+        i: usize,
+        grace: SimDuration,
+        out: &mut Vec<Effect>,
+    ) {
         assert!(!self.pods[i].is_deleting(), "law L8: {:?} deleted twice", self.pods[i].id);
         self.pods[i].deleted = Some(now);
+        if self.pods[i].stage == PodStage::Terminating {
+            // Its machine is being taken, which is under way already.
+            return;
+        }
+        self.end_pod(now, i, grace, out);
+    }
+
+    /// A pod ends: deleted, or with its machine.
+    pub(super) fn end_pod(
+        &mut self,
+        now: SimTime,
+        i: usize,
+        grace: SimDuration,
+        out: &mut Vec<Effect>,
+    ) {
         if self.pods[i].is_kube_pending() {
             return self.remove_pod(now, i, out);
         }
-        let listens = self.pods[i].stage >= PodStage::NotReady;
+        let listens = self.pods[i].stage.listens();
         self.stop_load(now, i, out);
         self.enter(i, PodStage::Terminating, out);
+        self.pods[i].kill_at = now + grace;
         // Invalidates an endpoint that was on its way.
         self.pods[i].endpoint_generation += 1;
         if self.pods[i].routed {
@@ -294,7 +348,7 @@ impl Cluster {
             // preStop hook is not waited for.
             return self.remove_pod(now, i, out);
         }
-        let hook = self.config.termination.pre_stop.min(self.config.termination.grace);
+        let hook = self.config.termination.pre_stop.min(grace);
         if hook == SimDuration::ZERO {
             self.sigterm(now, i, out);
         } else {
@@ -310,8 +364,7 @@ impl Cluster {
             ShutdownMode::Abort => SimDuration::ZERO,
             ShutdownMode::Drain { timeout } => timeout,
         };
-        let deleted = self.pods[i].deleted.expect("law L8: only a deleted pod is shut down");
-        let kill = (deleted + termination.grace).max(now + MIN_GRACE);
+        let kill = self.pods[i].kill_at.max(now + MIN_GRACE);
         let until = kill.min(now + timeout);
         if until == now {
             return self.end_process(now, i, out);
@@ -322,13 +375,17 @@ impl Cluster {
     }
 
     /// The server ends with whatever it still has.
-    fn end_process(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
+    pub(super) fn end_process(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
         out.push(Effect::Abort(self.pods[i].id));
         self.remove_pod(now, i, out);
     }
 
     /// The pod's object goes and its GPUs are free.
     pub(super) fn remove_pod(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
+        if self.pods[i].interrupted {
+            self.enter(i, PodStage::Failed, out);
+            out.push(Effect::Fault(FaultEvent::PodFailed { pod: self.pods[i].id }));
+        }
         self.enter(i, PodStage::Gone, out);
         let pod = self.pods.remove(i);
         if pod.routed {
@@ -342,9 +399,14 @@ impl Cluster {
         self.pools[node.pool].meter.change(now, per_node, 0, -gpus);
         node.pods -= 1;
         if node.pods == 0 {
-            node.idle_since = Some(now);
             // The volume is unmounted with its last user, and its page cache goes with it.
             node.weights_cached = false;
+            if node.placeholders == 0 {
+                node.idle_since = Some(now);
+            }
+            if node.stage == NodeStage::Draining {
+                self.begin_delete(now, n, out);
+            }
         }
     }
 

@@ -7,28 +7,36 @@
 //! Law L8 is asserted throughout: stages only move along the arrows of [`PodStage::may_become`] and
 //! [`NodeStage::may_become`], and GPUs are never oversubscribed.
 //!
-//! Not modelled: drain of half-used nodes, Spot preemption, scheduling latency (under 1 s), the
-//! seconds between the decision and the creation of a pod.
+//! Not modelled: scheduling latency (under 1 s), the seconds between the decision and the creation of a
+//! pod, PodDisruptionBudgets, nodes that fail without notice.
 
 mod autoscaler;
+mod buffer;
 mod config;
 mod effect;
 mod estimate;
+mod faults;
+mod interruption;
 mod lifecycle;
 mod node;
 mod pod;
+mod pool;
 pub mod presets;
 mod rate;
+mod scale_down;
+mod scale_up;
 mod storage;
 mod victim;
 
 pub use config::{
-    AutoscalerConfig, ClusterConfig, ImagePull, InvalidConfig, ModelLoad, NodePool, Packing, Probe,
-    ProbeConfig, Rate, ShutdownMode, StartupConfig, StockOut, StorageLoad, TerminationConfig,
+    AutoscalerConfig, ClusterConfig, ImagePull, InvalidConfig, ModelLoad, Packing, Probe,
+    ProbeConfig, Rate, ShutdownMode, StartupConfig, StorageLoad, TerminationConfig,
 };
 pub use effect::{AutoscalerEvent, ClusterEvent, Effect, EventRank, NodeStage, PodStage};
+pub use faults::{Death, FaultConfig, FaultEvent, FaultKind, ScriptedFault};
 pub use node::Node;
 pub use pod::Pod;
+pub use pool::{Capacity, Expander, NodePool, Preemption, Quota, StockOut};
 
 use crate::rng::{Seed, Stream};
 use crate::units::{NodeId, PodId, SimDuration, SimTime};
@@ -46,6 +54,10 @@ pub struct Cluster {
     pods: Vec<Pod>,
     /// Requested, ready and deleting nodes in order of id.
     nodes: Vec<Node>,
+    /// The deployment's `spec.replicas`.
+    wanted: u32,
+    /// Creation of the placeholder pods without a node, oldest first.
+    waiting_placeholders: Vec<SimTime>,
     /// Pods that are gone but still routed to.
     still_routed: Vec<PodId>,
     pools: Vec<PoolState>,
@@ -62,6 +74,8 @@ pub struct Cluster {
     /// Runs loops in which nothing can happen, too (tests).
     every_scan: bool,
     victims: Vec<PodId>,
+    /// Places used on each node, while it is found out which are not needed.
+    places: Vec<u32>,
 }
 
 /// Machine time used up to some instant, summed over the nodes of a pool.
@@ -94,6 +108,8 @@ impl Cluster {
             seed,
             pods: Vec::new(),
             nodes: Vec::new(),
+            wanted: 0,
+            waiting_placeholders: Vec::new(),
             still_routed: Vec::new(),
             pools: vec![PoolState::default(); config.pools.len()],
             volume,
@@ -105,6 +121,7 @@ impl Cluster {
             starved: false,
             every_scan: false,
             victims: Vec::new(),
+            places: Vec::new(),
         }
     }
 
@@ -119,6 +136,7 @@ impl Cluster {
                 self.add_warm_node(pool, out);
             }
         }
+        self.wanted = initial_replicas;
         for _ in 0..initial_replicas {
             let Some(n) = self.node_with_room().or_else(|| self.grow_warm(out)) else {
                 self.create_pod(SimTime::ZERO, out);
@@ -138,7 +156,10 @@ impl Cluster {
             out.push(Effect::Pod { pod: id, stage: PodStage::InService, node });
             out.push(Effect::ServerUp(id));
             out.push(Effect::InService(id));
+            self.arm_faults(SimTime::ZERO, self.pods.len() - 1, out);
         }
+        self.start_placeholders(out);
+        self.arm_script(out);
         self.arm_scan(SimTime::ZERO, false, out);
     }
 
@@ -152,8 +173,9 @@ impl Cluster {
     fn add_warm_node(&mut self, pool: usize, out: &mut Vec<Effect>) -> usize {
         let n = self.add_node(SimTime::ZERO, pool);
         // It exists, whatever its ordinal would have drawn for a request.
+        let was_refused = matches!(self.nodes[n].outcome, node::Outcome::Refused(..));
         self.nodes[n].outcome = node::Outcome::Ready(SimTime::ZERO);
-        if self.nodes[n].delays.stock_out {
+        if was_refused {
             let gpus = self.config.pools[pool].gpus_per_node;
             self.pools[pool].meter.change(SimTime::ZERO, gpus, 1, 0);
         }
@@ -161,6 +183,7 @@ impl Cluster {
         self.nodes[n].idle_since = Some(SimTime::ZERO);
         self.nodes[n].image = ImageState::Present;
         out.push(Effect::Node { node: self.nodes[n].id, pool, stage: NodeStage::Ready });
+        self.arm_interruptions(SimTime::ZERO, n, out);
         n
     }
 
@@ -174,11 +197,10 @@ impl Cluster {
     /// Writes the deployment's `spec.replicas`: pods are created, or deleted in the order of the
     /// ReplicaSet controller.
     pub fn set_replicas(&mut self, now: SimTime, replicas: u32, out: &mut Vec<Effect>) {
+        self.wanted = replicas;
         let active = self.status_replicas();
-        if replicas > active {
-            for _ in active..replicas {
-                self.create_pod(now, out);
-            }
+        if replicas >= active {
+            self.keep_replicas(now, out);
         } else {
             let mut victims = std::mem::take(&mut self.victims);
             victim::select(&self.pods, now, (active - replicas) as usize, &mut victims);
@@ -207,6 +229,17 @@ impl Cluster {
             ClusterEvent::Node { node } => self.node_due(now, node, out),
             ClusterEvent::Image { node } => self.image_present(now, node, out),
             ClusterEvent::Load { generation } => self.load_due(now, generation, out),
+            ClusterEvent::Crash { pod, life } => self.crash_due(now, pod, life, out),
+            ClusterEvent::HealthFails { pod, life } => self.health_due(now, pod, life, out),
+            ClusterEvent::Unready { pod, life, until } => {
+                self.unready_due(now, pod, life, until, out);
+            }
+            ClusterEvent::StartupDeadline { pod, life } => {
+                self.startup_overdue(now, pod, life, out);
+            }
+            ClusterEvent::Preempt { node } => self.preempt(now, node, out),
+            ClusterEvent::Expire { node } => self.expire(now, node, out),
+            ClusterEvent::Scripted { index } => self.scripted(now, index, out),
             ClusterEvent::Scan => {
                 if self.armed_scan != Some(now) {
                     return;
@@ -216,7 +249,33 @@ impl Cluster {
                 scanned = true;
             }
         }
+        self.settle(now, scanned, out);
+    }
+
+    /// After anything that may have ended or displaced a pod: replacements, places, the autoscaler's next loop.
+    fn settle(&mut self, now: SimTime, scanned: bool, out: &mut Vec<Effect>) {
+        if self.keep_replicas(now, out) {
+            self.place_pending(now, out);
+        }
         self.arm_scan(now, scanned, out);
+    }
+
+    /// Creates pods until there are as many as wanted; whether there was one to create.
+    // Source: kubernetes pkg/controller/replicaset: pods that are Failed or being deleted do not count.
+    fn keep_replicas(&mut self, now: SimTime, out: &mut Vec<Effect>) -> bool {
+        let missing = self.wanted.saturating_sub(self.status_replicas());
+        for _ in 0..missing {
+            self.create_pod(now, out);
+        }
+        missing > 0
+    }
+
+    /// Sets `controller.kubernetes.io/pod-deletion-cost` of a live pod (0 if it has none): of pods that are alike
+    /// before that, the cheapest are deleted first.
+    pub fn set_deletion_cost(&mut self, pod: PodId, cost: i32) {
+        if let Some(i) = self.pod_index(pod) {
+            self.pods[i].deletion_cost = cost;
+        }
     }
 
     /// A draining server has nothing left and ends. Ignored unless the pod is draining.
@@ -225,7 +284,7 @@ impl Cluster {
         let Some(i) = self.pod_index(pod).filter(draining) else { return };
         self.remove_pod(now, i, out);
         self.place_pending(now, out);
-        self.arm_scan(now, false, out);
+        self.settle(now, false, out);
     }
 
     /// Live pods in order of id, terminating ones included until they are gone.

@@ -1,7 +1,9 @@
 //! One GPU node, and the machine time of a pool.
 
-use super::config::{ImagePull, NodePool, StartupConfig};
+use super::config::{ImagePull, StartupConfig};
 use super::effect::NodeStage;
+use super::faults;
+use super::pool::NodePool;
 use super::{Usage, rate};
 use crate::rng::{Seed, Stream};
 use crate::units::{NodeId, SimDuration, SimTime};
@@ -12,8 +14,17 @@ use rand::RngExt as _;
 pub(super) enum Outcome {
     /// The GPUs are allocatable at this time.
     Ready(SimTime),
-    /// The cloud reports a stock-out at this time.
-    StockOut(SimTime),
+    /// The cloud reports at this time that it cannot be had.
+    Refused(SimTime, Refusal),
+}
+
+/// Why the cloud refuses a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It has none.
+    StockOut,
+    /// The project may have no more.
+    Quota,
 }
 
 /// Whether the container image is on a node.
@@ -34,8 +45,14 @@ pub struct Node {
     pub(super) outcome: Outcome,
     /// When its last pod left or it became ready; `None` while it has pods or is not ready.
     pub(super) idle_since: Option<SimTime>,
+    /// Since when its pods would fit elsewhere; `None` while they do not.
+    pub(super) unneeded_since: Option<SimTime>,
     /// Pods bound to it.
     pub(super) pods: u32,
+    /// Placeholder pods on it.
+    pub(super) placeholders: u32,
+    /// Its instance group replaces it if it is taken away.
+    pub(super) recreate: bool,
     pub(super) image: ImageState,
     /// A pod on this node has read all weights since the volume was mounted.
     pub(super) weights_cached: bool,
@@ -51,6 +68,8 @@ pub(super) struct NodeDelays {
     pub(super) report: SimDuration,
     pub(super) delete: SimDuration,
     pub(super) pull: SimDuration,
+    /// From ready until it is taken away; `None` = not within a run.
+    pub(super) preempted_after: Option<SimDuration>,
 }
 
 impl NodeDelays {
@@ -69,6 +88,13 @@ impl NodeDelays {
                 }
                 ImagePull::Time(dist) => dist.sample(&mut rng),
             },
+            preempted_after: faults::wait(
+                pool.preemption.per_node_hour,
+                seed,
+                Stream::Preemption,
+                id.0,
+                0,
+            ),
         }
     }
 }
@@ -91,12 +117,19 @@ impl Node {
         self.pods
     }
 
-    /// Whether it is paid for: stock-outs never exist.
+    /// Replicas and placeholders on it.
+    pub(super) fn occupied(&self) -> u32 {
+        self.pods + self.placeholders
+    }
+
+    /// Whether it is paid for: refused machines never exist.
     // ASSUMPTION(A101): a VM is billed from the request on; the seconds before it runs are not known.
     pub(super) fn is_billed(&self) -> bool {
         match self.stage {
             NodeStage::Requested => matches!(self.outcome, Outcome::Ready(_)),
-            NodeStage::Ready | NodeStage::Deleting => true,
+            NodeStage::Ready | NodeStage::Draining | NodeStage::Deleting | NodeStage::Preempted => {
+                true
+            }
             NodeStage::Failed | NodeStage::Deleted => false,
         }
     }

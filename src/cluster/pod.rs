@@ -24,6 +24,18 @@ pub struct Pod {
     pub(super) deleted: Option<SimTime>,
     /// Container restarts.
     pub(super) restarts: u32,
+    /// Containers that died; a timer of an earlier one is stale.
+    pub(super) life: u32,
+    /// Next wait of CrashLoopBackOff and when it was set.
+    pub(super) backoff: Option<(SimDuration, SimTime)>,
+    /// Spells of failing readiness probes so far.
+    pub(super) unready_spells: u32,
+    /// Its machine is being taken: it ends as Failed.
+    pub(super) interrupted: bool,
+    /// `controller.kubernetes.io/pod-deletion-cost`.
+    pub(super) deletion_cost: i32,
+    /// SIGKILL comes then, if the pod is ending.
+    pub(super) kill_at: SimTime,
     /// Orders pods as random UIDs do.
     pub(super) uid: u64,
     /// The gateway routes to it.
@@ -122,6 +134,12 @@ impl Pod {
             ready_transition: None,
             deleted: None,
             restarts: 0,
+            life: 0,
+            backoff: None,
+            unready_spells: 0,
+            interrupted: false,
+            deletion_cost: 0,
+            kill_at: SimTime::NEVER,
             uid: seed.stream(Stream::Victim, u64::from(id.0)).next_u64(),
             routed: false,
             endpoint_generation: 0,
@@ -145,6 +163,20 @@ impl Pod {
             None => http_up,
         };
         tick(config.probe.readiness, self.delays.readiness_phase, from)
+    }
+
+    /// The first tick of the readiness probe at or after `earliest`.
+    pub(super) fn readiness_tick(&self, period: SimDuration, earliest: SimTime) -> SimTime {
+        let started = self.container_start.expect("law L8: a listening pod has a container");
+        first_tick(started + self.delays.readiness_phase, period, earliest)
+    }
+
+    /// When the startup probe has failed `failureThreshold` times in a row.
+    pub(super) fn startup_deadline(&self, probe: Probe) -> SimTime {
+        let started = self.container_start.expect("law L8: a starting pod has a container");
+        let ticks = started + self.delays.startup_phase;
+        first_tick(ticks, probe.period, started + probe.initial_delay)
+            + probe.period * u64::from(probe.failure_threshold.saturating_sub(1))
     }
 
     /// Its id.
@@ -178,6 +210,14 @@ impl Pod {
     /// `lastTransitionTime` of the `Ready` condition; `None` before the kubelet set one.
     pub fn ready_transition(&self) -> Option<SimTime> {
         self.ready_transition
+    }
+    /// Whether its process is being ended.
+    pub(super) fn is_terminating(&self) -> bool {
+        self.stage == PodStage::Terminating
+    }
+    /// Restarts of its container.
+    pub fn restarts(&self) -> u32 {
+        self.restarts
     }
     /// Whether it has a deletion time stamp.
     pub fn is_deleting(&self) -> bool {

@@ -4,9 +4,11 @@
 //! when better data turns up. Lognormals go through the median and the 95th percentile.
 
 use super::config::{
-    AutoscalerConfig, ClusterConfig, ImagePull, ModelLoad, NodePool, Packing, Probe, ProbeConfig,
-    Rate, ShutdownMode, StartupConfig, StockOut, StorageLoad, TerminationConfig,
+    AutoscalerConfig, ClusterConfig, ImagePull, ModelLoad, Packing, Probe, ProbeConfig, Rate,
+    ShutdownMode, StartupConfig, StorageLoad, TerminationConfig,
 };
+use super::faults::FaultConfig;
+use super::pool::{Capacity, Expander, NodePool, Preemption, Quota, StockOut};
 use crate::rng::Dist;
 use crate::units::SimDuration;
 
@@ -108,6 +110,10 @@ pub fn autoscaler() -> AutoscalerConfig {
         scale_down_unneeded: secs(600),
         scale_down_after_add: secs(600),
         max_parallel_deletes: 10,
+        expander: Expander::Priority,
+        drain: true,
+        scale_down_gpu_utilization: 0.5,
+        max_graceful_termination: secs(600),
     }
 }
 
@@ -141,7 +147,37 @@ pub const fn stock_out_stress_probability(accelerator: Accelerator) -> f64 {
 /// No stock-outs, with the delay that one would be reported after.
 // ASSUMPTION(A108): reported after 30-90 s.
 pub fn no_stock_out() -> StockOut {
-    StockOut { probability: 0.0, report_delay: lognormal(60, 90) }
+    StockOut { probability: 0.0, windows: Vec::new(), report_delay: lognormal(60, 90) }
+}
+
+/// No preemption, with the times that one would take.
+// Source: Google Cloud documentation, GKE Spot VMs: no notice unless asked for; 30 s of shutdown, of which ordinary
+// pods get 15 s.
+pub const fn no_preemption() -> Preemption {
+    Preemption {
+        per_node_hour: 0.0,
+        notice: SimDuration::ZERO,
+        pod_grace: secs(15),
+        shutdown: secs(30),
+    }
+}
+
+/// The longest run of a flex-start machine.
+// Source: accelerated-platforms, ComputeClass gpu-l4-24gb-x2: maxRunDurationSeconds 604800.
+pub const FLEX_START_RUN: SimDuration = secs(604_800);
+
+/// No faults, with the kubelet's waits before restarts.
+// Source: kubernetes pkg/kubelet: backOffPeriod 10 s, MaxContainerBackOff 300 s.
+// ASSUMPTION(A282): an unready spell lasts 30 s (p95 60).
+pub fn no_faults() -> FaultConfig {
+    FaultConfig {
+        crash_per_hour: 0.0,
+        unready_per_hour: 0.0,
+        unready_for: lognormal(30, 60),
+        scripted: Vec::new(),
+        restart_backoff_initial: secs(10),
+        restart_backoff_max: secs(300),
+    }
 }
 
 /// From the removal decision until a VM is gone.
@@ -187,14 +223,19 @@ pub fn node_pool(
     NodePool {
         name: accelerator.as_str().to_owned(),
         machine_type: machine_type.to_owned(),
+        zone: String::new(),
+        capacity: Capacity::OnDemand,
         gpus_per_node,
         replicas_per_node: gpus_per_node / gpus_per_replica,
         // Source: accelerated-platforms, container_node_pool.tf: min 0, max 1000.
         min_nodes: 0,
         max_nodes: 1_000,
+        usd_per_hour: 0.0,
         provisioning: provisioning(accelerator),
         stock_out: no_stock_out(),
         delete: node_delete(),
+        preemption: no_preemption(),
+        max_run_duration: None,
     }
 }
 
@@ -408,13 +449,16 @@ pub fn guide(accelerator: Accelerator, storage: Storage, model_bytes: u64) -> Cl
     let gpus_per_replica = 2;
     ClusterConfig {
         pools: vec![node_pool(accelerator, machine_type, gpus, gpus_per_replica)],
+        quota: Quota::default(),
         gpus_per_replica,
+        spare_replicas: 0,
         // Source: the guide's cluster sets OPTIMIZE_UTILIZATION, which packs.
         packing: Packing::Pack,
         autoscaler: autoscaler(),
         startup: startup(accelerator, storage, EngineStart::V0, GUIDE_IMAGE_BYTES, model_bytes),
         probe: probe_guide(),
         termination: termination_guide(shutdown_of_vllm(6)),
+        faults: no_faults(),
     }
 }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod autoscaling;
+mod interruptions;
 mod laws;
 mod lifecycle;
 
@@ -70,6 +71,8 @@ struct Checks {
     pods: BTreeMap<PodId, PodStage>,
     nodes: BTreeMap<NodeId, NodeStage>,
     routed: BTreeSet<PodId>,
+    /// No more GPUs than the quota were ever asked for with success.
+    quota: bool,
 }
 
 impl Driver {
@@ -180,6 +183,8 @@ impl Checks {
             Effect::OutOfService(pod) => assert!(self.routed.remove(&pod), "{pod:?} not routed"),
             Effect::At(..)
             | Effect::ServerUp(_)
+            | Effect::ServerDown(_)
+            | Effect::Fault(_)
             | Effect::Drain { .. }
             | Effect::Abort(_)
             | Effect::Gone(_)
@@ -195,10 +200,31 @@ impl Checks {
         for node in cluster.nodes() {
             let on_it = cluster.pods().iter().filter(|p| p.node() == Some(node.id())).count();
             assert_eq!(on_it, node.pods() as usize, "{node:?}");
-            assert!(node.stage() == NodeStage::Ready || on_it == 0, "law L8: {node:?}");
+            let may_hold = matches!(
+                node.stage(),
+                NodeStage::Ready | NodeStage::Draining | NodeStage::Preempted
+            );
+            assert!(may_hold || on_it == 0, "law L8: {node:?}");
             let pool = &cluster.config.pools[node.pool()];
-            let gpus = node.pods() * cluster.config.gpus_per_replica;
+            let gpus = node.occupied() * cluster.config.gpus_per_replica;
             assert!(gpus <= pool.gpus_per_node, "law L8: {gpus} GPUs on {node:?}");
+        }
+        let seated: u32 = cluster.nodes().iter().map(|node| node.placeholders).sum();
+        let waiting = cluster.waiting_placeholders.len() as u32;
+        assert_eq!(seated + waiting, cluster.config.spare_replicas, "placeholders are conserved");
+        for capacity in Capacity::ALL {
+            let Some(quota) = cluster.config.quota.limit(capacity).filter(|_| self.quota) else {
+                continue;
+            };
+            let pool = |node: &Node| &cluster.config.pools[node.pool()];
+            let alike = |node: &&Node| {
+                let other = pool(node).capacity;
+                node.is_billed()
+                    && other.uses_preemptible_quota() == capacity.uses_preemptible_quota()
+            };
+            let used: u32 =
+                cluster.nodes().iter().filter(alike).map(|node| pool(node).gpus_per_node).sum();
+            assert!(used <= quota, "{used} GPUs, quota {quota}");
         }
         let live = self.pods.values().filter(|stage| **stage != PodStage::Gone).count();
         assert_eq!(live, cluster.pods().len());

@@ -3,7 +3,7 @@
 //! Source: Kubernetes v1.36 pkg/controller/controller_utils.go, `ActivePodsWithRanks`, and
 //! replica_set.go `getPodsRankedByRelatedPodsOnSameNode`: the first of eight criteria that differs
 //! decides. Time stamps have a resolution of one second, ages are compared as floor(log2(ns)).
-//! The fourth criterion (pod-deletion-cost) is equal for all pods here.
+//! The fourth criterion (pod-deletion-cost) is 0 for all pods unless [`super::Cluster::set_deletion_cost`] was called.
 
 use super::pod::Pod;
 use crate::units::{PS_PER_S, PodId, SimTime};
@@ -35,6 +35,8 @@ fn compare(pods: &[Pod], a: &Pod, b: &Pod, now: SimTime) -> Ordering {
     let by_phase = b.is_kube_pending().cmp(&a.is_kube_pending());
     // 3: not ready before ready.
     let by_ready = a.ready.cmp(&b.ready);
+    // 4: lower pod-deletion-cost first.
+    let by_cost = a.deletion_cost.cmp(&b.deletion_cost);
     // 5: more active pods of the same owner on its node first.
     let by_company = || company(pods, b).cmp(&company(pods, a));
     // 7: more restarts first.
@@ -42,6 +44,7 @@ fn compare(pods: &[Pod], a: &Pod, b: &Pod, now: SimTime) -> Ordering {
     by_node
         .then(by_phase)
         .then(by_ready)
+        .then(by_cost)
         .then_with(by_company)
         .then_with(|| by_ready_time(a, b, now))
         .then_with(by_restarts)

@@ -3,11 +3,11 @@
 use super::number::seconds;
 use super::table::Table;
 use crate::hpa::{Event, rescale_text};
-use crate::sim::{EventRow, RunRecord};
-use crate::units::SimTime;
+use crate::sim::{Death, EventRow, FaultEvent, RunRecord};
+use crate::units::{PodId, SimDuration, SimTime};
 
-/// Name and largest size of a node pool.
-pub type PoolName<'a> = (&'a str, u32);
+/// Name, largest size and zone of a node pool.
+pub type PoolName<'a> = (&'a str, u32, &'a str);
 
 /// Rows: time, the object that the event is about, type, reason, message. Of the HPA's events it has the
 /// rescales; those of failed metrics are in `decisions.csv`.
@@ -25,6 +25,7 @@ pub fn events_csv(record: &RunRecord, pools: &[PoolName<'_>]) -> Vec<u8> {
         }
     }
     rows.extend(record.events.iter().map(|row| (row.at, autoscaler_cells(row, pools))));
+    rows.extend(record.faults.iter().map(|row| (row.at, fault_cells(&row.event))));
     rows.sort_by_key(|row| row.0);
     let mut table = Table::new(["t_s", "object", "type", "reason", "message"]);
     for (at, cells) in rows {
@@ -46,29 +47,39 @@ fn autoscaler_cells(row: &EventRow, pools: &[PoolName<'_>]) -> [String; 4] {
     let object = |pool: usize| format!("pool/{}", name(pool));
     match row.event {
         Told::TriggeredScaleUp { pool, nodes } => {
-            let (name, max) = pools.get(pool).copied().unwrap_or(("unknown", 0));
+            let (name, max, _) = pools.get(pool).copied().unwrap_or(("unknown", 0, ""));
             let (to, from) = (row.pool_nodes, row.pool_nodes.saturating_sub(nodes));
             let message = format!("pod triggered scale-up: [{{{name} {from}->{to} (max: {max})}}]");
             cells(&object(pool), normal, "TriggeredScaleUp", message)
         }
-        Told::NotTriggerScaleUp { pods } => {
+        Told::NotTriggerScaleUp { pods, full, backed_off } => {
+            let reasons = [
+                (backed_off, "in backoff after failed scale-up"),
+                (full, "max node group size reached"),
+            ];
+            let reasons: Vec<String> = reasons
+                .iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, reason)| format!("{count} {reason}"))
+                .collect();
             let message = format!(
-                "pod didn't trigger scale-up: max node group size reached or in backoff \
-                 ({pods} without a node to come)"
+                "pod didn't trigger scale-up: {} ({pods} without a node to come)",
+                reasons.join(", ")
             );
             cells("cluster-autoscaler", normal, "NotTriggerScaleUp", message)
         }
         Told::StockOut { pool, backoff_until } => {
-            let message = format!(
-                "Node scale up in {} failed: out of resources; backoff until {} s",
-                name(pool),
-                seconds(backoff_until)
-            );
+            let message = failed_scale_up(pools.get(pool), "GCE out of resources", backoff_until);
+            cells(&object(pool), warning, "FailedScaleUp", message)
+        }
+        Told::QuotaExceeded { pool, backoff_until } => {
+            let message = failed_scale_up(pools.get(pool), "GCE quota exceeded", backoff_until);
             cells(&object(pool), warning, "FailedScaleUp", message)
         }
         Told::TimedOut { pool, backoff_until } => {
             let message = format!(
-                "Nodes added to group {} failed to register in time; backoff until {} s",
+                "Nodes added to group {} failed to register within max-node-provision-time \
+                 (backoff until {} s)",
                 name(pool),
                 seconds(backoff_until)
             );
@@ -77,6 +88,60 @@ fn autoscaler_cells(row: &EventRow, pools: &[PoolName<'_>]) -> [String; 4] {
         Told::ScaleDown { node } => {
             let message = "marked the node as toBeDeleted/unschedulable".to_owned();
             cells(&format!("node-{}", node.0), normal, "ScaleDown", message)
+        }
+        Told::Drain { node, pods } => {
+            let message = format!(
+                "marked the node as toBeDeleted/unschedulable (pods to reschedule: {pods})"
+            );
+            cells(&format!("node-{}", node.0), normal, "ScaleDown", message)
+        }
+    }
+}
+
+/// Source: GKE documentation, cluster autoscaler visibility and troubleshooting: the pod event of a failed request.
+fn failed_scale_up(pool: Option<&PoolName<'_>>, error: &str, backoff_until: SimTime) -> String {
+    let zone = pool.map_or("unknown", |pool| if pool.2.is_empty() { pool.0 } else { pool.2 });
+    format!(
+        "Node scale up in zones {zone} associated with this pod failed: {error}. Pod is at risk of not being \
+         scheduled. (backoff until {} s)",
+        seconds(backoff_until)
+    )
+}
+
+/// Source: words of the kubelet (BackOff, Unhealthy, pod status after graceful node shutdown), of GKE's Spot
+/// documentation and of the cluster autoscaler's evictions.
+fn fault_cells(event: &FaultEvent) -> [String; 4] {
+    let (warning, normal) = ("Warning", "Normal");
+    let pod = |pod: PodId| format!("pod-{}", pod.0);
+    match *event {
+        FaultEvent::ContainerDied { pod: id, death, wait } => {
+            let cause = match death {
+                Death::Crash => "exited with an error",
+                Death::StartupProbe => "failed startup probe, will be restarted",
+            };
+            let message = if wait == SimDuration::ZERO {
+                format!("Container vllm {cause}")
+            } else {
+                let wait = wait.as_secs_f64();
+                format!("Container vllm {cause}; back-off {wait}s restarting failed container")
+            };
+            cells(&pod(id), warning, "BackOff", message)
+        }
+        FaultEvent::Unhealthy { pod: id } => {
+            let message = "Readiness probe failed: context deadline exceeded".to_owned();
+            cells(&pod(id), warning, "Unhealthy", message)
+        }
+        FaultEvent::Preempted { node } => {
+            let message = "Node is shutting down: the machine was preempted".to_owned();
+            cells(&format!("node-{}", node.0), warning, "Preempted", message)
+        }
+        FaultEvent::PodFailed { pod: id } => {
+            let message = "Pod was terminated in response to imminent node shutdown.".to_owned();
+            cells(&pod(id), warning, "Terminated", message)
+        }
+        FaultEvent::Evicted { pod: id } => {
+            let message = "deleting pod for node scale down".to_owned();
+            cells(&pod(id), normal, "ScaleDown", message)
         }
     }
 }
@@ -98,17 +163,19 @@ mod tests {
             events: vec![
                 row(40, AutoscalerEvent::TriggeredScaleUp { pool: 0, nodes: 2 }, 3),
                 row(50, AutoscalerEvent::StockOut { pool: 0, backoff_until: until }, 2),
-                row(60, AutoscalerEvent::NotTriggerScaleUp { pods: 1 }, 0),
+                row(60, AutoscalerEvent::NotTriggerScaleUp { pods: 1, full: 1, backed_off: 2 }, 0),
             ],
             ..RunRecord::default()
         };
-        let text = String::from_utf8(events_csv(&record, &[("gpu", 4)])).unwrap();
-        assert_eq!(
-            text,
+        let text = String::from_utf8(events_csv(&record, &[("gpu", 4, "us-central1-a")])).unwrap();
+        let failed = "Node scale up in zones us-central1-a associated with this pod failed: GCE out of \
+                      resources. Pod is at risk of not being scheduled. (backoff until 350 s)";
+        let expected = format!(
             "t_s,object,type,reason,message\n\
-             40,pool/gpu,Normal,TriggeredScaleUp,pod triggered scale-up: [{gpu 1->3 (max: 4)}]\n\
-             50,pool/gpu,Warning,FailedScaleUp,Node scale up in gpu failed: out of resources; backoff until 350 s\n\
-             60,cluster-autoscaler,Normal,NotTriggerScaleUp,pod didn't trigger scale-up: max node group size reached or in backoff (1 without a node to come)\n"
+             40,pool/gpu,Normal,TriggeredScaleUp,pod triggered scale-up: [{{gpu 1->3 (max: 4)}}]\n\
+             50,pool/gpu,Warning,FailedScaleUp,{failed}\n\
+             60,cluster-autoscaler,Normal,NotTriggerScaleUp,\"pod didn't trigger scale-up: 2 in backoff after failed scale-up, 1 max node group size reached (1 without a node to come)\"\n"
         );
+        assert_eq!(text, expected);
     }
 }

@@ -95,6 +95,9 @@ fn shown(stage: PodStage) -> (&'static str, &'static str) {
         }
         PodStage::Loading | PodStage::Initializing | PodStage::NotReady => ("0/1", "Running"),
         PodStage::Ready | PodStage::InService => ("1/1", "Running"),
+        // Shown as `Error` until the kubelet has started the next container.
+        PodStage::Restarting => ("0/1", "CrashLoopBackOff"),
+        PodStage::Failed => ("0/1", "Error"),
         PodStage::Terminating => ("1/1", "Terminating"),
         PodStage::Gone => ("0/1", "Terminating"),
     }

@@ -1,7 +1,7 @@
 //! What an explanation of a decision needs, as it was when the decision was made.
 
 use super::budget::Creation;
-use crate::cluster::{AutoscalerEvent, Cluster, NodeStage};
+use crate::cluster::{AutoscalerEvent, Cluster, FaultEvent, NodeStage};
 use crate::hpa::calculator::PodGroup;
 use crate::hpa::{self, Conditions, Decision};
 use crate::units::{Milli, PodId, SimTime};
@@ -52,6 +52,15 @@ impl Explanation {
     }
 }
 
+/// One fault, eviction or preemption.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FaultRow {
+    /// When.
+    pub at: SimTime,
+    /// What happened.
+    pub event: FaultEvent,
+}
+
 /// One event of the cluster autoscaler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EventRow {
@@ -69,8 +78,11 @@ impl EventRow {
         let pool = match event {
             AutoscalerEvent::TriggeredScaleUp { pool, .. }
             | AutoscalerEvent::StockOut { pool, .. }
+            | AutoscalerEvent::QuotaExceeded { pool, .. }
             | AutoscalerEvent::TimedOut { pool, .. } => Some(pool),
-            AutoscalerEvent::NotTriggerScaleUp { .. } | AutoscalerEvent::ScaleDown { .. } => None,
+            AutoscalerEvent::NotTriggerScaleUp { .. }
+            | AutoscalerEvent::ScaleDown { .. }
+            | AutoscalerEvent::Drain { .. } => None,
         };
         let counts = |stage| matches!(stage, NodeStage::Requested | NodeStage::Ready);
         let nodes = cluster.nodes().iter();

@@ -15,9 +15,9 @@ mod record;
 mod run;
 mod scenario;
 
-pub use crate::cluster::{AutoscalerEvent, PodStage};
+pub use crate::cluster::{AutoscalerEvent, Death, FaultEvent, PodStage};
 pub use budget::{Budget, Creation, Link, Outcome, budgets, mean_links};
-pub use explanation::{EventRow, Explanation, PodReading};
+pub use explanation::{EventRow, Explanation, FaultRow, PodReading};
 pub use measures::Measures;
 pub use record::{
     Accounting, MetricsPage, NodeRow, PodRow, RecordLevel, RequestRow, RunRecord, Series,

@@ -1,7 +1,7 @@
 //! What a run leaves behind.
 
 use super::budget::{self, Budget};
-use super::explanation::{EventRow, Explanation};
+use super::explanation::{EventRow, Explanation, FaultRow};
 use super::measures::Measures;
 use crate::cluster::{NodeStage, PodStage};
 use crate::engine::metrics::Metrics;
@@ -38,6 +38,8 @@ pub struct RunRecord {
     pub hpa: Option<Hpa>,
     /// What the cluster autoscaler did, in time order.
     pub events: Vec<EventRow>,
+    /// Crashes, failing probes, preemptions and evictions, in time order.
+    pub faults: Vec<FaultRow>,
     /// Rows of `pods.csv`, in time order.
     pub pods: Vec<PodRow>,
     /// Rows of `nodes.csv`, in time order.

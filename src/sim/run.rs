@@ -119,6 +119,8 @@ struct Run<'a> {
     sync_phase: SimDuration,
     /// By pod ordinal; present while the server listens.
     servers: Vec<Option<Server>>,
+    /// By pod ordinal: whether it is being scraped, which goes on while its server is restarted.
+    targets: Vec<bool>,
     /// Pods the gateway routes to, by ordinal.
     endpoints: Vec<EndpointView>,
     effects: Vec<Effect>,
@@ -171,6 +173,7 @@ impl<'a> Run<'a> {
             schedule_next: 1,
             sync_phase,
             servers: Vec::new(),
+            targets: Vec::new(),
             endpoints: Vec::new(),
             effects: Vec::new(),
             cluster_effects: Vec::new(),
@@ -394,7 +397,14 @@ impl<'a> Run<'a> {
 
     fn scrape(&mut self, pod: PodId) {
         self.advance(pod);
-        let Some(server) = &self.servers[pod.0 as usize] else { return };
+        let Some(server) = &self.servers[pod.0 as usize] else {
+            if self.targets[pod.0 as usize] {
+                // Its container is being restarted: nobody answers.
+                let next = self.pipeline.scrape(self.now, pod, None);
+                self.queue.push(next, Event::Scrape(pod));
+            }
+            return;
+        };
         let gauges = server.replica.gauges();
         if let Some(controller) = &self.controller {
             for (value, signal) in self.gauges.iter_mut().zip(controller.signals()) {
@@ -534,18 +544,26 @@ impl<'a> Run<'a> {
     }
 
     fn fill_usage(&self, measures: &mut Measures) {
-        let (mut node_ps, mut gpu_ps) = (0_u128, 0_u128);
+        let (mut node_ps, mut gpu_ps, mut usd) = (0_u128, 0_u128, 0.0);
+        let span = (self.horizon - (SimTime::ZERO + self.scenario.warmup)).as_ps();
         for (pool, before) in self.usage_at_restart.iter().enumerate() {
             let usage = self.cluster.usage(self.horizon, pool);
-            node_ps += usage.node_ps - before.node_ps;
+            let nodes = usage.node_ps - before.node_ps;
+            node_ps += nodes;
             gpu_ps += usage.gpu_ps - before.gpu_ps;
+            let pool = &self.scenario.cluster.pools[pool];
+            let billed = match pool.capacity {
+                cluster::Capacity::Reservation => u128::from(span) * u128::from(pool.max_nodes),
+                _ => nodes,
+            };
+            usd += billed as f64 / PS_PER_HOUR * pool.usd_per_hour;
         }
         let per_replica = f64::from(self.scenario.cluster.gpus_per_replica);
         let busy = self.busy_gone.as_ps() as f64 * per_replica;
         measures.node_hours = node_ps as f64 / PS_PER_HOUR;
         measures.gpu_hours = gpu_ps as f64 / PS_PER_HOUR;
         measures.gpu_idle_ratio = 1.0 - ratio(busy, gpu_ps as f64);
-        measures.cost_usd = measures.node_hours * self.scenario.node_usd_per_hour;
+        measures.cost_usd = usd;
         let tokens = self.collector.output_tokens() as f64;
         measures.usd_per_million_output_tokens = ratio(measures.cost_usd, tokens / 1e6);
     }

@@ -26,8 +26,6 @@ pub struct Scenario {
     pub workload: WorkloadSpec,
     /// Objectives per request.
     pub slo: Slo,
-    /// Price of one node \[USD/h\].
-    pub node_usd_per_hour: f64,
     /// Length of the run, at most [`SimTime::MAX_HORIZON`].
     pub duration: SimDuration,
     /// Left out of all statistics; below `duration`.

@@ -266,7 +266,7 @@ fn cluster_keys_override_their_presets() {
     assert_eq!((cluster.termination.grace, cluster.termination.pre_stop), (secs(60), secs(15)));
     assert_eq!(cluster.termination.shutdown, ShutdownMode::Drain { timeout: secs(45) });
     // The node's price comes from the profile.
-    assert!((scenario.node_usd_per_hour - 1.0004).abs() < 1e-9);
+    assert!((scenario.cluster.pools[0].usd_per_hour - 1.0004).abs() < 1e-9);
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn pods_share_large_nodes() {
     let pool = &scenario.cluster.pools[0];
     assert_eq!((pool.gpus_per_node, pool.replicas_per_node), (8, 2));
     assert_eq!(scenario.cluster.gpus_per_replica, 4);
-    assert!((scenario.node_usd_per_hour - 88.49).abs() < 1e-9);
+    assert!((scenario.cluster.pools[0].usd_per_hour - 88.49).abs() < 1e-9);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! L1 (conservation), L3 (the clock) and the GPU part of L8 are also asserted inside every run.
 
 use crate::support;
-use hpasim::cluster::{PodStage, ShutdownMode};
+use hpasim::cluster::{Capacity, FaultKind, PodStage, ScriptedFault, ShutdownMode};
 use hpasim::gateway::Policy;
 use hpasim::hpa::spec::{Behavior, HpaSpec, MetricSpec, ScalingPolicy, ScalingRules};
 use hpasim::hpa::{Branch, Quantity};
@@ -77,6 +77,59 @@ fn spec() -> impl Strategy<Value = (HpaSpec, Vec<Signal>)> {
     )
 }
 
+/// What goes wrong with servers and machines in twenty minutes; nothing in half of the cases.
+#[derive(Clone, Debug)]
+struct Faults {
+    crash_per_hour: f64,
+    unready_per_hour: f64,
+    preempted_per_hour: f64,
+    spare_replicas: u32,
+    scripted: Vec<ScriptedFault>,
+}
+
+impl Faults {
+    fn put_into(self, scenario: &mut Scenario) {
+        let cluster = &mut scenario.cluster;
+        // Spot first, on demand behind it.
+        let mut spot = cluster.pools[0].clone();
+        spot.capacity = Capacity::Spot;
+        spot.preemption.per_node_hour = self.preempted_per_hour;
+        cluster.pools.insert(0, spot);
+        cluster.spare_replicas = self.spare_replicas;
+        cluster.faults.crash_per_hour = self.crash_per_hour;
+        cluster.faults.unready_per_hour = self.unready_per_hour;
+        cluster.faults.scripted = self.scripted;
+    }
+}
+
+fn faults() -> impl Strategy<Value = Faults> {
+    let kind = prop::sample::select(vec![
+        FaultKind::Crash,
+        FaultKind::Unready(SimDuration::from_secs(40)),
+        FaultKind::Preemption,
+    ]);
+    let scripted = (0..DURATION, 0_usize..3, kind).prop_map(|(second, replica, kind)| {
+        ScriptedFault { at: SimTime::from_secs(second), replica, kind }
+    });
+    let often = || prop_oneof![Just(0.0), Just(20.0)];
+    let some = (often(), often(), often(), 0_u32..2, prop::collection::vec(scripted, 0..5));
+    let some = some.prop_map(|(crash, unready, preempted, spare_replicas, scripted)| Faults {
+        crash_per_hour: crash,
+        unready_per_hour: unready,
+        preempted_per_hour: preempted,
+        spare_replicas,
+        scripted,
+    });
+    let none = Faults {
+        crash_per_hour: 0.0,
+        unready_per_hour: 0.0,
+        preempted_per_hour: 0.0,
+        spare_replicas: 0,
+        scripted: Vec::new(),
+    };
+    prop_oneof![Just(none), some]
+}
+
 fn scenarios() -> impl Strategy<Value = Scenario> {
     let shutdown = prop::sample::select(vec![
         ShutdownMode::Abort,
@@ -94,19 +147,31 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
         max_connections: None,
         retries,
     });
-    (requests(), spec(), 1_u32..12, 70_u32..200, shutdown, policy, 0.0..0.6_f64, clients).prop_map(
-        |(requests, (spec, signals), seqs, blocks, shutdown, policy, stock_out, clients)| {
-            let autoscaler = support::hpa(spec, &signals);
-            let engine = support::engine(seqs, blocks);
-            let mut scenario = support::scenario(engine, autoscaler, requests, DURATION);
-            scenario.cluster.termination.shutdown = shutdown;
-            scenario.cluster.pools[0].stock_out.probability = stock_out;
-            scenario.gateway = policy;
-            let streams = scenario.workload.streams().to_vec();
-            scenario.workload = WorkloadSpec::new(streams, clients).expect("valid");
-            scenario
-        },
-    )
+    let seqs_and_blocks = (1_u32..12, 70_u32..200);
+    (requests(), spec(), seqs_and_blocks, shutdown, policy, 0.0..0.6_f64, clients, faults())
+        .prop_map(
+            |(
+                requests,
+                (spec, signals),
+                (seqs, blocks),
+                shutdown,
+                policy,
+                stock_out,
+                clients,
+                faults,
+            )| {
+                let autoscaler = support::hpa(spec, &signals);
+                let engine = support::engine(seqs, blocks);
+                let mut scenario = support::scenario(engine, autoscaler, requests, DURATION);
+                scenario.cluster.termination.shutdown = shutdown;
+                scenario.cluster.pools[0].stock_out.probability = stock_out;
+                faults.put_into(&mut scenario);
+                scenario.gateway = policy;
+                let streams = scenario.workload.streams().to_vec();
+                scenario.workload = WorkloadSpec::new(streams, clients).expect("valid");
+                scenario
+            },
+        )
 }
 
 fn full(scenario: &Scenario, seed: u64) -> RunRecord {

@@ -1,8 +1,9 @@
 //! Small systems for tests: every delay short, every pool small, so that minutes show what hours would.
 
 use hpasim::cluster::{
-    AutoscalerConfig, ClusterConfig, ImagePull, ModelLoad, NodePool, Packing, Probe, ProbeConfig,
-    Rate, ShutdownMode, StartupConfig, StockOut, StorageLoad, TerminationConfig,
+    AutoscalerConfig, Capacity, ClusterConfig, ImagePull, ModelLoad, NodePool, Packing, Probe,
+    ProbeConfig, Quota, Rate, ShutdownMode, StartupConfig, StockOut, StorageLoad,
+    TerminationConfig, presets,
 };
 use hpasim::engine::{EngineConfig, EngineMode, SchedulerConfig, StepCoefficients, StepModel};
 use hpasim::gateway::Policy;
@@ -67,15 +68,26 @@ pub(crate) fn cluster() -> ClusterConfig {
         pools: vec![NodePool {
             name: "gpu".into(),
             machine_type: "test".into(),
+            zone: String::new(),
+            capacity: Capacity::OnDemand,
             gpus_per_node: 2,
             replicas_per_node: 2,
             min_nodes: 0,
             max_nodes: 5,
+            usd_per_hour: 1.0,
             provisioning: Dist::LogNormal { median: secs(40), p95: secs(70) },
-            stock_out: StockOut { probability: 0.0, report_delay: constant_ms(30_000) },
+            stock_out: StockOut {
+                probability: 0.0,
+                windows: Vec::new(),
+                report_delay: constant_ms(30_000),
+            },
             delete: constant_ms(10_000),
+            preemption: presets::no_preemption(),
+            max_run_duration: None,
         }],
+        quota: Quota::default(),
         gpus_per_replica: 1,
+        spare_replicas: 0,
         packing: Packing::Pack,
         autoscaler: AutoscalerConfig {
             scan_interval: secs(10),
@@ -87,6 +99,7 @@ pub(crate) fn cluster() -> ClusterConfig {
             scale_down_unneeded: secs(120),
             scale_down_after_add: secs(120),
             max_parallel_deletes: 10,
+            ..presets::autoscaler()
         },
         startup: StartupConfig {
             attach: constant_ms(500),
@@ -111,6 +124,7 @@ pub(crate) fn cluster() -> ClusterConfig {
             shutdown: ShutdownMode::Drain { timeout: secs(20) },
             endpoint_removal: constant_ms(900),
         },
+        faults: presets::no_faults(),
     }
 }
 
@@ -157,7 +171,6 @@ pub(crate) fn scenario(
         autoscaler,
         workload: WorkloadSpec::replay(Recorded::new(requests)),
         slo: Slo { ttft: secs(2), tpot: SimDuration::from_millis(100), attainment: 0.99 },
-        node_usd_per_hour: 1.0,
         duration: secs(duration),
         warmup: SimDuration::ZERO,
         timeline_interval: secs(15),

@@ -47,7 +47,13 @@ fn max_nodes_is_kept_and_told_once() {
     assert_eq!(driver.count(PodStage::InService), 3);
     assert_eq!(driver.count(PodStage::Pending), 3);
     let events: Vec<_> = driver.autoscaler_events().into_iter().map(|(_, e)| e).collect();
-    assert_eq!(events, [TriggeredScaleUp { pool: 0, nodes: 1 }, NotTriggerScaleUp { pods: 3 }]);
+    assert_eq!(
+        events,
+        [
+            TriggeredScaleUp { pool: 0, nodes: 1 },
+            NotTriggerScaleUp { pods: 3, full: 1, backed_off: 0 }
+        ]
+    );
 }
 
 /// After a stock-out replicas stay Pending for 5 minutes, then 10, 20, 30, 30.
@@ -55,7 +61,7 @@ fn max_nodes_is_kept_and_told_once() {
 fn stock_outs_back_off_5_10_20_30_minutes() {
     let mut config = fixed();
     config.pools[0].stock_out =
-        StockOut { probability: 1.0, report_delay: Dist::Constant(secs(60)) };
+        StockOut { probability: 1.0, windows: Vec::new(), report_delay: Dist::Constant(secs(60)) };
     let mut driver = Driver::start(&config, 3, 0);
     driver.replicas(at(100), 2);
     driver.run_until(at(20_000));
@@ -143,7 +149,7 @@ fn a_second_pool_takes_over() {
     let spare = config.pools[0].clone();
     config.pools.push(spare);
     config.pools[0].stock_out =
-        StockOut { probability: 1.0, report_delay: Dist::Constant(secs(45)) };
+        StockOut { probability: 1.0, windows: Vec::new(), report_delay: Dist::Constant(secs(45)) };
     let mut driver = Driver::start(&config, 3, 0);
     driver.replicas(at(100), 1);
     driver.run_until(at(1_000));

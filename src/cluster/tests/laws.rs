@@ -22,6 +22,9 @@ prop_compose! {
         probability in prop_oneof![Just(0.0), Just(0.3), Just(1.0)],
         report_delay in dist(120),
         delete in dist(90),
+        capacity in prop::sample::select(Capacity::ALL.to_vec()),
+        per_node_hour in prop_oneof![3 => Just(0.0), 1 => Just(4.0)],
+        longest in prop_oneof![3 => Just(None), 1 => (60_u64..2_000).prop_map(|s| Some(secs(s)))],
     ) -> NodePool {
         NodePool {
             name: "pool".to_owned(),
@@ -31,15 +34,51 @@ prop_compose! {
             min_nodes,
             max_nodes: min_nodes + more,
             provisioning,
-            stock_out: StockOut { probability, report_delay },
+            stock_out: StockOut { probability, windows: Vec::new(), report_delay },
             delete,
+            zone: String::new(),
+            capacity,
+            usd_per_hour: f64::from(per_node),
+            preemption: Preemption { per_node_hour, ..presets::no_preemption() },
+            max_run_duration: longest,
+        }
+    }
+}
+
+prop_compose! {
+    fn faults()(
+        crash in prop_oneof![Just(0.0), Just(6.0)],
+        unready in prop_oneof![Just(0.0), Just(20.0)],
+        lasts in dist(60),
+        scripted in prop::collection::vec((0_u64..8_000, 0_usize..4, 0_u8..3), 0..4),
+    ) -> FaultConfig {
+        let scripted = scripted.into_iter().map(|(s, replica, kind)| ScriptedFault {
+            at: at(s),
+            replica,
+            kind: match kind {
+                0 => FaultKind::Crash,
+                1 => FaultKind::Unready(secs(40)),
+                _ => FaultKind::Preemption,
+            },
+        });
+        FaultConfig {
+            crash_per_hour: crash,
+            unready_per_hour: unready,
+            unready_for: lasts,
+            scripted: scripted.collect(),
+            ..presets::no_faults()
         }
     }
 }
 
 prop_compose! {
     fn config()(
-        pools in prop::collection::vec(pool(), 1..3),
+        pools in prop::collection::vec(pool(), 1..4),
+        faults in prop_oneof![Just(presets::no_faults()), faults()],
+        spare_replicas in 0_u32..3,
+        quota in (prop::option::of(0_u32..20), prop::option::of(0_u32..20)),
+        expander in prop::sample::select(vec![Expander::Priority, Expander::Price, Expander::LeastWaste]),
+        drains_nodes in any::<bool>(),
         pack in any::<bool>(),
         attach in dist(20),
         pull in dist(200),
@@ -57,6 +96,11 @@ prop_compose! {
     ) -> ClusterConfig {
         let mut config = fixed();
         config.pools = pools;
+        config.faults = faults;
+        config.spare_replicas = spare_replicas;
+        config.quota = Quota { standard: quota.0, preemptible: quota.1 };
+        config.autoscaler.expander = expander;
+        config.autoscaler.drain = drains_nodes;
         config.packing = if pack { Packing::Pack } else { Packing::Spread };
         config.startup.attach = attach;
         config.startup.image = ImagePull::Time(pull);
@@ -130,6 +174,9 @@ proptest! {
         replicas in 0_u32..6,
     ) {
         let mut driver = Driver::start(&config, seed, replicas);
+        // Machines that are there at the start may be more than a quota allows.
+        let empty = replicas + config.spare_replicas == 0;
+        driver.checks.quota = empty && config.pools.iter().all(|pool| pool.min_nodes == 0);
         drive(&mut driver, &inputs);
         let end = driver.now;
         driver.replicas(end, 0);
@@ -140,15 +187,20 @@ proptest! {
         let min: u32 = config.pools.iter().map(|pool| pool.min_nodes).sum();
         // A node given up after an idle one was removed in its favour leaves fewer.
         let gave_up = driver.checks.nodes.values().any(|stage| *stage == NodeStage::Failed);
+        let interrupted = config.spare_replicas > 0
+            || config.pools.iter().any(|pool| {
+                pool.max_run_duration.is_some() || pool.preemption.per_node_hour > 0.0
+            })
+            || !config.faults.scripted.is_empty();
         let left = driver.cluster.nodes().len() as u32;
-        prop_assert!(left == min || (gave_up && left < min), "{} nodes of {}", left, min);
+        prop_assert!(interrupted || left == min || (gave_up && left < min), "{} nodes of {}", left, min);
         for pool in 0..config.pools.len() {
             let now = driver.now;
             let (before, after) =
                 (driver.cluster.usage(now, pool), driver.cluster.usage(now + secs(100), pool));
             prop_assert_eq!(before.gpu_bound_ps, after.gpu_bound_ps);
             prop_assert!(before.gpu_bound_ps <= before.gpu_ps);
-            let of_pool = |node: &&Node| node.pool() == pool;
+            let of_pool = |node: &&Node| node.pool() == pool && node.is_billed();
             let nodes = driver.cluster.nodes().iter().filter(of_pool).count() as u128;
             let span = u128::from(secs(100).as_ps());
             prop_assert_eq!(after.node_ps - before.node_ps, nodes * span);

@@ -21,6 +21,7 @@ use super::reader::Fields;
 use super::registry::Kind;
 use super::tree::Value;
 use super::values::{Problem, integer_of};
+use crate::cluster::NodePool;
 use crate::manifest::HpaManifest;
 use crate::sim::{Autoscaler, Scenario, Slo};
 use crate::units::{SimDuration, SimTime};
@@ -109,12 +110,13 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
     let (vllm_minor, engine) = engine::engine(root, profile.as_ref());
     let max_model_len = engine.as_ref().map_or(u32::MAX, |e| e.scheduler.max_model_len);
     let workload = workload::workload(root, inputs, max_model_len);
-    let cluster = cluster::cluster(root, profile.as_ref(), vllm_minor, inputs.constants());
+    let mut cluster = cluster::cluster(root, profile.as_ref(), vllm_minor, inputs.constants());
     let pipeline = pipeline::pipeline(root);
     let (controller, schedule) = pipeline::controller(root, cluster.kube_minor);
     let autoscaler = hpa::autoscaler(root, inputs, controller, schedule, name);
     let slo = slo(root);
-    let (node_usd_per_hour, price_note) = cost(root, &cluster);
+    let (node_usd_per_hour, mut price_note) = cost(root, &cluster);
+    price_note.push_str(&cluster.set_prices(node_usd_per_hour));
     let duration = length_of_run(root, duration, workload.as_ref(), warmup);
     if root.context().errors() > before {
         return None;
@@ -129,7 +131,6 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
         autoscaler: autoscaler.autoscaler,
         workload: workload?,
         slo,
-        node_usd_per_hour,
         duration: duration?,
         warmup,
         timeline_interval,
@@ -160,7 +161,7 @@ fn cost(root: &Fields<'_>, cluster: &cluster::Lowered) -> (f64, String) {
         .key("node_usd_per_hour", "Price of one node [USD/h]")
         .shown("the machine type's price in the profile, with its date")
         .number(0.0..=1e6);
-    let machine = &cluster.cluster.pools[0].machine_type;
+    let machine = cluster.machine_type.as_str();
     match (given, &cluster.price) {
         (Some(price), _) => (price, format!("{price} USD/h per {machine}, from the experiment")),
         (None, Some((price, basis))) => (*price, format!("{price} USD/h per {machine}, {basis}")),
@@ -212,14 +213,16 @@ fn length_of_run(
 /// Limits that cannot both be reached.
 fn warn_about_limits(root: &Fields<'_>, autoscaler: &Autoscaler, cluster: &cluster::Lowered) {
     let Autoscaler::Hpa(setup) = autoscaler else { return };
-    let pool = &cluster.cluster.pools[0];
-    let room = u64::from(pool.max_nodes) * u64::from(pool.replicas_per_node);
+    let pools = &cluster.cluster.pools;
+    let nodes: u64 = pools.iter().map(|pool| u64::from(pool.max_nodes)).sum();
+    let fit = |pool: &NodePool| u64::from(pool.max_nodes) * u64::from(pool.replicas_per_node);
+    let room: u64 = pools.iter().map(fit).sum();
     let wanted = u64::try_from(setup.spec.max_replicas).unwrap_or(0);
     if wanted > room {
         root.report(
             Diagnostic::warning(
                 Code::Suspicious,
-                format!("{wanted} replicas do not fit on {} nodes", pool.max_nodes),
+                format!("{wanted} replicas do not fit on {nodes} nodes"),
             )
             .at(&root.span_at("cluster.max_nodes"), format!("room for {room}"))
             .help(

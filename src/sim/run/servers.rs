@@ -5,7 +5,7 @@ use crate::cluster;
 use crate::engine::{FinishReason, Replica};
 use crate::gateway::EndpointView;
 use crate::sim::event::Event;
-use crate::sim::explanation::EventRow;
+use crate::sim::explanation::{EventRow, FaultRow};
 use crate::sim::record::{NodeRow, PodRow, RecordLevel};
 use crate::units::{PodId, SimDuration};
 
@@ -68,10 +68,18 @@ impl Run<'_> {
                 }
                 self.watch_drain(pod);
             }
-            cluster::Effect::Abort(pod) => self.kill(pod),
+            cluster::Effect::Abort(pod) | cluster::Effect::ServerDown(pod) => self.kill(pod),
             cluster::Effect::Gone(pod) => {
                 self.kill(pod);
+                if let Some(target) = self.targets.get_mut(pod.0 as usize) {
+                    *target = false;
+                }
                 self.pipeline.target_down(self.now, pod);
+            }
+            cluster::Effect::Fault(event) => {
+                if self.level > RecordLevel::Measures {
+                    self.record.faults.push(FaultRow { at: self.now, event });
+                }
             }
             cluster::Effect::Autoscaler(event) => {
                 if self.level > RecordLevel::Measures {
@@ -97,8 +105,14 @@ impl Run<'_> {
             armed: None,
             busy_at_restart: SimDuration::ZERO,
         });
-        let first = self.pipeline.target_up(self.now, pod);
-        self.queue.push(first, Event::Scrape(pod));
+        if self.targets.len() <= index {
+            self.targets.resize(index + 1, false);
+        }
+        // A server that comes back is the target that it was.
+        if !std::mem::replace(&mut self.targets[index], true) {
+            let first = self.pipeline.target_up(self.now, pod);
+            self.queue.push(first, Event::Scrape(pod));
+        }
     }
 
     /// The server process ends; whatever it had is lost.

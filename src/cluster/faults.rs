@@ -1,0 +1,307 @@
+//! What goes wrong on its own: servers that crash, probes that fail for a while, machines that are taken.
+//!
+//! Chances are exponential, drawn from streams of the pod's or node's ordinal, so that what a run does with
+//! one of them shifts no other draw.
+
+use super::Cluster;
+use super::config::{DIST_RULE, dist_ok};
+use super::effect::{ClusterEvent, Effect, PodStage};
+use crate::rng::{Dist, Seed, Stream};
+use crate::units::{PodId, SimDuration, SimTime};
+use rand::RngExt as _;
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultConfig {
+    /// Crashes (out of memory, Xid) per hour of a listening server; 0 = none.
+    pub crash_per_hour: f64,
+    /// Spells of a failing readiness probe per hour of a listening server; 0 = none.
+    pub unready_per_hour: f64,
+    /// How long a spell lasts.
+    pub unready_for: Dist,
+    /// Faults at given times, in any order.
+    pub scripted: Vec<ScriptedFault>,
+    /// Wait before the second restart of a container; the first restart does not wait.
+    pub restart_backoff_initial: SimDuration,
+    /// Longest wait before a restart.
+    pub restart_backoff_max: SimDuration,
+}
+
+/// One fault at a given time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScriptedFault {
+    /// When.
+    pub at: SimTime,
+    /// Which pod: index among those whose server listens and that are not being deleted, oldest first.
+    /// Nothing happens if there are fewer.
+    pub replica: usize,
+    /// What.
+    pub kind: FaultKind,
+}
+
+/// What a scripted fault does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The server process dies.
+    Crash,
+    /// Its health check fails for this long; requests go on.
+    Unready(SimDuration),
+    /// The pod's node is preempted, whatever its pool.
+    Preemption,
+}
+
+impl FaultConfig {
+    pub(super) fn check(&self, mut require: impl FnMut(bool, &str, &str)) {
+        for (rate, field) in [
+            (self.crash_per_hour, "faults.crash_per_hour"),
+            (self.unready_per_hour, "faults.unready_per_hour"),
+        ] {
+            require(rate.is_finite() && rate >= 0.0, field, "must not be negative");
+        }
+        require(dist_ok(&self.unready_for), "faults.unready_for", DIST_RULE);
+        require(
+            self.restart_backoff_initial <= self.restart_backoff_max,
+            "faults.restart_backoff_initial",
+            "must not exceed `restart_backoff_max`",
+        );
+    }
+}
+
+/// Time to the next event of a Poisson process with `per_hour` events, drawn from one stream; `None` = later
+/// than any run.
+pub(super) fn wait(
+    per_hour: f64,
+    seed: Seed,
+    stream: Stream,
+    ordinal: u32,
+    count: u32,
+) -> Option<SimDuration> {
+    if per_hour <= 0.0 {
+        return None;
+    }
+    let index = (u64::from(ordinal) << 32) | u64::from(count);
+    let luck: f64 = seed.stream(stream, index).random();
+    let seconds = -libm::log(1.0 - luck) / per_hour * 3_600.0;
+    let longest = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
+    (seconds < longest.as_secs_f64()).then(|| SimDuration::from_secs_f64(seconds))
+}
+
+impl Cluster {
+    /// Asks for the scripted faults.
+    pub(super) fn arm_script(&self, out: &mut Vec<Effect>) {
+        for (index, fault) in self.config.faults.scripted.iter().enumerate() {
+            out.push(Effect::At(fault.at, ClusterEvent::Scripted { index }));
+        }
+    }
+
+    /// A scripted fault happens.
+    pub(super) fn scripted(&mut self, now: SimTime, index: usize, out: &mut Vec<Effect>) {
+        let fault = self.config.faults.scripted[index];
+        let listening = |i: &usize| self.pods[*i].stage.listens();
+        let Some(i) = (0..self.pods.len()).filter(listening).nth(fault.replica) else { return };
+        match fault.kind {
+            FaultKind::Crash => self.container_died(now, i, Death::Crash, out),
+            FaultKind::Unready(lasts) => self.health_fails(now, i, lasts, out),
+            FaultKind::Preemption => {
+                let node = self.pods[i].node.expect("law L8: a listening pod is bound");
+                self.preempt(now, node, out);
+            }
+        }
+    }
+
+    /// Asks for the faults of a server that has just come up.
+    pub(super) fn arm_faults(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
+        let (pod, faults) = (&self.pods[i], &self.config.faults);
+        let (id, life) = (pod.id, pod.life);
+        let rate = faults.crash_per_hour;
+        if let Some(wait) = wait(rate, self.seed, Stream::Crash, id.0, life) {
+            out.push(Effect::At(now + wait, ClusterEvent::Crash { pod: id, life }));
+        }
+        self.arm_unready(now, i, out);
+    }
+
+    fn arm_unready(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
+        let pod = &mut self.pods[i];
+        let rate = self.config.faults.unready_per_hour;
+        let Some(wait) = wait(rate, self.seed, Stream::Unready, pod.id.0, pod.unready_spells)
+        else {
+            return;
+        };
+        let event = ClusterEvent::HealthFails { pod: pod.id, life: pod.life };
+        out.push(Effect::At(now + wait, event));
+    }
+
+    /// The pod if it is alive and its container is the one that `life` means.
+    fn living(&self, pod: PodId, life: u32) -> Option<usize> {
+        self.pod_index(pod).filter(|i| self.pods[*i].life == life)
+    }
+
+    /// A server's time is up.
+    pub(super) fn crash_due(&mut self, now: SimTime, pod: PodId, life: u32, out: &mut Vec<Effect>) {
+        if let Some(i) = self.living(pod, life).filter(|i| self.pods[*i].stage.listens()) {
+            self.container_died(now, i, Death::Crash, out);
+        }
+    }
+
+    /// A spell of failing health checks begins.
+    pub(super) fn health_due(
+        &mut self,
+        now: SimTime,
+        pod: PodId,
+        life: u32,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(i) = self.living(pod, life) else { return };
+        let index = (u64::from(pod.0) << 32) | u64::from(self.pods[i].unready_spells);
+        let mut rng = self.seed.stream(Stream::UnreadyFor, index);
+        let lasts = self.config.faults.unready_for.sample(&mut rng);
+        self.pods[i].unready_spells += 1;
+        self.arm_unready(now, i, out);
+        self.health_fails(now, i, lasts, out);
+    }
+
+    /// From now on and for `lasts` the readiness probe fails.
+    // Source: kubernetes pkg/kubelet/prober/worker.go: a Ready pod turns unready at the failureThreshold-th failure in
+    // a row, and ready again at the first success (successThreshold 1).
+    fn health_fails(&mut self, now: SimTime, i: usize, lasts: SimDuration, out: &mut Vec<Effect>) {
+        let pod = &self.pods[i];
+        if !matches!(pod.stage, PodStage::Ready | PodStage::InService) {
+            return;
+        }
+        let probe = self.config.probe.readiness;
+        let first = pod.readiness_tick(probe.period, now);
+        let noticed = first + probe.period * u64::from(probe.failure_threshold.saturating_sub(1));
+        let until = now + lasts;
+        if noticed < until {
+            let event = ClusterEvent::Unready { pod: pod.id, life: pod.life, until };
+            out.push(Effect::At(noticed, event));
+        }
+    }
+
+    /// The probe has failed often enough.
+    pub(super) fn unready_due(
+        &mut self,
+        now: SimTime,
+        pod: PodId,
+        life: u32,
+        until: SimTime,
+        out: &mut Vec<Effect>,
+    ) {
+        let serving = |i: &usize| {
+            let stage = self.pods[*i].stage;
+            matches!(stage, PodStage::Ready | PodStage::InService)
+        };
+        let Some(i) = self.living(pod, life).filter(serving) else { return };
+        self.enter(i, PodStage::NotReady, out);
+        self.lose_readiness(now, i, out);
+        out.push(Effect::Fault(FaultEvent::Unhealthy { pod }));
+        let again = self.pods[i].readiness_tick(self.config.probe.readiness.period, until);
+        self.pod_timer(i, again, out);
+    }
+
+    /// The Ready condition turns False and the gateway will hear of it.
+    pub(super) fn lose_readiness(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
+        let pod = &mut self.pods[i];
+        if pod.ready {
+            pod.ready = false;
+            pod.ready_transition = Some(now);
+        }
+        // Invalidates an endpoint that was on its way.
+        pod.endpoint_generation += 1;
+        if pod.routed {
+            let known = now + pod.delays.endpoint_removal;
+            self.endpoint_timer(i, known, out);
+        }
+    }
+
+    /// A container dies; the kubelet starts a new one on the same node, where image, volume and page cache stay.
+    // Source: kubernetes pkg/kubelet/kuberuntime, doBackOff, and client-go util/flowcontrol/backoff.go: the first
+    // restart does not wait, later ones 10 s doubling to 300 s, counted from the death; forgotten after twice the longest
+    // wait without one.
+    pub(super) fn container_died(
+        &mut self,
+        now: SimTime,
+        i: usize,
+        death: Death,
+        out: &mut Vec<Effect>,
+    ) {
+        let listened = self.pods[i].stage.listens();
+        self.stop_load(now, i, out);
+        self.enter(i, PodStage::Restarting, out);
+        self.pods[i].life += 1;
+        self.lose_readiness(now, i, out);
+        let pod = &mut self.pods[i];
+        if listened {
+            out.push(Effect::ServerDown(pod.id));
+        }
+        let faults = &self.config.faults;
+        let (first, longest) = (faults.restart_backoff_initial, faults.restart_backoff_max);
+        let known = pod.backoff.filter(|(_, last)| now.saturating_since(*last) <= longest * 2);
+        let wait = known.map_or(SimDuration::ZERO, |(wait, _)| wait);
+        let next = known.map_or(first, |(wait, _)| (wait * 2).min(longest));
+        let start = now + wait;
+        pod.backoff = Some((next, start));
+        let loading = start + pod.delays.create;
+        let id = pod.id;
+        out.push(Effect::Fault(FaultEvent::ContainerDied { pod: id, death, wait }));
+        self.pod_timer(i, loading, out);
+    }
+
+    /// The startup probe has failed too often.
+    pub(super) fn startup_overdue(
+        &mut self,
+        now: SimTime,
+        pod: PodId,
+        life: u32,
+        out: &mut Vec<Effect>,
+    ) {
+        let starting =
+            |i: &usize| matches!(self.pods[*i].stage, PodStage::Loading | PodStage::Initializing);
+        if let Some(i) = self.living(pod, life).filter(starting) {
+            self.container_died(now, i, Death::StartupProbe, out);
+        }
+    }
+}
+
+/// Why a container died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The server process ended (out of memory, Xid).
+    Crash,
+    /// The kubelet killed it: its startup probe failed `failureThreshold` times.
+    StartupProbe,
+}
+
+/// A fault, for the event log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultEvent {
+    /// A container died and is started again after `wait`.
+    ContainerDied {
+        /// Which pod.
+        pod: PodId,
+        /// Why.
+        death: Death,
+        /// CrashLoopBackOff before the restart; zero at first.
+        wait: SimDuration,
+    },
+    /// The readiness probe failed often enough for the pod to be unready.
+    Unhealthy {
+        /// Which pod.
+        pod: PodId,
+    },
+    /// A machine is taken away.
+    Preempted {
+        /// Which node.
+        node: crate::units::NodeId,
+    },
+    /// A pod ended as Failed with its node.
+    PodFailed {
+        /// Which pod.
+        pod: PodId,
+    },
+    /// A pod is evicted because its node is drained.
+    Evicted {
+        /// Which pod.
+        pod: PodId,
+    },
+}

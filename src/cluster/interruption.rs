@@ -1,0 +1,98 @@
+//! Machines that end on their own: Spot preemption, and the longest run of flex-start machines.
+//!
+//! Source: Google Cloud documentation, GKE Spot VMs: graceful node shutdown leaves ordinary pods 15 s of the 30 s that
+//! a preempted machine has, and they end as Failed. The Compute Engine documentation: a managed instance group
+//! tries to recreate a preempted machine.
+
+use super::Cluster;
+use super::effect::{ClusterEvent, Effect, NodeStage};
+use super::faults::FaultEvent;
+use crate::units::{NodeId, SimTime};
+
+impl Cluster {
+    /// Asks for the end of a node that has just become ready, if it is to end.
+    pub(super) fn arm_interruptions(&self, now: SimTime, n: usize, out: &mut Vec<Effect>) {
+        let node = &self.nodes[n];
+        if let Some(after) = node.delays.preempted_after {
+            out.push(Effect::At(now + after, ClusterEvent::Preempt { node: node.id }));
+        }
+        if let Some(longest) = self.config.pools[node.pool].max_run_duration {
+            out.push(Effect::At(now + longest, ClusterEvent::Expire { node: node.id }));
+        }
+    }
+
+    /// The cloud announces that it takes a machine.
+    pub(super) fn preempt(&mut self, now: SimTime, node: NodeId, out: &mut Vec<Effect>) {
+        let taken =
+            |n: &usize| matches!(self.nodes[*n].stage, NodeStage::Ready | NodeStage::Draining);
+        let Some(n) = self.node_index(node).filter(taken) else { return };
+        out.push(Effect::Fault(FaultEvent::Preempted { node }));
+        if self.nodes[n].stage == NodeStage::Draining {
+            // The autoscaler had given it up already; its instance group will not recreate it.
+            self.pools[self.nodes[n].pool].size += 1;
+            self.nodes[n].recreate = false;
+        }
+        self.enter_node(now, n, NodeStage::Preempted, out);
+        self.nodes[n].idle_since = None;
+        self.unseat_placeholders(now, n, self.nodes[n].placeholders);
+        let rule = self.config.pools[self.nodes[n].pool].preemption;
+        let grace = self.config.termination.grace.min(rule.notice + rule.pod_grace);
+        let gone = now + rule.notice + rule.shutdown;
+        out.push(Effect::At(gone, ClusterEvent::Node { node }));
+        let mut i = 0;
+        while i < self.pods.len() {
+            let (id, ending) = (self.pods[i].id, self.pods[i].interrupted);
+            if self.pods[i].node == Some(node) && !ending {
+                self.interrupt(now, i, grace, out);
+            }
+            // A pod that had not started is gone at once.
+            i += usize::from(self.pods.get(i).is_some_and(|pod| pod.id == id));
+        }
+        self.place_pending(now, out);
+    }
+
+    fn interrupt(
+        &mut self,
+        now: SimTime,
+        i: usize,
+        grace: crate::units::SimDuration,
+        out: &mut Vec<Effect>,
+    ) {
+        let pod = &mut self.pods[i];
+        pod.interrupted = true;
+        if pod.is_terminating() {
+            pod.kill_at = pod.kill_at.min(now + grace);
+            return;
+        }
+        if pod.ready {
+            pod.ready = false;
+            pod.ready_transition = Some(now);
+        }
+        self.end_pod(now, i, grace, out);
+    }
+
+    /// A preempted machine is gone, and what was left on it. Its instance group asks for another one.
+    // ASSUMPTION(A281): at the moment the machine is gone; it counts as a node to come at once.
+    pub(super) fn preempted_gone(&mut self, now: SimTime, n: usize, out: &mut Vec<Effect>) {
+        let (id, pool) = (self.nodes[n].id, self.nodes[n].pool);
+        while let Some(i) = self.pods.iter().position(|pod| pod.node == Some(id)) {
+            self.end_process(now, i, out);
+        }
+        let n = self.node_index(id).expect("law L8: only its own event removes a preempted node");
+        let recreate = self.nodes[n].recreate;
+        self.enter_node(now, n, NodeStage::Deleted, out);
+        self.nodes.remove(n);
+        self.pools[pool].size -= 1;
+        if recreate {
+            self.request_node(now, pool, out);
+        }
+    }
+
+    /// A machine has run for as long as it may: its pods are evicted and it is removed.
+    pub(super) fn expire(&mut self, now: SimTime, node: NodeId, out: &mut Vec<Effect>) {
+        let ready = |n: &usize| self.nodes[*n].stage == NodeStage::Ready;
+        let Some(n) = self.node_index(node).filter(ready) else { return };
+        self.begin_drain(now, n, out);
+        self.place_pending(now, out);
+    }
+}

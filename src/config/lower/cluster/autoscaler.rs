@@ -1,0 +1,89 @@
+//! `[cluster.provisioning]`, the part that is the cluster autoscaler's.
+
+use super::{day, positive};
+use crate::cluster::{AutoscalerConfig, Expander, presets};
+use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::reader::Fields;
+
+/// Reads the rules of the autoscaler; `optimize` = GKE's optimize-utilization profile.
+pub(super) fn autoscaler(t: &Fields<'_>, optimize: bool) -> AutoscalerConfig {
+    let base =
+        if optimize { presets::autoscaler_optimize_utilization() } else { presets::autoscaler() };
+    let autoscaler = AutoscalerConfig {
+        scan_interval: t
+            .key("scan_interval", "Period of the loop. Source: cluster autoscaler")
+            .duration_or(positive(), base.scan_interval),
+        gpu_pod_min_age: t
+            .key(
+                "gpu_pod_min_age",
+                "Age of a GPU pod before nodes are asked for. Source: hard-coded",
+            )
+            .duration_or(day(), base.gpu_pod_min_age),
+        backoff_initial: t
+            .key(
+                "backoff_initial",
+                "First backoff after a failed scale-up. Source: cluster autoscaler",
+            )
+            .duration_or(day(), base.backoff_initial),
+        backoff_max: t
+            .key("backoff_max", "Longest backoff. Source: cluster autoscaler")
+            .duration_or(day(), base.backoff_max),
+        backoff_reset: t
+            .key("backoff_reset", "A backoff is forgotten after. Source: cluster autoscaler")
+            .duration_or(day(), base.backoff_reset),
+        max_node_provision: t
+            .key("max_node_provision", "A node not ready is given up. Source: cluster autoscaler")
+            .duration_or(positive(), base.max_node_provision),
+        scale_down_unneeded: t
+            .key("scale_down_unneeded", "An idle node is removed. Source: cluster autoscaler")
+            .shown("\"10m\"; \"5m\" with optimize-utilization (estimate)")
+            .duration_or(day(), base.scale_down_unneeded),
+        scale_down_after_add: t
+            .key("scale_down_after_add", "No removal after a scale-up. Source: cluster autoscaler")
+            .duration_or(day(), base.scale_down_after_add),
+        max_parallel_deletes: t
+            .key("max_parallel_deletes", "Nodes deleted at one time. Source: cluster autoscaler")
+            .u32_or(1..=1_000, base.max_parallel_deletes),
+        expander: t
+            .key(
+                "expander",
+                "Which pool gets a scale-up: the first in order, as a ComputeClass does; the cheapest per replica; the one \
+                 with the fewest unused GPUs",
+            )
+            .choice_or(
+                &[
+                    ("priority", Expander::Priority),
+                    ("price", Expander::Price),
+                    ("least-waste", Expander::LeastWaste),
+                ],
+                base.expander,
+            ),
+        drain: t
+            .key(
+                "drain",
+                "Nodes with pods are removed, too, if those fit elsewhere. Source: cluster autoscaler; the guide's pods have \
+                 no PodDisruptionBudget",
+            )
+            .boolean_or(base.drain),
+        scale_down_gpu_utilization: t
+            .key(
+                "scale_down_gpu_utilization",
+                "Largest share of a node's GPUs in use at which it is drained. Source: cluster autoscaler",
+            )
+            .number_or(0.0..=1.0, base.scale_down_gpu_utilization),
+        max_graceful_termination: t
+            .key(
+                "max_graceful_termination",
+                "Longest grace period that a drain grants a pod. Source: cluster autoscaler",
+            )
+            .duration_or(day(), base.max_graceful_termination),
+    };
+    if autoscaler.backoff_initial > autoscaler.backoff_max {
+        t.report(
+            Diagnostic::error(Code::Conflict, "`backoff_initial` is above `backoff_max`")
+                .at(&t.span_of("backoff_initial"), "")
+                .and_at(&t.span_of("backoff_max"), ""),
+        );
+    }
+    autoscaler
+}

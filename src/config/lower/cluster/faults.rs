@@ -1,0 +1,72 @@
+//! `[cluster.faults]`: what goes wrong.
+
+use super::{day, run};
+use crate::cluster::{FaultConfig, FaultKind, ScriptedFault, presets};
+use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::reader::Fields;
+use crate::units::{SimDuration, SimTime};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Crash,
+    Unready,
+    Preemption,
+}
+
+/// Reads the table.
+pub(super) fn faults(table: &Fields<'_>) -> FaultConfig {
+    let t = table.key("faults", "Servers that crash and probes that fail").table_or_empty();
+    let base = presets::no_faults();
+    let scripted = t.key("scripted", "Faults at given times").tables();
+    let scripted = scripted.iter().filter_map(one).collect();
+    let rate = 0.0..=3_600.0;
+    FaultConfig {
+        crash_per_hour: t
+            .key("crashes_per_hour", "Crashes (out of memory, Xid) per hour of a running server")
+            .number_or(rate.clone(), base.crash_per_hour),
+        unready_per_hour: t
+            .key("unready_per_hour", "Spells of a failing health check per hour of a running server")
+            .number_or(rate, base.unready_per_hour),
+        unready_for: t
+            .key("unready_for", "Length of such a spell. Estimate")
+            .delay_or(&base.unready_for),
+        scripted,
+        restart_backoff_initial: t
+            .key(
+                "restart_backoff_initial",
+                "CrashLoopBackOff before the second restart; the first does not wait. Source: kubelet",
+            )
+            .duration_or(day(), base.restart_backoff_initial),
+        restart_backoff_max: t
+            .key("restart_backoff_max", "Longest CrashLoopBackOff. Source: kubelet")
+            .duration_or(day(), base.restart_backoff_max),
+    }
+}
+
+fn one(t: &Fields<'_>) -> Option<ScriptedFault> {
+    let at = t.key("at", "When, from the start of the run").required().duration(run());
+    let kind = t
+        .key("kind", "The server dies, its health check fails for a while, or its node is taken")
+        .required()
+        .choice(&[
+            ("crash", Kind::Crash),
+            ("unready", Kind::Unready),
+            ("preemption", Kind::Preemption),
+        ]);
+    let replica =
+        t.key("replica", "Which of the running servers, the oldest first").u32_or(0..=100_000, 0);
+    let lasts = t.key("for", "Length of an unready spell").shown("30s").duration(day());
+    if let (Some(Kind::Crash | Kind::Preemption), Some(_)) = (kind, lasts) {
+        t.report(
+            Diagnostic::error(Code::Conflict, "only an unready spell has a length")
+                .at(&t.key_span("for"), "")
+                .and_at(&t.span_of("kind"), ""),
+        );
+    }
+    let kind = match kind? {
+        Kind::Crash => FaultKind::Crash,
+        Kind::Unready => FaultKind::Unready(lasts.unwrap_or(SimDuration::from_secs(30))),
+        Kind::Preemption => FaultKind::Preemption,
+    };
+    Some(ScriptedFault { at: SimTime::ZERO + at?, replica: replica as usize, kind })
+}

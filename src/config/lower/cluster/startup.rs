@@ -1,0 +1,192 @@
+//! `[cluster.startup]`: from a bound pod to traffic.
+
+use super::{MB, Preset, day, positive};
+use crate::cluster::presets::{self, Accelerator, EngineStart, Storage};
+use crate::cluster::{ImagePull, ModelLoad, Probe, ProbeConfig, Rate, StartupConfig, StorageLoad};
+use crate::config::reader::Fields;
+use crate::units::SimDuration;
+
+/// Reads everything but the probes.
+pub(super) fn startup(
+    t: &Fields<'_>,
+    accelerator: Accelerator,
+    storage: Storage,
+    vllm_minor: u32,
+    model_bytes: u64,
+    preset: Preset,
+) -> StartupConfig {
+    let engine = t
+        .key("engine", "Engine generation, for the time from loaded weights to a listening server")
+        .choice_or(
+            &[
+                ("v0", EngineStart::V0),
+                ("v1-cold", EngineStart::V1Cold),
+                ("v1-cached", EngineStart::V1Cached),
+            ],
+            if preset == Preset::Guide { EngineStart::V0 } else { EngineStart::V1Cold },
+        );
+    let default_image = if preset == Preset::Guide {
+        presets::GUIDE_IMAGE_BYTES
+    } else if vllm_minor >= 18 {
+        presets::V0_18_IMAGE_BYTES
+    } else {
+        // ASSUMPTION(A46): images before 0.18 are taken to be as large as the one measured in 2025-04 (25 GB).
+        25_000_000_000
+    };
+    let image_gb = t
+        .key("image_gb", "Unpacked size of the image [GB]. Source: 28 GB measured for vLLM 0.18")
+        .shown("28; 25 before vLLM 0.18; 10 with preset `guide`")
+        .number_or(0.001..=1_000.0, default_image as f64 / 1e9);
+    let model_gb = t
+        .key("model_gb", "Bytes of weights that one pod reads [GB]")
+        .shown("the model's weights")
+        .number_or(0.001..=10_000.0, model_bytes as f64 / 1e9);
+    let base = presets::startup(
+        accelerator,
+        storage,
+        engine,
+        (image_gb * 1e9) as u64,
+        (model_gb * 1e9) as u64,
+    );
+    let snapshot = t
+        .key(
+            "snapshot",
+            "Pods are restored from a snapshot (GKE pod snapshots) instead of load and engine start. Source: 45-55 s \
+             measured by the reference architecture",
+        )
+        .boolean_or(preset == Preset::Snapshots);
+    let base = if snapshot { presets::snapshot_restore(base) } else { base };
+    let image = image(t, base.image);
+    let load = load(t, base.load);
+    StartupConfig {
+        attach: t
+            .key("attach", "Attach and mount of the model's volume. Estimate by storage")
+            .shown("pd 10 s (p95 20), hdml 3 s (p95 5), gcs 2 s (p95 3), streamer 0")
+            .delay_or(&base.attach),
+        image,
+        container_start: t
+            .key("container_start", "Creation of the container. Source: about 2 s measured")
+            .delay_or(&base.container_start),
+        load,
+        init: t
+            .key("init", "From loaded weights to a listening server. Estimate by engine and GPU")
+            .shown("v1-cold: l4 105 s (p95 200), others 90 s (p95 180); see docs/model.md")
+            .delay_or(&base.init),
+    }
+}
+
+fn image(t: &Fields<'_>, base: ImagePull) -> ImagePull {
+    let streaming = t
+        .key("image_streaming", "Image streaming or a secondary boot disk with the image")
+        .boolean_or(false);
+    let rate = t
+        .key(
+            "image_mb_s",
+            "Unpacked bytes written per second [MB/s]. Source: 119 MB/s on pd-balanced",
+        )
+        .shown("120; 350 on h100")
+        .number(0.1..=1e6);
+    let time = t.key("image_pull", "Time of the pull, instead of size and rate").delay();
+    match (time, base) {
+        (Some(time), _) => ImagePull::Time(time),
+        (None, _) if streaming => presets::image_streaming(),
+        (None, ImagePull::Rate { unpacked_bytes, bytes_per_s }) => ImagePull::Rate {
+            unpacked_bytes,
+            bytes_per_s: rate.map_or(bytes_per_s, |r| (r * MB) as u64),
+        },
+        (None, base @ ImagePull::Time(_)) => base,
+    }
+}
+
+fn load(t: &Fields<'_>, base: ModelLoad) -> ModelLoad {
+    let rate = t
+        .key("load_mb_s", "Rate of one pod alone [MB/s]. Estimate by storage and GPU")
+        .shown("pd 450 (slow end 250), hdml 1000, gcs 150, see docs/model.md")
+        .number(0.1..=1e6);
+    let volume = t
+        .key(
+            "volume_mb_s",
+            "Rate of the whole volume, shared by its readers [MB/s]; 0 = not shared",
+        )
+        .shown("pd 515, hdml 24576, others 0. Source: Google Cloud documentation; the guide")
+        .number(0.0..=1e9);
+    let page_cache = t
+        .key("page_cache_mb_s", "Rate of a further pod on the same node [MB/s]; 0 = as the first")
+        .shown("1500 for pd and hdml, others 0. Estimate")
+        .number(0.0..=1e6);
+    let time = t.key("load", "Time of the load, instead of size and rate").delay();
+    let bytes = |mb: f64| if mb > 0.0 { Some((mb * MB) as u64) } else { None };
+    match (time, base) {
+        (Some(time), _) => ModelLoad::Time(time),
+        (None, ModelLoad::Storage(storage)) => ModelLoad::Storage(StorageLoad {
+            bytes: storage.bytes,
+            pod_rate: rate.map_or(storage.pod_rate, |r| Rate::constant((r * MB) as u64)),
+            volume_bytes_per_s: volume.map_or(storage.volume_bytes_per_s, bytes),
+            page_cache_bytes_per_s: page_cache.map_or(storage.page_cache_bytes_per_s, bytes),
+        }),
+        (None, base @ ModelLoad::Time(_)) => base,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum ProbeSet {
+    Guide,
+    ReferenceArchitecture,
+    LlmD,
+    InferenceGateway,
+}
+
+/// Reads the probes and the endpoint delay.
+pub(super) fn probe(t: &Fields<'_>, preset: Preset) -> ProbeConfig {
+    let set = t
+        .key("probes", "Published set of probes. Source: the guide waits 240 s before the first")
+        .choice_or(
+            &[
+                ("guide", ProbeSet::Guide),
+                ("reference-architecture", ProbeSet::ReferenceArchitecture),
+                ("llm-d", ProbeSet::LlmD),
+                ("inference-gateway", ProbeSet::InferenceGateway),
+            ],
+            match preset {
+                Preset::None | Preset::Guide => ProbeSet::Guide,
+                Preset::ReferenceArchitecture | Preset::Snapshots => {
+                    ProbeSet::ReferenceArchitecture
+                }
+                Preset::LlmD => ProbeSet::LlmD,
+                Preset::InferenceGateway => ProbeSet::InferenceGateway,
+            },
+        );
+    let base = match set {
+        ProbeSet::Guide => presets::probe_guide(),
+        ProbeSet::ReferenceArchitecture => presets::probe_reference_architecture(),
+        ProbeSet::LlmD => presets::probe_llm_d(),
+        ProbeSet::InferenceGateway => presets::probe_inference_gateway(),
+    };
+    let probe = |t: &Fields<'_>, base: Probe| Probe {
+        initial_delay: t
+            .key("initial_delay", "`initialDelaySeconds`, from the start of the container")
+            .duration_or(day(), base.initial_delay),
+        period: t.key("period", "`periodSeconds`").duration_or(positive(), base.period),
+        failure_threshold: t
+            .key("failure_threshold", "`failureThreshold`")
+            .u32_or(1..=1_000_000, base.failure_threshold),
+    };
+    let fallback = Probe {
+        initial_delay: SimDuration::ZERO,
+        period: SimDuration::from_secs(10),
+        failure_threshold: 3,
+    };
+    let startup = t
+        .key("startup_probe", "Startup probe; readiness is not probed before it has passed")
+        .table()
+        .map(|f| probe(&f, base.startup.unwrap_or(fallback)))
+        .or(base.startup);
+    let readiness = t.key("readiness_probe", "Readiness probe; defaults by `probes`");
+    ProbeConfig {
+        startup,
+        readiness: probe(&readiness.table_or_empty(), base.readiness),
+        endpoint_delay: t
+            .key("endpoint_delay", "From Ready until the gateway routes to the pod. Estimate")
+            .delay_or(&base.endpoint_delay),
+    }
+}
