@@ -35,6 +35,7 @@ mod hpa_laws;
 mod hpa_manifest;
 mod hpa_messages;
 mod hpa_oracle;
+mod known_answers;
 mod laws;
 mod routing;
 mod support;
