@@ -252,19 +252,14 @@ fn pod_rows(directory: &Path) -> anyhow::Result<Vec<PodRow>> {
 
 fn node_rows(directory: &Path) -> anyhow::Result<Vec<NodeRow>> {
     let table = Csv::read(directory, "nodes.csv")?;
-    let stages = [
-        NodeStage::Requested,
-        NodeStage::Ready,
-        NodeStage::Deleting,
-        NodeStage::Failed,
-        NodeStage::Deleted,
-    ];
     let row = |i| {
-        let stage = stages.into_iter().find(|s| s.as_str() == table.cell(i, "stage"));
+        let stage = NodeStage::ALL.into_iter().find(|s| s.as_str() == table.cell(i, "stage"));
         Ok(NodeRow {
             at: table.time(i)?,
             node: NodeId(table.ordinal(i, "node", "node-")?),
             stage: stage.ok_or_else(|| table.wrong(i, "stage"))?,
+            // Where a start's time went does not depend on it.
+            pool: 0,
         })
     };
     (0..table.rows.len()).map(row).collect()

@@ -184,7 +184,7 @@ fn tables(
         file("timeline.csv", export::timeline_csv(record, spec)),
         file("decisions.csv", export::decisions_csv(record, spec)),
         file("pods.csv", export::pods_csv(record)),
-        file("nodes.csv", export::nodes_csv(record)),
+        file("nodes.csv", export::nodes_csv(record, &pools)),
         file("events.csv", export::events_csv(record, &pools)),
         file("explain.jsonl", export::explain_jsonl(record)),
     ];

@@ -244,6 +244,17 @@ pub enum NodeStage {
 }
 
 impl NodeStage {
+    /// All stages.
+    pub const ALL: [Self; 7] = [
+        Self::Requested,
+        Self::Ready,
+        Self::Draining,
+        Self::Deleting,
+        Self::Preempted,
+        Self::Failed,
+        Self::Deleted,
+    ];
+
     /// Name in `nodes.csv`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -216,8 +216,8 @@ impl Cluster {
 
     /// A container dies; the kubelet starts a new one on the same node, where image, volume and page cache stay.
     // Source: kubernetes pkg/kubelet/kuberuntime, doBackOff, and client-go util/flowcontrol/backoff.go: the first
-    // restart does not wait, later ones 10 s doubling to 300 s, counted from the death; forgotten after twice the longest
-    // wait without one.
+    // restart does not wait, later ones 10 s doubling to 300 s, counted from the death; forgotten when a container
+    // lives for more than twice the longest wait.
     pub(super) fn container_died(
         &mut self,
         now: SimTime,

@@ -454,7 +454,7 @@ pub fn guide(accelerator: Accelerator, storage: Storage, model_bytes: u64) -> Cl
         spare_replicas: 0,
         // Source: the guide's cluster sets OPTIMIZE_UTILIZATION, which packs.
         packing: Packing::Pack,
-        autoscaler: autoscaler(),
+        autoscaler: autoscaler_optimize_utilization(),
         startup: startup(accelerator, storage, EngineStart::V0, GUIDE_IMAGE_BYTES, model_bytes),
         probe: probe_guide(),
         termination: termination_guide(shutdown_of_vllm(6)),

@@ -2,6 +2,7 @@
 //!
 //! Times are seconds since the start of the run, exact to the picosecond.
 
+use super::events::PoolName;
 use super::number::{milli, number, seconds};
 use super::table::Table;
 use crate::hpa::{ConditionType, Decision, HpaSpec, MetricOutcome, rescale_text};
@@ -145,10 +146,13 @@ pub fn pods_csv(record: &RunRecord) -> Vec<u8> {
 }
 
 /// `nodes.csv`: one row per stage that a node entered.
-pub fn nodes_csv(record: &RunRecord) -> Vec<u8> {
-    let mut table = Table::new(["t_s", "node", "stage"]);
+pub fn nodes_csv(record: &RunRecord, pools: &[PoolName<'_>]) -> Vec<u8> {
+    let mut table = Table::new(["t_s", "node", "stage", "pool"]);
     for row in &record.nodes {
-        table.row([seconds(row.at), format!("node-{}", row.node.0), row.stage.as_str().into()]);
+        let (pool, _, zone) = pools.get(row.pool).copied().unwrap_or_default();
+        let pool = if zone.is_empty() { pool.to_owned() } else { format!("{pool}/{zone}") };
+        let node = format!("node-{}", row.node.0);
+        table.row([seconds(row.at), node, row.stage.as_str().into(), pool]);
     }
     table.finish()
 }
@@ -305,7 +309,7 @@ mod tests {
     fn headers_of_the_other_tables() {
         let record = RunRecord::default();
         assert_eq!(text(pods_csv(&record)), "t_s,pod,stage,node\n");
-        assert_eq!(text(nodes_csv(&record)), "t_s,node,stage\n");
+        assert_eq!(text(nodes_csv(&record, &[])), "t_s,node,stage,pool\n");
         assert_eq!(
             text(requests_csv(&record)),
             "request_id,pod,outcome,arrival_s,queued_s,first_scheduled_s,first_token_s,\

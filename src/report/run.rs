@@ -6,7 +6,7 @@ use super::figures::{count, counted, share, short, with_interval};
 use super::sweep::Heading;
 use super::text_table::{Align, text_table};
 use crate::hpa::{HpaSpec, rescale_text};
-use crate::sim::{Accounting, Measures, RunRecord};
+use crate::sim::{Accounting, FaultEvent, Measures, RunRecord};
 use crate::stats::Interval;
 use std::fmt::Write as _;
 
@@ -66,6 +66,8 @@ pub fn run_summary(runs: &[RunRecord], confidence: f64, heading: &Heading) -> St
         figure("usd_per_million_output_tokens", 3),
         heading.price,
     );
+    text.push_str(&pools_and_faults(runs));
+    let out = &mut text;
     let minutes = measure("slo_violation_minutes").mean;
     if minutes > 0.0 {
         let _ = writeln!(
@@ -108,6 +110,39 @@ pub fn scale_log(record: &RunRecord, spec: &HpaSpec, limit: usize) -> String {
     text
 }
 
+/// Node-hours and cost by pool if there are several, and what went wrong; means over the replications.
+fn pools_and_faults(runs: &[RunRecord]) -> String {
+    let mut text = String::new();
+    let count = runs.len() as f64;
+    let pools = runs.first().map_or(0, |run| run.pools.len());
+    if pools > 1 {
+        let mean = |of: &dyn Fn(&RunRecord) -> f64| runs.iter().map(of).sum::<f64>() / count;
+        let part = |i: usize| {
+            let hours = mean(&|run| run.pools[i].node_hours);
+            let usd = mean(&|run| run.pools[i].cost_usd);
+            let name = &runs[0].pools[i].name;
+            format!("{name} {} node-hours, {} USD", short(hours, 1), short(usd, 2))
+        };
+        let parts: Vec<String> = (0..pools).map(part).collect();
+        let _ = writeln!(text, "pools:     {}", parts.join("; "));
+    }
+    let faults: [(&str, fn(&FaultEvent) -> bool); 4] = [
+        ("container deaths", |e| matches!(e, FaultEvent::ContainerDied { .. })),
+        ("readiness flaps", |e| matches!(e, FaultEvent::Unhealthy { .. })),
+        ("preempted nodes", |e| matches!(e, FaultEvent::Preempted { .. })),
+        ("evicted pods", |e| matches!(e, FaultEvent::Evicted { .. })),
+    ];
+    let counted = faults.iter().filter_map(|(name, is)| {
+        let all = runs.iter().flat_map(|run| &run.faults).filter(|row| is(&row.event)).count();
+        (all > 0).then(|| format!("{} {name}", short(all as f64 / count, 1)))
+    });
+    let counted: Vec<String> = counted.collect();
+    if !counted.is_empty() {
+        let _ = writeln!(text, "faults:    {} per run, warm-up included", counted.join(", "));
+    }
+    text
+}
+
 /// One number of an account.
 type Count = fn(&Accounting) -> u64;
 
@@ -119,7 +154,7 @@ fn account(runs: &[RunRecord]) -> String {
         (|a| a.completed, "completed"),
         (|a| a.refused, "refused"),
         (|a| a.rejected, "rejected"),
-        (|a| a.killed, "cut off by a stopping replica"),
+        (|a| a.killed, "cut off by a replica that stopped or crashed"),
         (|a| a.cancelled, "given up by the client"),
         (|a| a.unfinished, "unfinished at the end"),
     ];
@@ -203,7 +238,7 @@ mod tests {
             text,
             "\
 workload:  poisson
-requests:  100 arrived, 97 completed, 3 cut off by a stopping replica
+requests:  100 arrived, 97 completed, 3 cut off by a replica that stopped or crashed
 SLO:       met by 97.00 % of requests (TTFT <= 2s), goodput 1.94/s
 
 latency    p50    p95    p99

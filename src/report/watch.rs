@@ -56,15 +56,20 @@ fn hpa_rows(
 
 fn pod_rows(record: &RunRecord, rows: &mut Vec<(SimTime, Vec<String>)>) {
     let mut created: BTreeMap<PodId, SimTime> = BTreeMap::new();
+    let mut restarts: BTreeMap<PodId, (u32, bool)> = BTreeMap::new();
     for row in &record.pods {
         let from = *created.entry(row.pod).or_insert(row.at);
         let name = format!("pod-{}", row.pod.0);
         let (ready, status) = shown(row.stage);
+        let restarted = restarts.entry(row.pod).or_insert((0_u32, false));
+        // A new container counts when it starts.
+        restarted.0 += u32::from(restarted.1 && row.stage == PodStage::Loading);
+        restarted.1 = row.stage == PodStage::Restarting;
         let cells = vec![
             name.clone(),
             ready.to_owned(),
             status.to_owned(),
-            "0".to_owned(),
+            restarted.0.to_string(),
             age(row.at.saturating_since(from)),
         ];
         push_if_new(rows, row.at, cells, |cells: &[String]| cells[0] == name);
@@ -95,7 +100,7 @@ fn shown(stage: PodStage) -> (&'static str, &'static str) {
         }
         PodStage::Loading | PodStage::Initializing | PodStage::NotReady => ("0/1", "Running"),
         PodStage::Ready | PodStage::InService => ("1/1", "Running"),
-        // Shown as `Error` until the kubelet has started the next container.
+        // `Error` or `OOMKilled` at first; kubectl shows the wait as CrashLoopBackOff.
         PodStage::Restarting => ("0/1", "CrashLoopBackOff"),
         PodStage::Failed => ("0/1", "Error"),
         PodStage::Terminating => ("1/1", "Terminating"),

@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn node(second: u64, stage: NodeStage) -> NodeRow {
-        NodeRow { at: SimTime::from_secs(second), node: NodeId(7), stage }
+        NodeRow { at: SimTime::from_secs(second), node: NodeId(7), stage, pool: 0 }
     }
 
     fn write(second: u64) -> Creation {

@@ -20,7 +20,7 @@ pub use budget::{Budget, Creation, Link, Outcome, budgets, mean_links};
 pub use explanation::{EventRow, Explanation, FaultRow, PodReading};
 pub use measures::Measures;
 pub use record::{
-    Accounting, MetricsPage, NodeRow, PodRow, RecordLevel, RequestRow, RunRecord, Series,
+    Accounting, MetricsPage, NodeRow, PodRow, PoolUse, RecordLevel, RequestRow, RunRecord, Series,
     TimelineRow,
 };
 pub use run::{Realised, realise, run, run_realised, run_workload};

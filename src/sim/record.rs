@@ -44,6 +44,8 @@ pub struct RunRecord {
     pub pods: Vec<PodRow>,
     /// Rows of `nodes.csv`, in time order.
     pub nodes: Vec<NodeRow>,
+    /// What each pool came to, in order of preference.
+    pub pools: Vec<PoolUse>,
     /// Rows of `requests.csv`, by request id.
     pub requests: Vec<RequestRow>,
     /// `/metrics` pages, by time and pod.
@@ -194,6 +196,19 @@ pub struct NodeRow {
     pub node: NodeId,
     /// The stage it entered.
     pub stage: NodeStage,
+    /// Index of its pool.
+    pub pool: usize,
+}
+
+/// What the machines of one pool came to, after the warm-up.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PoolUse {
+    /// The pool's name, with its zone if it has several.
+    pub name: String,
+    /// Hours of existing nodes.
+    pub node_hours: f64,
+    /// What they cost \[USD\]; a reservation costs the same whether used or not.
+    pub cost_usd: f64,
 }
 
 /// How a request ended, and where it was.

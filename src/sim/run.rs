@@ -9,7 +9,7 @@ use super::collector::{Collector, ratio};
 use super::event::{Event, Rank};
 use super::measures::Measures;
 use super::queue::{EventQueue, Key};
-use super::record::{MetricsPage, RecordLevel, RunRecord, Series, TimelineRow};
+use super::record::{MetricsPage, PoolUse, RecordLevel, RunRecord, Series, TimelineRow};
 use super::scenario::{Autoscaler, Scenario};
 use crate::cluster::{self, Cluster, Usage};
 use crate::engine::{Effect, EngineRequest, FinishReason, Prompt, Replica, RequestRecord};
@@ -523,7 +523,7 @@ impl<'a> Run<'a> {
         }
         let mut measures = Measures::default();
         self.collector.fill(&mut measures);
-        self.fill_usage(&mut measures);
+        self.record.pools = self.fill_usage(&mut measures);
         let span = (self.horizon - (SimTime::ZERO + self.scenario.warmup)).as_ps() as f64;
         measures.replicas_mean = self.replicas.integral_until(self.horizon) as f64 / span;
         measures.replicas_max = self.replicas.max() as f64;
@@ -543,7 +543,8 @@ impl<'a> Run<'a> {
         record
     }
 
-    fn fill_usage(&self, measures: &mut Measures) {
+    fn fill_usage(&self, measures: &mut Measures) -> Vec<PoolUse> {
+        let mut pools = Vec::new();
         let (mut node_ps, mut gpu_ps, mut usd) = (0_u128, 0_u128, 0.0);
         let span = (self.horizon - (SimTime::ZERO + self.scenario.warmup)).as_ps();
         for (pool, before) in self.usage_at_restart.iter().enumerate() {
@@ -556,7 +557,13 @@ impl<'a> Run<'a> {
                 cluster::Capacity::Reservation => u128::from(span) * u128::from(pool.max_nodes),
                 _ => nodes,
             };
-            usd += billed as f64 / PS_PER_HOUR * pool.usd_per_hour;
+            let cost_usd = billed as f64 / PS_PER_HOUR * pool.usd_per_hour;
+            usd += cost_usd;
+            let name = match pool.zone.as_str() {
+                "" => pool.name.clone(),
+                zone => format!("{}/{zone}", pool.name),
+            };
+            pools.push(PoolUse { name, node_hours: nodes as f64 / PS_PER_HOUR, cost_usd });
         }
         let per_replica = f64::from(self.scenario.cluster.gpus_per_replica);
         let busy = self.busy_gone.as_ps() as f64 * per_replica;
@@ -566,6 +573,7 @@ impl<'a> Run<'a> {
         measures.cost_usd = usd;
         let tokens = self.collector.output_tokens() as f64;
         measures.usd_per_million_output_tokens = ratio(measures.cost_usd, tokens / 1e6);
+        pools
     }
 }
 

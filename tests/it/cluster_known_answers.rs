@@ -88,10 +88,11 @@ fn guide_l4_on_a_warm_node_takes_four_minutes() {
     assert!((245.0..265.0).contains(&total), "{total}");
 }
 
-/// The warm window is ten minutes; after it the new replica needs a new node.
+/// The warm window is ten minutes with the autoscaler's default profile; after it the new replica needs a new node.
 #[test]
 fn the_warm_window_is_ten_minutes() {
-    let config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B_BYTES);
+    let mut config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B_BYTES);
+    config.autoscaler = presets::autoscaler();
     // The victim drains up to its grace period of 30 s: its node is idle from 1 030 s.
     for (back, cold) in [(1_629, false), (1_641, true)] {
         let log = run(&config, 7, 2, &[(1_000, 1), (back, 2)], 4_000);

@@ -22,6 +22,7 @@ mod cli_run;
 mod cli_support;
 mod cli_sweep;
 mod cluster_known_answers;
+mod config_cluster;
 mod config_diagnostics;
 mod config_experiments;
 mod config_values;

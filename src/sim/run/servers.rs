@@ -47,9 +47,9 @@ impl Run<'_> {
                     self.record.pods.push(PodRow { at: self.now, pod, stage, node });
                 }
             }
-            cluster::Effect::Node { node, stage, .. } => {
+            cluster::Effect::Node { node, stage, pool } => {
                 if self.level > RecordLevel::Measures {
-                    self.record.nodes.push(NodeRow { at: self.now, node, stage });
+                    self.record.nodes.push(NodeRow { at: self.now, node, stage, pool });
                 }
             }
             cluster::Effect::ServerUp(pod) => self.server_up(pod),
