@@ -55,8 +55,6 @@ pub enum ClusterEvent {
         pod: PodId,
         /// Containers that died before.
         life: u32,
-        /// The end of the spell.
-        until: SimTime,
     },
     /// A startup probe has failed `failureThreshold` times, unless the server is up; stale as above.
     StartupDeadline {

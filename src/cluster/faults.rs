@@ -164,16 +164,16 @@ impl Cluster {
     // Source: kubernetes pkg/kubelet/prober/worker.go: a Ready pod turns unready at the failureThreshold-th failure in
     // a row, and ready again at the first success (successThreshold 1).
     fn health_fails(&mut self, now: SimTime, i: usize, lasts: SimDuration, out: &mut Vec<Effect>) {
-        let pod = &self.pods[i];
+        let pod = &mut self.pods[i];
         if !matches!(pod.stage, PodStage::Ready | PodStage::InService) {
             return;
         }
         let probe = self.config.probe.readiness;
         let first = pod.readiness_tick(probe.period, now);
         let noticed = first + probe.period * u64::from(probe.failure_threshold.saturating_sub(1));
-        let until = now + lasts;
-        if noticed < until {
-            let event = ClusterEvent::Unready { pod: pod.id, life: pod.life, until };
+        pod.unhealthy_until = pod.unhealthy_until.max(now + lasts);
+        if noticed < pod.unhealthy_until {
+            let event = ClusterEvent::Unready { pod: pod.id, life: pod.life };
             out.push(Effect::At(noticed, event));
         }
     }
@@ -184,7 +184,6 @@ impl Cluster {
         now: SimTime,
         pod: PodId,
         life: u32,
-        until: SimTime,
         out: &mut Vec<Effect>,
     ) {
         let serving = |i: &usize| {
@@ -195,6 +194,7 @@ impl Cluster {
         self.enter(i, PodStage::NotReady, out);
         self.lose_readiness(now, i, out);
         out.push(Effect::Fault(FaultEvent::Unhealthy { pod }));
+        let until = self.pods[i].unhealthy_until;
         let again = self.pods[i].readiness_tick(self.config.probe.readiness.period, until);
         self.pod_timer(i, again, out);
     }

@@ -231,9 +231,7 @@ impl Cluster {
             ClusterEvent::Load { generation } => self.load_due(now, generation, out),
             ClusterEvent::Crash { pod, life } => self.crash_due(now, pod, life, out),
             ClusterEvent::HealthFails { pod, life } => self.health_due(now, pod, life, out),
-            ClusterEvent::Unready { pod, life, until } => {
-                self.unready_due(now, pod, life, until, out);
-            }
+            ClusterEvent::Unready { pod, life } => self.unready_due(now, pod, life, out),
             ClusterEvent::StartupDeadline { pod, life } => {
                 self.startup_overdue(now, pod, life, out);
             }

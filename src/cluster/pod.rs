@@ -30,6 +30,8 @@ pub struct Pod {
     pub(super) backoff: Option<(SimDuration, SimTime)>,
     /// Spells of failing readiness probes so far.
     pub(super) unready_spells: u32,
+    /// Its health check fails until then.
+    pub(super) unhealthy_until: SimTime,
     /// Its machine is being taken: it ends as Failed.
     pub(super) interrupted: bool,
     /// `controller.kubernetes.io/pod-deletion-cost`.
@@ -137,6 +139,7 @@ impl Pod {
             life: 0,
             backoff: None,
             unready_spells: 0,
+            unhealthy_until: SimTime::ZERO,
             interrupted: false,
             deletion_cost: 0,
             kill_at: SimTime::NEVER,

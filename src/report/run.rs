@@ -126,7 +126,7 @@ fn pools_and_faults(runs: &[RunRecord]) -> String {
         let parts: Vec<String> = (0..pools).map(part).collect();
         let _ = writeln!(text, "pools:     {}", parts.join("; "));
     }
-    let faults: [(&str, fn(&FaultEvent) -> bool); 4] = [
+    let faults: [(&str, IsFault); 4] = [
         ("container deaths", |e| matches!(e, FaultEvent::ContainerDied { .. })),
         ("readiness flaps", |e| matches!(e, FaultEvent::Unhealthy { .. })),
         ("preempted nodes", |e| matches!(e, FaultEvent::Preempted { .. })),
@@ -142,6 +142,9 @@ fn pools_and_faults(runs: &[RunRecord]) -> String {
     }
     text
 }
+
+/// Whether a fault is of some kind.
+type IsFault = fn(&FaultEvent) -> bool;
 
 /// One number of an account.
 type Count = fn(&Accounting) -> u64;

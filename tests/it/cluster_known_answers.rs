@@ -77,6 +77,7 @@ fn start_times(config: &ClusterConfig, initial: u32, scale: &[(u64, u32)], pod: 
 fn guide_l4_without_a_free_node_takes_nine_minutes() {
     let config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B_BYTES);
     let total = median(start_times(&config, 1, &[(1_000, 2)], 1));
+    println!("L4, no free node: {total:.0} s");
     assert!((535.0..565.0).contains(&total), "{total}");
 }
 
@@ -85,6 +86,7 @@ fn guide_l4_without_a_free_node_takes_nine_minutes() {
 fn guide_l4_on_a_warm_node_takes_four_minutes() {
     let config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B_BYTES);
     let total = median(start_times(&config, 2, &[(1_000, 1), (1_100, 2)], 2));
+    println!("L4, warm node: {total:.0} s");
     assert!((245.0..265.0).contains(&total), "{total}");
 }
 
@@ -186,6 +188,62 @@ fn mistral_on_l4_starts_in_436_and_173_seconds() {
     };
     let cold = from_pull(1, PodStage::Pulling, &[(1_000, 2)], 1);
     assert!((cold - 436.0).abs() < 0.1 * 436.0, "cold {cold}");
+    println!("Mistral-7B on L4, cold: {cold:.0} s");
     let warm = from_pull(2, PodStage::Creating, &[(1_000, 1), (1_100, 2)], 2);
+    println!("Mistral-7B on L4, warm: {warm:.0} s");
     assert!((warm - 173.0).abs() < 0.1 * 173.0, "warm {warm}");
+}
+
+/// When the last of five replicas is Ready, by seed in order: one is there, desired are 2 at 50 s, 4 and 5 two syncs
+/// later, as published.
+fn five_ready(config: &ClusterConfig) -> Vec<f64> {
+    let all_ready = |seed| {
+        let log = run(config, seed, 1, &[(50, 2), (65, 4), (80, 5)], 4_000);
+        (1..5).map(|pod| entered(&log, pod, PodStage::Ready)).fold(0.0, f64::max)
+    };
+    let mut times: Vec<f64> = (0..200).map(all_ready).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+/// The reference architecture with pod snapshots, saturated at once: all five Ready at 450, 475 and 490 s with
+/// restores of 45, 50 and 55 s.
+// Source: accelerated-platforms, vllm-with-runai-and-podsnapshots.md. Its nodes (RTX Pro 6000) have no preset: the
+// node times of L4 and A100 are on either side. The image is taken to be streamed.
+#[test]
+fn five_replicas_are_ready_after_eight_minutes_with_snapshots() {
+    let mut medians = Vec::new();
+    for accelerator in [Accelerator::L4, Accelerator::A100] {
+        let mut config = presets::guide(accelerator, Storage::Streamer, GEMMA_2_9B_BYTES);
+        config.startup = presets::snapshot_restore(config.startup);
+        config.startup.image = presets::image_streaming();
+        config.probe = presets::probe_reference_architecture();
+        let times = five_ready(&config);
+        let (low, middle, high) = (times[20], times[100], times[180]);
+        println!("snapshots, {accelerator:?}: {middle:.0} s ({low:.0} to {high:.0})");
+        assert!(low < 450.0 && high > 490.0, "published runs are no rarity: {low} to {high}");
+        medians.push(middle);
+    }
+    let published = (450.0 + 475.0 + 490.0) / 3.0;
+    assert!(medians[0] < published && medians[1] > 0.9 * published, "{medians:?}");
+    assert!(medians.iter().all(|m| (m / published - 1.0).abs() < 0.15), "{medians:?}");
+}
+
+/// The same cold (streamer, image pulled, vLLM V1 without its compile cache): published 16-22 min for models of 27 to
+/// 35 B parameters (59 GiB for Gemma-3 27B). Known miss: the presets' engine start is that of models of 7 to 9 B.
+#[test]
+fn cold_start_of_large_models_is_too_short_by_minutes() {
+    let bytes = 63_340_000_000;
+    let mut config = presets::guide(Accelerator::A100, Storage::Streamer, bytes);
+    config.startup = presets::startup(
+        Accelerator::A100,
+        Storage::Streamer,
+        EngineStart::V1Cold,
+        presets::V0_18_IMAGE_BYTES,
+        bytes,
+    );
+    config.probe = presets::probe_reference_architecture();
+    let middle = five_ready(&config)[100];
+    println!("cold, A100: {middle:.0} s");
+    assert!((720.0..960.0).contains(&middle), "{middle}");
 }

@@ -69,8 +69,15 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
         }),
         Policy::EndpointPicker(Picker { queue_weight: 2.0, kv_weight: 1.0, refresh: second }),
     ]);
-    (requests, engine, clients, policy).prop_map(
-        |(requests, (seqs, blocks, asynchronous, caching), (patience, retries, cap), policy)| {
+    let faults = crate::laws::faults();
+    (requests, engine, clients, policy, faults).prop_map(
+        |(
+            requests,
+            (seqs, blocks, asynchronous, caching),
+            (patience, retries, cap),
+            policy,
+            faults,
+        )| {
             let mut engine = support::engine(seqs, blocks);
             engine.scheduler.async_scheduling = asynchronous;
             engine.scheduler.enable_prefix_caching = caching;
@@ -87,6 +94,7 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
             let streams = scenario.workload.streams().to_vec();
             scenario.workload = WorkloadSpec::new(streams, clients).expect("valid");
             scenario.gateway = policy;
+            faults.put_into(&mut scenario);
             scenario.expose_at = vec![at(77), at(303), at(599)];
             scenario
         },
@@ -96,7 +104,7 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whole systems with preemption storms, aborts, caps, drains and scrapes at any time.
+    /// Whole systems with preemption storms, aborts, caps, drains, crashes, lost machines and scrapes at any time.
     #[test]
     fn random_systems_do_not_tell_the_engines_apart(mut scenario in scenarios(), seed: u64) {
         let mut run = |mode| {

@@ -79,7 +79,7 @@ fn spec() -> impl Strategy<Value = (HpaSpec, Vec<Signal>)> {
 
 /// What goes wrong with servers and machines in twenty minutes; nothing in half of the cases.
 #[derive(Clone, Debug)]
-struct Faults {
+pub(crate) struct Faults {
     crash_per_hour: f64,
     unready_per_hour: f64,
     preempted_per_hour: f64,
@@ -88,7 +88,7 @@ struct Faults {
 }
 
 impl Faults {
-    fn put_into(self, scenario: &mut Scenario) {
+    pub(crate) fn put_into(self, scenario: &mut Scenario) {
         let cluster = &mut scenario.cluster;
         // Spot first, on demand behind it.
         let mut spot = cluster.pools[0].clone();
@@ -102,7 +102,7 @@ impl Faults {
     }
 }
 
-fn faults() -> impl Strategy<Value = Faults> {
+pub(crate) fn faults() -> impl Strategy<Value = Faults> {
     let kind = prop::sample::select(vec![
         FaultKind::Crash,
         FaultKind::Unready(SimDuration::from_secs(40)),
