@@ -23,6 +23,7 @@ const fn at(s: u64) -> SimTime {
 fn fixed() -> ClusterConfig {
     let constant = |s| Dist::Constant(secs(s));
     let mut config = presets::guide(presets::Accelerator::L4, presets::Storage::Pd, 18_000_000_000);
+    config.autoscaler = presets::autoscaler();
     config.pools[0].provisioning = constant(180);
     config.pools[0].delete = constant(60);
     config.pools[0].max_nodes = 10;
