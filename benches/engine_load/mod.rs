@@ -38,6 +38,8 @@ pub(crate) fn config(load: &Load, mode: EngineMode) -> Arc<EngineConfig> {
         c_att_1e6_ms: 3.5,
         cpu_step_ms: 0.0,
         cpu_seq_ms: 0.0,
+        cpu_launch_ms: 0.0,
+        graph_tokens: u32::MAX,
         g_table: None,
     };
     let scheduler = SchedulerConfig {

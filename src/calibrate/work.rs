@@ -96,6 +96,8 @@ impl Work {
         let c = &theta.step;
         let (by_m, by_c) = corner(c.m_ms, c.c_ms_per_token, steps.tokens, c.p);
         let n = steps.count;
+        let launch_ms =
+            if steps.tokens > f64::from(c.graph_tokens) { c.cpu_launch_ms } else { 0.0 };
         Self {
             by: [
                 n * by_m,
@@ -105,7 +107,7 @@ impl Work {
                 n * steps.pairs * 1e-6,
                 0.0,
             ],
-            rest_ms: n * (c.t0_ms + c.cpu_step_ms + c.cpu_seq_ms * steps.decodes),
+            rest_ms: n * (c.t0_ms + launch_ms + c.cpu_step_ms + c.cpu_seq_ms * steps.decodes),
         }
     }
 
@@ -199,6 +201,8 @@ mod tests {
             c_att_1e6_ms: 3.5,
             cpu_step_ms: 0.75,
             cpu_seq_ms: 0.025,
+            cpu_launch_ms: 0.0,
+            graph_tokens: u32::MAX,
             g_table: None,
         };
         Theta { step, ingest_ms: 12.0 }

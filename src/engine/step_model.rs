@@ -1,6 +1,6 @@
 //! How long one engine step takes.
 //!
-//! `step = t0 + cpu_step + G(T) + (c_seq + cpu_seq) * N + c_kv * KV + c_att * A` with
+//! `step = t0 + cpu_step + cpu_launch + G(T) + (c_seq + cpu_seq) * N + c_kv * KV + c_att * A` with
 //! `G(T) = (M^p + (C*T)^p)^(1/p)`: T tokens of the step, N decoding sequences, KV the sum of their context
 //! lengths at the start of the step, A the (query, key) pairs of the prefill chunks. The floating-point
 //! coefficients are lowered once to integer picoseconds; from there on everything is exact, and a run of
@@ -29,6 +29,10 @@ pub struct StepCoefficients {
     pub cpu_step_ms: f64,
     /// Host part per decoding sequence \[ms/sequence\].
     pub cpu_seq_ms: f64,
+    /// Host part of launching the layers one by one, in steps that are not one whole CUDA graph \[ms\].
+    pub cpu_launch_ms: f64,
+    /// Steps of at most this many tokens are one whole CUDA graph; `u32::MAX` = all.
+    pub graph_tokens: u32,
     /// Optional measured G: (tokens, ms) knots in rising order of tokens, linear in between, constant
     /// before the first and extended along the last slope after the last; replaces the soft roof.
     pub g_table: Option<Vec<(u32, f64)>>,
@@ -60,7 +64,7 @@ pub struct StepModelError {
 /// The step cost in integers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StepModel {
-    /// `base_ps[T]` = t0 + cpu_step + G(T) for T = 0..=max_num_batched_tokens.
+    /// `base_ps[T]` = t0 + cpu_step + cpu_launch + G(T) for T = 0..=max_num_batched_tokens.
     base_ps: Vec<u64>,
     seq_ps: u64,
     kv_ps: u64,
@@ -85,6 +89,7 @@ impl StepModel {
         check("c_att_1e6_ms", c.c_att_1e6_ms, 1e6)?;
         check("cpu_step_ms", c.cpu_step_ms, MS_MAX)?;
         check("cpu_seq_ms", c.cpu_seq_ms, MS_MAX)?;
+        check("cpu_launch_ms", c.cpu_launch_ms, MS_MAX)?;
         if c.p.is_nan() || c.p < 1.0 {
             return Err(error("p", format!("{} is below 1", c.p)));
         }
@@ -99,7 +104,8 @@ impl StepModel {
                     None => soft_roof(c.m_ms, c.c_ms_per_token * f64::from(tokens), c.p),
                 };
                 // A step never takes no time at all, or the engine could spin.
-                to_units(fixed_ms + g_ms, PS_PER_MS).max(1)
+                let launch_ms = if tokens > c.graph_tokens { c.cpu_launch_ms } else { 0.0 };
+                to_units(fixed_ms + launch_ms + g_ms, PS_PER_MS).max(1)
             })
             .collect();
         Ok(Self {
@@ -205,6 +211,8 @@ mod tests {
             c_att_1e6_ms: 3.5,
             cpu_step_ms: 0.0,
             cpu_seq_ms: 0.0,
+            cpu_launch_ms: 0.0,
+            graph_tokens: u32::MAX,
             g_table: None,
         }
     }

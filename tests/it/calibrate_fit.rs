@@ -23,6 +23,8 @@ pub(crate) fn constants() -> Theta {
         c_att_1e6_ms: 3.5,
         cpu_step_ms: 0.0,
         cpu_seq_ms: 0.0,
+        cpu_launch_ms: 0.0,
+        graph_tokens: u32::MAX,
         g_table: None,
     };
     Theta { step, ingest_ms: 12.0 }

@@ -37,6 +37,8 @@ fn start() -> Theta {
         c_att_1e6_ms: 5.2,
         cpu_step_ms: 0.0,
         cpu_seq_ms: 0.0,
+        cpu_launch_ms: 0.0,
+        graph_tokens: u32::MAX,
         g_table: None,
     };
     Theta { step, ingest_ms: 12.0 }

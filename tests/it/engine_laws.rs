@@ -196,6 +196,8 @@ fn single_server(output_tokens: u32) -> (Arc<EngineConfig>, f64) {
         c_att_1e6_ms: 0.0,
         cpu_step_ms: 0.0,
         cpu_seq_ms: 0.0,
+        cpu_launch_ms: 0.0,
+        graph_tokens: u32::MAX,
         g_table: None,
     };
     let scheduler = SchedulerConfig {

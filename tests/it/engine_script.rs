@@ -108,6 +108,8 @@ fn coefficients(kv: bool) -> StepCoefficients {
         c_att_1e6_ms: 3.0,
         cpu_step_ms: 0.0,
         cpu_seq_ms: 0.0,
+        cpu_launch_ms: 0.0,
+        graph_tokens: u32::MAX,
         g_table: None,
     }
 }

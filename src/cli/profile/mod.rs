@@ -1,5 +1,6 @@
 //! `hpasim profile`: GPU profiles, what they say and how sure it is.
 
+mod check;
 mod list;
 mod show;
 
@@ -25,6 +26,12 @@ enum Command {
         #[arg(value_name = "NAME")]
         name: String,
     },
+    /// Compare profiles with published serving benchmarks
+    ///
+    /// Simulates each row and prints its measured and simulated figures with the relative error, the rows that
+    /// cannot be modelled with the reason, and last the medians of absolute errors per GPU. `--output FILE` writes
+    /// all figures as CSV. Exit code 1 if a median exceeds `--fail-on`.
+    Check(check::Args),
 }
 
 /// vLLM minor release that the figures are for.
@@ -34,9 +41,10 @@ const MINOR: u32 = 33;
 const UTILIZATION: f64 = 0.92;
 
 /// Runs the command.
-pub(crate) fn run(args: &Args, _context: &Context) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let constants = Constants::builtin()?;
     match &args.command {
+        Command::Check(args) => return check::run(args, &constants, context),
         Command::List => list::run(&constants)?,
         Command::Show { name } => {
             let profile = load(name, &constants)?;

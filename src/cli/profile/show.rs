@@ -1,8 +1,8 @@
 //! `hpasim profile show`: one profile in words and figures.
 
 use super::{MINOR, UTILIZATION, weights};
-use crate::config::profile::{COEFFICIENTS, GpuProfile, host_terms};
-use crate::engine::{BatchShape, StepCoefficients, StepModel};
+use crate::config::profile::{COEFFICIENTS, GpuProfile};
+use crate::engine::{BatchShape, StepModel};
 use std::fmt::Write as _;
 
 /// The profile as text.
@@ -34,8 +34,7 @@ pub(super) fn describe(profile: &GpuProfile) -> anyhow::Result<String> {
         writeln!(out, "  {name:<15} {value:>10.6}  {:<52} {status}", words[index])?;
     }
     let budget = profile.gpu.overhead_tokens;
-    let (cpu_step_ms, cpu_seq_ms) = host_terms(MINOR);
-    let coefficients = StepCoefficients { cpu_step_ms, cpu_seq_ms, ..profile.coefficients.clone() };
+    let coefficients = profile.step_coefficients(MINOR, 256);
     let model = StepModel::new(&coefficients, budget)?;
     let kv = profile.kv_tokens(UTILIZATION, budget);
     writeln!(

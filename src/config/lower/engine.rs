@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use super::Inputs;
 use crate::config::diagnostic::{Code, Diagnostic};
-use crate::config::profile::{GpuProfile, host_terms};
+use crate::config::profile::{GpuProfile, INGEST, ServerDefaults};
 use crate::config::reader::Fields;
 use crate::config::registry::Kind;
 use crate::config::tree::Value;
 use crate::config::values::{Problem, nearest};
 use crate::engine::{
-    EngineConfig, EngineMode, SchedulerConfig, SchedulerRules, SchedulingPolicy, StepCoefficients,
-    StepModel,
+    EngineConfig, EngineMode, SchedulerConfig, SchedulerRules, SchedulingPolicy, StepModel,
 };
 use crate::units::SimDuration;
 
@@ -108,13 +107,7 @@ fn engine_of(
     minor: u32,
 ) -> Option<EngineConfig> {
     let before = root.context().errors();
-    // ASSUMPTION(A47): the scheduler of 0.33.0 from 0.22 on, that of 0.11.0 before, 0.92 of the memory from 0.33
-    // on: only 0.11.0 and 0.33.0 were compared with the real one; other releases get a warning.
-    let modern = minor >= 22;
-    // Source: vllm 0.11.0 and 0.33.0, engine/arg_utils.py: GPUs of at least 70 GiB whose name has no "a100".
-    let large = profile.is_some_and(|p| {
-        p.gpu.memory_bytes >= 70 << 30 && !p.gpu.title.to_lowercase().contains("a100")
-    });
+    let defaults = ServerDefaults::of(minor, profile);
     let tensor_parallel_size =
         table.key("tensor_parallel_size", "Must be the profile's").u32(1..=64);
     if let (Some(given), Some(profile)) = (tensor_parallel_size, profile)
@@ -135,22 +128,22 @@ fn engine_of(
     let max_num_seqs = table
         .key("max_num_seqs", "Most requests in the running batch. Source: vLLM 0.33.0 arg_utils.py")
         .shown("256; 1024 on GPUs of at least 70 GiB other than A100")
-        .u32_or(1..=65_536, if large { 1024 } else { 256 });
+        .u32_or(1..=65_536, defaults.max_num_seqs);
     let max_num_batched_tokens = table
         .key("max_num_batched_tokens", "Token budget of a step. Source: vLLM 0.33.0 arg_utils.py")
         .shown("2048; 8192 on GPUs of at least 70 GiB other than A100")
-        .u32_or(1..=131_072, if large { 8192 } else { 2048 });
+        .u32_or(1..=131_072, defaults.max_num_batched_tokens);
     let gpu_memory_utilization = table
         .key(
             "gpu_memory_utilization",
             "Share of GPU memory. Source: vLLM 0.11.0 and 0.33.0 arg_utils.py",
         )
         .shown("0.92; 0.9 before 0.33")
-        .number_or(0.05..=1.0, if minor >= 33 { 0.92 } else { 0.9 });
+        .number_or(0.05..=1.0, defaults.gpu_memory_utilization);
     let block_size =
         table.key("block_size", "Tokens per KV block. Source: vLLM on CUDA").u32_or(1..=1024, 16);
-    let kv_tokens =
-        profile.map_or(0, |p| p.kv_tokens(gpu_memory_utilization, max_num_batched_tokens));
+    let kv_tokens = profile
+        .map_or(0, |p| p.kv_tokens_of(minor, gpu_memory_utilization, max_num_batched_tokens));
     let by_rule = u32::try_from(kv_tokens / u64::from(block_size)).unwrap_or(u32::MAX);
     let num_gpu_blocks = table
         .key("num_gpu_blocks", "Size of the KV pool [blocks], as the server's log shows it")
@@ -165,7 +158,7 @@ fn engine_of(
         .shown("the model's max_position_embeddings, or what fits the KV cache (as `auto` does)")
         .u32_or(1..=1 << 24, profile.map_or(8192, |p| p.model.max_position_embeddings.min(fits)));
     let scheduler = SchedulerConfig {
-        rules: if modern { SchedulerRules::V0_33 } else { SchedulerRules::V0_11 },
+        rules: defaults.rules,
         max_num_seqs,
         max_num_batched_tokens,
         num_gpu_blocks,
@@ -184,7 +177,7 @@ fn engine_of(
         async_scheduling: table
             .key("async_scheduling", "Schedule a step while the last one runs. Source: vLLM 0.33.0")
             .shown("true; false before 0.14")
-            .boolean_or(minor >= 14),
+            .boolean_or(defaults.async_scheduling),
         long_prefill_token_threshold: table
             .key(
                 "long_prefill_token_threshold",
@@ -198,20 +191,19 @@ fn engine_of(
                 "Admit a prompt only if all of it fits. Source: 0.33.0",
             )
             .shown("true; false before 0.22")
-            .boolean_or(modern),
+            .boolean_or(defaults.scheduler_reserve_full_isl),
         watermark: table
             .key("watermark", "Share of the pool that admissions leave free. Source: vLLM 0.33.0")
             .number_or(0.0..=0.99, 0.0),
         prefill_schedule_interval: 1,
         max_num_active_seqs: None,
     };
-    // ASSUMPTION(A43): 12 ms before the engine sees a request: 15.6 ms learned by BLIS, 4 ms measured on
-    // localhost with token-id prompts, 10 to 20 ms implied by two published runs.
     let ingest = table
-        .key("ingest", "Front-end time before the engine sees a request. Estimate: 12 ms")
-        .duration_or(SimDuration::ZERO..=SimDuration::from_secs(10), SimDuration::from_millis(12));
+        .key("ingest", "Front-end time before the engine sees a request. Estimate: 15.6 ms")
+        .duration_or(SimDuration::ZERO..=SimDuration::from_secs(10), INGEST);
     let profile = profile?;
     if !matches!(minor, 11 | 33) && table.has("vllm_version") {
+        let modern = defaults.rules == SchedulerRules::V0_33;
         let (rules, other) = if modern { ("0.33.0", "0.11.0") } else { ("0.11.0", "0.33.0") };
         root.report(
             Diagnostic::warning(
@@ -223,8 +215,7 @@ fn engine_of(
         );
     }
     check_scheduler(table, profile, &scheduler, kv_tokens);
-    let (cpu_step_ms, cpu_seq_ms) = host_terms(minor);
-    let coefficients = StepCoefficients { cpu_step_ms, cpu_seq_ms, ..profile.coefficients.clone() };
+    let coefficients = profile.step_coefficients(minor, max_num_seqs);
     let step_model = match StepModel::new(&coefficients, max_num_batched_tokens) {
         Ok(model) => Arc::new(model),
         Err(error) => {

@@ -12,6 +12,8 @@ profiles! {
     "a100-80-mistral-7b",
     "a100-80-qwen2.5-7b",
     "a100-80-qwen3-8b",
+    "h100-64-llama-3.1-8b",
+    "h100-64-qwen2.5-7b",
     "h100-gemma-2-9b-tp2",
     "h100-llama-2-7b",
     "h100-llama-2-7b-fp8",

@@ -197,6 +197,8 @@ pub fn derive(
         c_att_1e6_ms: 4.0 * heads * layers / tp / (gpu.attention_tflops * 1e3),
         cpu_step_ms: 0.0,
         cpu_seq_ms: 0.0,
+        cpu_launch_ms: 0.0,
+        graph_tokens: u32::MAX,
         g_table: None,
     })
 }

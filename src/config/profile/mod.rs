@@ -7,10 +7,14 @@
 
 mod builtin;
 mod constants;
+mod find;
 mod read;
+mod server;
 
 pub use builtin::Constants;
 pub use constants::{GpuConstants, Machine, ModelShape, SeqCost, Weights, derive, kv_tokens};
+pub use find::NoProfile;
+pub use server::{INGEST, ServerDefaults, ServerFlags};
 
 use super::diagnostic::{Diagnostics, SourceId, Span};
 use super::reader::{Context, Fields};
@@ -75,6 +79,9 @@ pub struct GpuProfile {
     pub weights: Weights,
     /// The step model, with host terms zero: they depend on the engine version, see [`host_terms`].
     pub coefficients: StepCoefficients,
+    /// Host part of a step and of a sequence \[ms\], if the file states it for the machine it was measured on;
+    /// otherwise it follows from the engine version.
+    pub host: Option<(f64, f64)>,
     /// Status of each coefficient, in the order `t0_ms m_ms c_ms_per_token p c_seq_ms c_kv_us c_att_1e6_ms`.
     pub status: [Status; 7],
     /// KV cache that a server printed, if the file states it.
@@ -123,6 +130,21 @@ impl GpuProfile {
         [c.t0_ms, c.m_ms, c.c_ms_per_token, c.p, c.c_seq_ms, c.c_kv_us, c.c_att_1e6_ms][index]
     }
 
+    /// The step model with the host terms of vLLM 0.`minor` and its largest CUDA graph.
+    pub fn step_coefficients(&self, minor: u32, max_num_seqs: u32) -> StepCoefficients {
+        let host = match self.host {
+            Some((step_ms, seq_ms)) => HostTerms { step_ms, seq_ms, ..HostTerms::NONE },
+            None => host_terms(minor, self.model.num_hidden_layers, max_num_seqs),
+        };
+        StepCoefficients {
+            cpu_step_ms: host.step_ms,
+            cpu_seq_ms: host.seq_ms,
+            cpu_launch_ms: host.launch_ms,
+            graph_tokens: host.graph_tokens,
+            ..self.coefficients.clone()
+        }
+    }
+
     /// KV tokens at these settings. A printed size is used where it was printed at the same utilisation and
     /// the usual `max_num_batched_tokens`; otherwise the rule decides.
     pub fn kv_tokens(&self, gpu_memory_utilization: f64, max_num_batched_tokens: u32) -> u64 {
@@ -140,6 +162,19 @@ impl GpuProfile {
             gpu_memory_utilization,
             max_num_batched_tokens,
         )
+    }
+
+    /// KV tokens of vLLM 0.`minor`, see [`GpuProfile::kv_tokens`].
+    pub fn kv_tokens_of(&self, minor: u32, utilization: f64, max_num_batched_tokens: u32) -> u64 {
+        let tokens = self.kv_tokens(utilization, max_num_batched_tokens);
+        let printed = self.measured_kv.as_ref().is_some_and(|kv| kv.tokens == tokens);
+        if minor > 11 || printed || tokens == 0 {
+            return tokens;
+        }
+        // ASSUMPTION(A214): up to 0.11 the overhead is 0.6 GB less than the fitted one: the two sizes that 0.11.0
+        // printed on an L4 show 0.62 and 0.54 GB, for CUDA graphs were captured outside of the budget then.
+        let per_gpu = self.model.kv_bytes_per_token() as f64 / f64::from(self.tensor_parallel_size);
+        tokens + (0.6e9 / per_gpu / 16.0) as u64 * 16
     }
 
     /// Reads a profile from a text that `found` already holds as `source`. All errors go to `found`.
@@ -164,13 +199,39 @@ impl GpuProfile {
     }
 }
 
-/// The host part of a step that the GPU does not hide: (`cpu_step_ms`, `cpu_seq_ms`).
+/// The host part of a step that the GPU does not hide.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostTerms {
+    /// Per step \[ms\].
+    pub step_ms: f64,
+    /// Per decoding sequence \[ms\].
+    pub seq_ms: f64,
+    /// Per step that is not one whole CUDA graph \[ms\].
+    pub launch_ms: f64,
+    /// Largest step that is one whole CUDA graph \[tokens\].
+    pub graph_tokens: u32,
+}
+
+impl HostTerms {
+    /// A host that the GPU hides.
+    pub const NONE: Self =
+        Self { step_ms: 0.0, seq_ms: 0.0, launch_ms: 0.0, graph_tokens: u32::MAX };
+}
+
+/// The host terms of vLLM 0.`vllm_minor` for a model of `layers` layers.
 ///
 /// Source: fitted on published H100 runs of vLLM 0.11.0, which schedules synchronously; runs of 0.29 and 0.30
 /// fit with none.
 // ASSUMPTION(A42): asynchronous scheduling is the default from 0.14 on.
-pub fn host_terms(vllm_minor: u32) -> (f64, f64) {
-    if vllm_minor < 14 { (0.75, 0.025) } else { (0.0, 0.0) }
+// ASSUMPTION(A211): 0.04 ms per layer where layers are launched one by one: fitted on the same runs (steps beyond the
+// largest graph) and on decode steps of 0.8.5; BLIS learned 0.032. Decode steps are whole graphs from 0.11 on
+// (`FULL_AND_PIECEWISE`), up to min(2 max_num_seqs, 512) tokens.
+pub fn host_terms(vllm_minor: u32, layers: u32, max_num_seqs: u32) -> HostTerms {
+    if vllm_minor >= 14 {
+        return HostTerms::NONE;
+    }
+    let graph_tokens = if vllm_minor >= 11 { max_num_seqs.saturating_mul(2).min(512) } else { 0 };
+    HostTerms { step_ms: 0.75, seq_ms: 0.012, launch_ms: 0.04 * f64::from(layers), graph_tokens }
 }
 
 /// All keys of a profile file.

@@ -74,6 +74,7 @@ pub(super) fn profile(root: &Fields<'_>, constants: &Constants) -> Option<GpuPro
     }
     coefficients.g_table = stated.g_table;
     Some(GpuProfile {
+        host: stated.host,
         name,
         summary,
         gpu,
@@ -139,6 +140,7 @@ fn model(root: &Fields<'_>, constants: &Constants) -> Option<ModelShape> {
 /// Coefficients that the file states itself.
 struct Stated {
     values: [Option<(f64, Status)>; 7],
+    host: Option<(f64, f64)>,
     g_table: Option<Vec<(u32, f64)>>,
 }
 
@@ -170,7 +172,11 @@ fn coefficients(root: &Fields<'_>) -> Stated {
     let g_table = table
         .key("g_table", "Measured G(T) instead of the soft roof: `[[tokens, ms], ..]`")
         .parse(Kind::List, None, knots);
-    Stated { values, g_table }
+    let host = |name, doc| table.key(name, doc).shown("by vLLM version").number(0.0..=1e6);
+    let step = host("cpu_step_ms", "Host part of a step that the GPU does not hide [ms]");
+    let seq = host("cpu_seq_ms", "Host part per decoding sequence [ms]");
+    let host = (step.is_some() || seq.is_some()).then(|| (step.unwrap_or(0.0), seq.unwrap_or(0.0)));
+    Stated { values, host, g_table }
 }
 
 /// A number, or `{ value = .., status = "fitted" }`.

@@ -1,0 +1,334 @@
+//! `hpasim profile check`: profiles against published serving benchmarks.
+
+use super::{Context, Exit, output};
+use crate::calibrate::benchmark::{self, Figure, Row};
+use crate::calibrate::check::{Checked, Kind, Medians, Outcome, check, family, left_out, medians};
+use crate::calibrate::plan::{Load, Reason, Server};
+use crate::cli::terminal_width;
+use crate::config::profile::{Constants, GpuProfile, NoProfile, ServerFlags, Weights};
+use crate::engine::EngineConfig;
+use crate::report::{Align, text_table};
+use crate::rng::Seed;
+use anyhow::{Context as _, anyhow, bail};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// Arguments of `profile check`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Serving benchmarks, one row per load level (CSV; `-` for standard input)
+    #[arg(long, value_name = "FILE.csv")]
+    benchmarks: PathBuf,
+    /// Medians of absolute errors that may not be exceeded by any GPU, as in `tpot=5%,throughput=5%,ttft=12%`
+    #[arg(long, value_name = "LIMITS", value_delimiter = ',', value_parser = parse_limit)]
+    fail_on: Vec<(Kind, f64)>,
+    /// Write the summary without any measured row as a Markdown page
+    #[arg(long, value_name = "FILE.md")]
+    markdown: Option<PathBuf>,
+}
+
+/// Seed of lengths and arrivals; `--seed` changes it.
+const SEED: Seed = Seed(20_261_124);
+
+fn parse_limit(text: &str) -> Result<(Kind, f64), String> {
+    let names = Kind::ALL.map(Kind::as_str).join(", ");
+    let wrong = || format!("`{text}`: expected NAME=PERCENT% with a name of {names}");
+    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+    let kind = Kind::ALL.into_iter().find(|k| k.as_str() == name.trim()).ok_or_else(wrong)?;
+    let percent = value.trim().strip_suffix('%').ok_or_else(wrong)?;
+    let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
+    if percent.is_finite() && percent >= 0.0 { Ok((kind, percent / 100.0)) } else { Err(wrong()) }
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyhow::Result<Exit> {
+    let path = args.benchmarks.display().to_string();
+    let bytes = output::read_input(&args.benchmarks).with_context(|| path.clone())?;
+    let text = String::from_utf8(bytes).map_err(|_| anyhow!("{path}: not UTF-8"))?;
+    let rows = benchmark::read(&text).map_err(|errors| {
+        let lines: Vec<String> =
+            errors.iter().map(|e| format!("{path}:{}: {}", e.line, e.message)).collect();
+        anyhow!("{}\nhint: the columns are listed in docs/accuracy.md", lines.join("\n"))
+    })?;
+    if rows.is_empty() {
+        bail!("{path}: no rows below the header");
+    }
+    let seed = context.common.seed.unwrap_or(SEED);
+    let lookup = |server: &Server| engine(server, constants);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(context.jobs()).build()?;
+    let outcomes: Vec<Outcome> =
+        pool.install(|| rows.par_iter().map(|row| check(row, &lookup, seed)).collect());
+    let pairs = || rows.iter().zip(&outcomes);
+    let by_gpu = medians(pairs(), |row| row.gpu.clone());
+    let by_family = medians(pairs(), |row| family(&row.gpu).to_owned());
+
+    if let Some(path) = &context.common.output {
+        output::write_stream(path, |out| out.write_all(&tidy(&rows, &outcomes)))?;
+    }
+    if let Some(path) = &args.markdown {
+        let page = markdown(&outcomes, &by_gpu, &by_family);
+        output::write_stream(path, |out| out.write_all(page.as_bytes()))?;
+    }
+    let mut text = each_row(&rows, &outcomes);
+    text.push_str(&not_modelled(&rows, &outcomes));
+    text.push_str(&summary(&by_gpu, &by_family));
+    output::print(&text)?;
+    let broken = broken(&args.fail_on, &by_family);
+    for line in &broken {
+        context.note(line);
+    }
+    Ok(if broken.is_empty() { Exit::Done } else { Exit::Negative })
+}
+
+/// The engine of a row's server.
+fn engine(server: &Server, constants: &Constants) -> Result<EngineConfig, Reason> {
+    let weights = if server.fp8 { Weights::Fp8 } else { Weights::Bf16 };
+    let tp = server.tensor_parallel_size;
+    let profile =
+        GpuProfile::of(&server.gpu, &server.model, tp, weights, constants).map_err(|missing| {
+            match missing {
+                NoProfile::Gpu(name) => Reason::Gpu(name),
+                NoProfile::Model(name) => Reason::Model(name),
+                NoProfile::NumberFormat(why) => Reason::NumberFormat(why),
+            }
+        })?;
+    profile
+        .engine(&ServerFlags {
+            vllm_minor: server.vllm_minor,
+            max_num_seqs: server.max_num_seqs,
+            max_num_batched_tokens: server.max_num_batched_tokens,
+            kv_tokens: server.kv_tokens,
+            enable_prefix_caching: server.prefix_caching,
+        })
+        .map_err(Reason::DoesNotFit)
+}
+
+/// What breaks `limits`, one line each.
+fn broken(limits: &[(Kind, f64)], by_family: &Medians) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (gpu, medians) in by_family {
+        for &(kind, limit) in limits {
+            if let Some((median, rows)) = medians[kind as usize]
+                && median > limit
+            {
+                lines.push(format!(
+                    "{gpu}: median {} error {} of {rows} rows exceeds {}",
+                    kind.as_str(),
+                    percent(median),
+                    percent(limit)
+                ));
+            }
+        }
+    }
+    lines
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn signed(share: f64) -> String {
+    format!("{:+.1} %", share * 100.0)
+}
+
+/// Three to five digits of a figure.
+fn figure(value: f64) -> String {
+    let decimals = if value >= 1000.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        3
+    };
+    format!("{value:.decimals$}")
+}
+
+/// What a row was, in one line.
+fn describe(row: &Row, checked: &Checked) -> String {
+    let load = match checked.plan.load {
+        Load::AllAtOnce => format!("{} at once", checked.plan.requests),
+        Load::ClosedLoop { users } => format!("{users} users"),
+        Load::Open { rate, .. } => format!("{rate} req/s"),
+    };
+    let tp = if row.tp > 1 { format!(" tp{}", row.tp) } else { String::new() };
+    format!(
+        "{}: {} {}{tp} {}, vLLM {}, {}/{} tokens, {load}{}",
+        row.id,
+        row.gpu,
+        row.model,
+        row.dtype,
+        row.engine_version,
+        checked.plan.prompt.1,
+        checked.plan.output.1,
+        if checked.saturated { ", saturated" } else { "" },
+    )
+}
+
+fn each_row(rows: &[Row], outcomes: &[Outcome]) -> String {
+    let columns = [
+        ("figure".to_owned(), Align::Left),
+        ("measured".to_owned(), Align::Right),
+        ("simulated".to_owned(), Align::Right),
+        ("error".to_owned(), Align::Right),
+    ];
+    let mut out = String::new();
+    for (row, outcome) in rows.iter().zip(outcomes) {
+        let Ok(checked) = outcome else { continue };
+        let lines: Vec<Vec<String>> = Figure::ALL
+            .into_iter()
+            .filter_map(|f| {
+                let (measured, error) = (row.measured(f)?, checked.error(row, f)?);
+                let simulated = checked.simulated[f as usize]?;
+                let name = format!("  {}", f.column());
+                Some(vec![name, figure(measured), figure(simulated), signed(error)])
+            })
+            .collect();
+        let _ = writeln!(out, "{}", describe(row, checked));
+        let table = text_table(&columns, &lines, terminal_width());
+        // One heading for all rows would be out of sight; one for each would be noise.
+        for line in table.lines().skip(1) {
+            let _ = writeln!(out, "{line}");
+        }
+    }
+    if out.is_empty() { out } else { format!("figure, measured, simulated, error\n\n{out}\n") }
+}
+
+fn not_modelled(rows: &[Row], outcomes: &[Outcome]) -> String {
+    let left: Vec<(&Row, &Reason)> =
+        rows.iter().zip(outcomes).filter_map(|(r, o)| Some((r, o.as_ref().err()?))).collect();
+    let mut out = String::new();
+    let mut list = |title: &str, with_assumption: bool| {
+        let mut lines = left.iter().filter(|(_, r)| r.assumption().is_some() == with_assumption);
+        if let Some((row, reason)) = lines.next() {
+            let _ = writeln!(out, "{title}\n  {}: {reason}", row.id);
+            for (row, reason) in lines {
+                let _ = writeln!(out, "  {}: {reason}", row.id);
+            }
+            out.push('\n');
+        }
+    };
+    list("not modelled:", false);
+    list("not counted, for they need an assumption:", true);
+    out
+}
+
+/// The last table: medians of absolute errors per GPU, and per family where it has several.
+fn summary(by_gpu: &Medians, by_family: &Medians) -> String {
+    let heading = ["tpot or itl", "throughput", "ttft below saturation", "ttft of all rows"];
+    let mut columns = vec![("GPU".to_owned(), Align::Left)];
+    columns.extend(heading.map(|name| (name.to_owned(), Align::Right)));
+    let rows = summary_rows(by_gpu, by_family);
+    format!(
+        "median absolute error (number of rows)\n{}",
+        text_table(&columns, &rows, terminal_width())
+    )
+}
+
+fn summary_rows(by_gpu: &Medians, by_family: &Medians) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for (name, medians) in by_family {
+        let members: Vec<_> = by_gpu.iter().filter(|(gpu, _)| family(gpu) == name).collect();
+        for (gpu, medians) in &members {
+            rows.push(summary_row(gpu, medians));
+        }
+        if members.len() > 1 {
+            rows.push(summary_row(&format!("{name}, all"), medians));
+        }
+    }
+    rows
+}
+
+fn summary_row(name: &str, medians: &[Option<(f64, usize)>; Kind::ALL.len()]) -> Vec<String> {
+    let mut cells = vec![name.to_owned()];
+    cells.extend(medians.iter().map(|median| match median {
+        Some((error, rows)) => format!("{} ({rows})", percent(*error)),
+        None => "-".to_owned(),
+    }));
+    cells
+}
+
+/// One line per row and figure.
+fn tidy(rows: &[Row], outcomes: &[Outcome]) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = [
+        "id",
+        "gpu",
+        "model",
+        "figure",
+        "measured",
+        "simulated",
+        "error",
+        "saturated",
+        "counts_for",
+        "left_out",
+    ];
+    let mut lines: Vec<[String; 10]> = vec![header.map(str::to_owned)];
+    for (row, outcome) in rows.iter().zip(outcomes) {
+        let line = |figure: &str| {
+            let mut cells: [String; 10] = Default::default();
+            cells[0].clone_from(&row.id);
+            cells[1].clone_from(&row.gpu);
+            cells[2].clone_from(&row.model);
+            figure.clone_into(&mut cells[3]);
+            cells
+        };
+        match outcome {
+            Err(reason) => {
+                let mut cells = line("");
+                cells[9] = reason.to_string();
+                lines.push(cells);
+            }
+            Ok(checked) => {
+                for f in Figure::ALL {
+                    let (Some(measured), Some(error)) = (row.measured(f), checked.error(row, f))
+                    else {
+                        continue;
+                    };
+                    let counted: Vec<&str> = Kind::ALL
+                        .into_iter()
+                        .filter(|&k| checked.counted(row, k).is_some_and(|(c, _)| c == f))
+                        .map(Kind::as_str)
+                        .collect();
+                    let mut cells = line(f.column());
+                    cells[4] = crate::export::number(measured);
+                    cells[5] = checked.simulated[f as usize]
+                        .map(crate::export::number)
+                        .unwrap_or_default();
+                    cells[6] = crate::export::number(error);
+                    cells[7] = checked.saturated.to_string();
+                    cells[8] = counted.join(" ");
+                    lines.push(cells);
+                }
+            }
+        }
+    }
+    for cells in &lines {
+        writer.write_record(cells).expect("memory takes every row");
+    }
+    writer.into_inner().expect("memory takes every byte")
+}
+
+/// The page that is published: medians, numbers and reasons, no measured row.
+fn markdown(outcomes: &[Outcome], by_gpu: &Medians, by_family: &Medians) -> String {
+    let mut out = String::new();
+    let used = outcomes.iter().filter(|o| o.is_ok()).count();
+    let _ = writeln!(
+        out,
+        "| GPU | TPOT or ITL | throughput | TTFT below saturation | TTFT of all rows |\n|---|---|---|---|---|"
+    );
+    for cells in summary_rows(by_gpu, by_family) {
+        let _ = writeln!(out, "| {} |", cells.join(" | "));
+    }
+    let _ = writeln!(
+        out,
+        "\n{} rows, {used} simulated.\n\n| left out because | rows |\n|---|---|",
+        outcomes.len()
+    );
+    let counts: BTreeMap<&str, usize> = left_out(outcomes.iter());
+    for (reason, rows) in counts {
+        let _ = writeln!(out, "| {reason} | {rows} |");
+    }
+    out
+}
