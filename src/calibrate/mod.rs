@@ -2,7 +2,7 @@
 //!
 //! Published serving benchmarks: [`benchmark`] reads their rows, [`plan`] says what a row means or why it cannot be
 //! modelled, [`lengths`] draws its requests, [`drive`] plays them against the engine as a benchmark tool would,
-//! [`check`] compares.
+//! [`check`] compares; [`step_check`] does the same for single engine steps.
 //!
 //! Fits: [`work`] says what a measured time is made of, [`fit`] finds the coefficients; [`bench_json`], [`requests`],
 //! [`steps`] and [`windows`] turn files into data points, where needed by playing them ([`replay`]) on the engine.
@@ -20,6 +20,7 @@ mod nnls;
 pub mod plan;
 pub mod replay;
 pub mod requests;
+pub mod step_check;
 pub mod steps;
 pub mod windows;
 pub mod work;

@@ -330,7 +330,7 @@ fn percent(text: &str) -> Option<f64> {
 }
 
 /// The minor release that is meant by a version or by a date.
-fn engine(text: &str) -> Result<u32, Reason> {
+pub(super) fn engine(text: &str) -> Result<u32, Reason> {
     let unknown = |why: &str| Reason::Engine(format!("`{text}`, {why}"));
     if text.contains("v0)") || text.ends_with("v0") {
         return Err(unknown("the V0 engine"));
@@ -367,7 +367,7 @@ fn engine(text: &str) -> Result<u32, Reason> {
 }
 
 /// Whether weights are in fp8.
-fn number_format(text: &str) -> Result<bool, Reason> {
+pub(super) fn number_format(text: &str) -> Result<bool, Reason> {
     let word = text.split([' ', '(']).next().unwrap_or_default();
     let fp8 = match word {
         "bf16" | "fp16" | "bfloat16" | "float16" | "half" | "" => false,

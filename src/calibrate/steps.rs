@@ -19,6 +19,12 @@ pub struct MeasuredStep {
     pub model: String,
     /// GPUs of one replica.
     pub tp: u32,
+    /// What was measured, as in `decode_step`.
+    pub kind: String,
+    /// Number format of the weights.
+    pub dtype: String,
+    /// Version of the engine.
+    pub engine_version: String,
     /// What was in the batch.
     pub steps: Steps,
     /// How long it took \[ms\].
@@ -70,6 +76,9 @@ pub fn read(text: &str) -> Result<Vec<MeasuredStep>, Vec<DataError>> {
             gpu: row.text("gpu").to_owned(),
             model: row.text("model").to_owned(),
             tp: tp.max(1.0) as u32,
+            kind: row.text("kind").to_owned(),
+            dtype: row.text("dtype").to_owned(),
+            engine_version: row.text("engine_version").to_owned(),
             steps: Steps {
                 count: 1.0,
                 tokens: n_decode + prefill_tokens,

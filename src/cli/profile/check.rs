@@ -4,9 +4,11 @@ use super::{Context, Exit, output};
 use crate::calibrate::benchmark::{self, Figure, Row};
 use crate::calibrate::check::{Checked, Kind, Medians, Outcome, check, family, left_out, medians};
 use crate::calibrate::plan::{Load, Reason, Server};
+use crate::calibrate::step_check::{StepErrors, StepGroup, StepReport, check_steps};
+use crate::calibrate::steps::{self, MeasuredStep};
 use crate::cli::terminal_width;
 use crate::config::profile::{Constants, GpuProfile, NoProfile, ServerFlags, Weights};
-use crate::engine::EngineConfig;
+use crate::engine::{EngineConfig, StepModel};
 use crate::report::{Align, text_table};
 use crate::rng::Seed;
 use anyhow::{Context as _, anyhow, bail};
@@ -19,8 +21,11 @@ use std::path::PathBuf;
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Serving benchmarks, one row per load level (CSV; `-` for standard input)
+    #[arg(long, value_name = "FILE.csv", required_unless_present = "steps")]
+    benchmarks: Option<PathBuf>,
+    /// Measured engine steps, one row per batch composition (CSV); repeatable
     #[arg(long, value_name = "FILE.csv")]
-    benchmarks: PathBuf,
+    steps: Vec<PathBuf>,
     /// Medians of absolute errors that may not be exceeded by any GPU, as in `tpot=5%,throughput=5%,ttft=12%`
     #[arg(long, value_name = "LIMITS", value_delimiter = ',', value_parser = parse_limit)]
     fail_on: Vec<(Kind, f64)>,
@@ -44,22 +49,19 @@ fn parse_limit(text: &str) -> Result<(Kind, f64), String> {
 
 /// Runs the command.
 pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyhow::Result<Exit> {
-    let path = args.benchmarks.display().to_string();
-    let bytes = output::read_input(&args.benchmarks).with_context(|| path.clone())?;
-    let text = String::from_utf8(bytes).map_err(|_| anyhow!("{path}: not UTF-8"))?;
-    let rows = benchmark::read(&text).map_err(|errors| {
-        let lines: Vec<String> =
-            errors.iter().map(|e| format!("{path}:{}: {}", e.line, e.message)).collect();
-        anyhow!("{}\nhint: the columns are listed in docs/accuracy.md", lines.join("\n"))
-    })?;
-    if rows.is_empty() {
-        bail!("{path}: no rows below the header");
-    }
+    // All input is read before anything is simulated or written.
+    let rows = args.benchmarks.as_ref().map_or(Ok(Vec::new()), read_benchmarks)?;
+    let steps = read_steps(&args.steps)?;
     let seed = context.common.seed.unwrap_or(SEED);
     let lookup = |server: &Server| engine(server, constants);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(context.jobs()).build()?;
     let outcomes: Vec<Outcome> =
         pool.install(|| rows.par_iter().map(|row| check(row, &lookup, seed)).collect());
+    let step_lookup = |server: &Server| {
+        let engine = engine(server, constants)?;
+        Ok(StepModel::clone(&engine.step_model))
+    };
+    let steps = check_steps(&steps, &step_lookup);
     let pairs = || rows.iter().zip(&outcomes);
     let by_gpu = medians(pairs(), |row| row.gpu.clone());
     let by_family = medians(pairs(), |row| family(&row.gpu).to_owned());
@@ -68,18 +70,55 @@ pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyh
         output::write_stream(path, |out| out.write_all(&tidy(&rows, &outcomes)))?;
     }
     if let Some(path) = &args.markdown {
-        let page = markdown(&outcomes, &by_gpu, &by_family);
+        let page = markdown(&outcomes, &by_gpu, &by_family, &steps);
         output::write_stream(path, |out| out.write_all(page.as_bytes()))?;
     }
     let mut text = each_row(&rows, &outcomes);
     text.push_str(&not_modelled(&rows, &outcomes));
-    text.push_str(&summary(&by_gpu, &by_family));
+    text.push_str(&step_table(&steps));
+    if !rows.is_empty() {
+        text.push_str(&summary(&by_gpu, &by_family));
+    }
     output::print(&text)?;
     let broken = broken(&args.fail_on, &by_family);
     for line in &broken {
         context.note(line);
     }
     Ok(if broken.is_empty() { Exit::Done } else { Exit::Negative })
+}
+
+fn text_of(path: &PathBuf) -> anyhow::Result<(String, String)> {
+    let name = path.display().to_string();
+    let bytes = output::read_input(path).with_context(|| name.clone())?;
+    let text = String::from_utf8(bytes).map_err(|_| anyhow!("{name}: not UTF-8"))?;
+    Ok((name, text))
+}
+
+fn read_benchmarks(path: &PathBuf) -> anyhow::Result<Vec<Row>> {
+    let (name, text) = text_of(path)?;
+    let rows = benchmark::read(&text).map_err(|errors| {
+        let lines: Vec<String> =
+            errors.iter().map(|e| format!("{name}:{}: {}", e.line, e.message)).collect();
+        anyhow!("{}\nhint: docs/accuracy.md lists the columns", lines.join("\n"))
+    })?;
+    if rows.is_empty() {
+        bail!("{name}: no rows below the header");
+    }
+    Ok(rows)
+}
+
+fn read_steps(paths: &[PathBuf]) -> anyhow::Result<Vec<MeasuredStep>> {
+    let mut steps = Vec::new();
+    for path in paths {
+        let (name, text) = text_of(path)?;
+        let read = steps::read(&text).map_err(|errors| {
+            let lines: Vec<String> =
+                errors.iter().map(|e| format!("{name}:{}: {}", e.line, e.message)).collect();
+            anyhow!("{}", lines.join("\n"))
+        })?;
+        steps.extend(read);
+    }
+    Ok(steps)
 }
 
 /// The engine of a row's server.
@@ -310,25 +349,76 @@ fn tidy(rows: &[Row], outcomes: &[Outcome]) -> Vec<u8> {
     writer.into_inner().expect("memory takes every byte")
 }
 
+/// Errors of single steps by GPU, model and kind.
+fn step_table((errors, left_out): &StepReport) -> String {
+    if errors.is_empty() && left_out.is_empty() {
+        return String::new();
+    }
+    let mut columns = vec![("GPU".to_owned(), Align::Left), ("model".to_owned(), Align::Left)];
+    columns.push(("steps".to_owned(), Align::Left));
+    for name in ["number", "median error", "95th percentile"] {
+        columns.push((name.to_owned(), Align::Right));
+    }
+    let mut out = text_table(&columns, &step_rows(errors), terminal_width());
+    for (reason, count) in left_out {
+        let _ = writeln!(out, "{count} steps left out: {reason}");
+    }
+    out.push('\n');
+    out
+}
+
+fn step_rows(errors: &BTreeMap<StepGroup, StepErrors>) -> Vec<Vec<String>> {
+    errors
+        .iter()
+        .map(|((gpu, model, kind), e)| {
+            let (median, p95) = (percent(e.median), percent(e.p95));
+            vec![gpu.clone(), model.clone(), kind.clone(), e.steps.to_string(), median, p95]
+        })
+        .collect()
+}
+
 /// The page that is published: medians, numbers and reasons, no measured row.
-fn markdown(outcomes: &[Outcome], by_gpu: &Medians, by_family: &Medians) -> String {
-    let mut out = String::new();
+fn markdown(
+    outcomes: &[Outcome],
+    by_gpu: &Medians,
+    by_family: &Medians,
+    (steps, steps_left_out): &StepReport,
+) -> String {
+    let mut out = include_str!("accuracy_head.md").to_owned();
     let used = outcomes.iter().filter(|o| o.is_ok()).count();
     let _ = writeln!(
         out,
-        "| GPU | TPOT or ITL | throughput | TTFT below saturation | TTFT of all rows |\n|---|---|---|---|---|"
+        "Median absolute errors, with the number of rows:\n\n\
+         | GPU | TPOT or ITL | throughput | TTFT below saturation | TTFT of all rows |\n\
+         |---|---|---|---|---|"
     );
     for cells in summary_rows(by_gpu, by_family) {
         let _ = writeln!(out, "| {} |", cells.join(" | "));
     }
     let _ = writeln!(
         out,
-        "\n{} rows, {used} simulated.\n\n| left out because | rows |\n|---|---|",
+        "\n{used} of {} rows were simulated; no share of prefix hits is invented.\n\n\
+         | left out because | rows |\n|---|---|",
         outcomes.len()
     );
     let counts: BTreeMap<&str, usize> = left_out(outcomes.iter());
     for (reason, rows) in counts {
         let _ = writeln!(out, "| {reason} | {rows} |");
     }
+    if !steps.is_empty() {
+        let _ = writeln!(
+            out,
+            "\n## Engine steps\n\nMeasured steps (and sums of measured kernels, `_composed`) against the step \
+             model.\n\n| GPU | model | steps | number | median error | 95th percentile |\n|---|---|---|---|---|---|"
+        );
+        for cells in step_rows(steps) {
+            let _ = writeln!(out, "| {} |", cells.join(" | "));
+        }
+        for (reason, count) in steps_left_out {
+            let _ = writeln!(out, "\n{count} steps left out: {reason}.");
+        }
+    }
+    out.push('\n');
+    out.push_str(include_str!("accuracy_tail.md"));
     out
 }
