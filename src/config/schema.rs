@@ -122,7 +122,8 @@ pub fn markdown(registry: &Registry) -> String {
          duration,\n`{ median = \"60s\", p95 = \"120s\" }` (lognormal) or `{ values = [\"50s\", \"70s\"] }`. \
          `[]` stands for any element of an array of tables.\n\n\
          `[[workload.stream]]` tables take the same sources as `[workload]`. `prompt_tokens`, `output_tokens` and \
-         `mixture`\nare shown for `[workload.poisson]`; every generated source has them.\n",
+         `mixture`\nare shown for `[workload.poisson]`; every generated source has them. \
+         `[workload.sessions.arrivals]`\ntakes one of the generated sources, without lengths.\n",
     );
     for (table, keys) in sections.iter().filter(|(_, keys)| !keys.is_empty()) {
         out.push_str(&heading(table, &docs));
@@ -141,10 +142,12 @@ pub fn markdown(registry: &Registry) -> String {
     out
 }
 
-/// Whether a table says what another one has said: streams have the sources of `[workload]`, and all generated
-/// sources have the lengths of `[workload.poisson]`.
+/// Whether a table says what another one has said: streams have the sources of `[workload]`, sessions begin by one of
+/// its processes, and all generated sources have the lengths of `[workload.poisson]`.
 fn repeats(table: &str) -> bool {
-    if table.starts_with("workload.stream[].") {
+    let lengths = ["workload.sessions.turns", "workload.sessions.first_prompt_tokens"];
+    let others = ["workload.stream[].", "workload.sessions.arrivals."];
+    if others.iter().chain(&lengths).any(|name| table.starts_with(name)) {
         return true;
     }
     let lengths = ["prompt_tokens", "output_tokens", "mixture"];

@@ -31,5 +31,5 @@ pub use config::{
 pub use effect::{Effect, FinishReason, GapRun, RequestRecord, StepRecord};
 pub use gauges::Gauges;
 pub use replica::Replica;
-pub use request::{EngineRequest, Prompt, Segment, TokenSpan};
+pub use request::{Chain, EngineRequest, Prompt, Segment, TokenSpan};
 pub use step_model::{BatchShape, StepCoefficients, StepModel, StepModelError};

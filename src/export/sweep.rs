@@ -129,7 +129,7 @@ pub(crate) mod tests {
              tpot_p99_s,itl_p50_s,itl_p95_s,itl_p99_s,e2e_p50_s,e2e_p95_s,e2e_p99_s,queue_p95_s,\
              preemptions,node_hours,gpu_hours,gpu_idle_ratio,cost_usd,\
              usd_per_million_output_tokens,replicas_mean,replicas_max,scale_ups,scale_downs,flaps,\
-             slo_violation_minutes,unserved_at_end"
+             slo_violation_minutes,unserved_at_end,prefix_hit_ratio"
         );
         assert!(lines[1].starts_with("c000,vllm:x,5,0,1000,0,0,0.95,"), "{}", lines[1]);
         assert!(lines[4].starts_with("c001,vllm:x,2500m,1,,,"), "{}", lines[4]);

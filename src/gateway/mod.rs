@@ -5,12 +5,16 @@
 //! and gateway-api-inference-extension (endpoint picker).
 
 mod connections;
+mod picker;
+mod prefix_index;
 
 pub use connections::KeepAlive;
+pub use picker::{LOAD_QUEUE, Picker, PrefixMemory, Saturation};
 
 use crate::rng::{Generator, Seed, Stream};
-use crate::units::{PodId, SimDuration, SimTime};
+use crate::units::{PodId, SimTime};
 use connections::Connections;
+use prefix_index::{PrefixIndex, mix};
 use rand::Rng as _;
 
 /// How a replica is chosen.
@@ -27,21 +31,35 @@ pub enum Policy {
     /// Two distinct replicas at random, then the one with fewer outstanding requests; a tie goes to
     /// the one drawn first.
     PowerOfTwo,
-    /// The best score of queue and KV cache as of the last look at the pods' metrics; ties at random (the
-    /// endpoint picker of an inference gateway).
+    /// The best score of queue and KV cache, as of the last look at the pods' metrics, and of the prefix; ties at
+    /// random (the endpoint picker of an inference gateway).
     EndpointPicker(Picker),
+    /// The pod of the request's conversation; requests without one at random. When pods come and go, only the
+    /// conversations move that must, or that the new pod wins (highest random weight).
+    SessionAffinity,
+    /// The pod of the text that the prompt begins with, otherwise as above. Requests that share a system prompt
+    /// all go to one pod.
+    PrefixAffinity,
 }
 
-/// Weights of the endpoint picker. Prefix affinity is not among them: prompts of a run share nothing.
-// Source: gke.md 7.1: score = w_q (max - q) / (max - min), 1 if all queues are equal, + w_kv (1 - use).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Picker {
-    /// Weight of the queue scorer.
-    pub queue_weight: f64,
-    /// Weight of the KV-cache scorer.
-    pub kv_weight: f64,
-    /// How often the pods' metrics are read. Not 0.
-    pub refresh: SimDuration,
+/// What the gateway sees of a request; the default is one that has nothing in common with others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// Its conversation.
+    pub session: Option<u64>,
+    /// Its prompt as pieces of texts, in order, for policies that [read it](Policy::reads_prompt).
+    pub prompt: &'a [TextPiece],
+}
+
+/// Tokens `start..start + len` of a text. Equal tokens have equal text and position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextPiece {
+    /// Identity of the text.
+    pub text: u64,
+    /// Position of the first token.
+    pub start: u32,
+    /// Number of tokens.
+    pub len: u32,
 }
 
 /// What the gateway knows of one replica. Fill only what [`Policy::needs_gauges`] asks for; the rest
@@ -70,12 +88,35 @@ pub struct Gateway {
     connections: Option<Connections>,
     /// The last look at the load.
     looked_at: Option<SimTime>,
+    index: PrefixIndex,
 }
 
 impl Policy {
     /// Whether the policy looks at the replicas' load at all; if not, the views need no refresh.
     pub const fn reads_load(self) -> bool {
-        !matches!(self, Self::Random | Self::RandomPerConnection(_) | Self::RoundRobin)
+        matches!(self, Self::LeastRequest | Self::PowerOfTwo | Self::EndpointPicker(_))
+    }
+
+    /// Whether the policy looks at what prompts have in common.
+    pub fn reads_prompt(self) -> bool {
+        match self {
+            Self::EndpointPicker(picker) => picker.prefix_weight > 0.0,
+            Self::SessionAffinity | Self::PrefixAffinity => true,
+            Self::Random
+            | Self::RandomPerConnection(_)
+            | Self::RoundRobin
+            | Self::LeastRequest
+            | Self::PowerOfTwo => false,
+        }
+    }
+
+    /// The policy where a pod's KV cache has `blocks` blocks.
+    #[must_use]
+    pub fn with_kv_blocks(mut self, blocks: u32) -> Self {
+        if let Self::EndpointPicker(picker) = &mut self {
+            picker.prefix.blocks_per_pod.get_or_insert(blocks);
+        }
+        self
     }
 
     /// Whether the policy reads `waiting`, `running` and `kv_usage`.
@@ -97,7 +138,12 @@ impl Gateway {
             _ => None,
         };
         let rng = seed.stream(Stream::Routing, 0);
-        Self { policy, rng, last: None, connections, looked_at: None }
+        let memory = match policy {
+            Policy::EndpointPicker(picker) => picker.prefix,
+            _ => PrefixMemory::default(),
+        };
+        let index = PrefixIndex::new(memory);
+        Self { policy, rng, last: None, connections, looked_at: None, index }
     }
 
     /// Whether a request at `now` needs fresh views. A picker reads the metrics once a period and then lives
@@ -125,9 +171,9 @@ impl Gateway {
         }
     }
 
-    /// The index of the chosen endpoint; `None` if there is none. The order of `endpoints` matters
-    /// only in that equal slices get equal answers.
-    pub fn pick(&mut self, endpoints: &[EndpointView]) -> Option<usize> {
+    /// The index of the chosen endpoint; `None` if there is none, or if the policy sheds load and all are
+    /// saturated. The order of `endpoints` matters only in that equal slices get equal answers.
+    pub fn pick(&mut self, endpoints: &[EndpointView], asked: Asked<'_>) -> Option<usize> {
         let (first, second) = (self.rng.next_u64(), self.rng.next_u64());
         let n = endpoints.len();
         if n == 0 {
@@ -143,7 +189,16 @@ impl Gateway {
                 let b = if n == 1 { a } else { (a + 1 + below(second, n - 1)) % n };
                 if endpoints[b].outstanding < endpoints[a].outstanding { b } else { a }
             }
-            Policy::EndpointPicker(picker) => best_score(endpoints, picker, first),
+            Policy::EndpointPicker(picker) => {
+                self.index.look_up(asked.prompt, endpoints);
+                let chosen = picker::best_score(endpoints, &picker, &self.index, first)?;
+                self.index.sent_to(endpoints[chosen].pod);
+                chosen
+            }
+            Policy::SessionAffinity => affine(endpoints, asked.session, first),
+            Policy::PrefixAffinity => {
+                affine(endpoints, asked.prompt.first().map(|piece| piece.text), first)
+            }
         };
         self.last = Some(endpoints[chosen].pod);
         Some(chosen)
@@ -173,31 +228,18 @@ fn least_outstanding(endpoints: &[EndpointView], random: u64) -> usize {
     tied.nth(below(random, ties)).expect("below(ties)")
 }
 
-/// An endpoint with the best score.
-fn best_score(endpoints: &[EndpointView], picker: Picker, random: u64) -> usize {
-    let queues = endpoints.iter().map(|e| e.waiting);
-    let longest = queues.clone().max().expect("not empty");
-    let shortest = queues.min().expect("not empty");
-    let score = |e: &EndpointView| {
-        let queue = if longest == shortest {
-            1.0
-        } else {
-            f64::from(longest - e.waiting) / f64::from(longest - shortest)
-        };
-        picker.queue_weight * queue + picker.kv_weight * (1.0 - e.kv_usage)
-    };
-    let best = endpoints.iter().map(score).fold(f64::NEG_INFINITY, f64::max);
-    let ties = endpoints.iter().filter(|e| score(e) >= best).count();
-    let mut tied = (0..endpoints.len()).filter(|i| score(&endpoints[*i]) >= best);
-    tied.nth(below(random, ties)).expect("below(ties)")
+/// The endpoint with the highest random weight for `key`, so that an endpoint that leaves moves only its own keys
+/// (Thaler, Ravishankar 1998); without a key at random.
+fn affine(endpoints: &[EndpointView], key: Option<u64>, random: u64) -> usize {
+    let Some(key) = key else { return below(random, endpoints.len()) };
+    let weight = |i: &usize| mix(mix(key) ^ u64::from(endpoints[*i].pod.0));
+    (0..endpoints.len()).max_by_key(weight).expect("not empty")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PICKER: Picker =
-        Picker { queue_weight: 2.0, kv_weight: 2.0, refresh: SimDuration::from_millis(50) };
+    use crate::units::SimDuration;
 
     fn fleet(outstanding: &[u32]) -> Vec<EndpointView> {
         let view = |(i, n): (usize, &u32)| EndpointView {
@@ -214,18 +256,18 @@ mod tests {
         let mut gateway = Gateway::new(policy, Seed(5));
         let mut counts = vec![0; fleet.len()];
         for _ in 0..picks {
-            counts[gateway.pick(fleet).unwrap()] += 1;
+            counts[gateway.pick(fleet, Asked::default()).unwrap()] += 1;
         }
         counts
     }
 
     #[test]
     fn nobody_to_pick() {
-        let picker = Policy::EndpointPicker(PICKER);
+        let picker = Policy::EndpointPicker(Picker::default());
         let others = [Policy::Random, Policy::RoundRobin, Policy::LeastRequest, Policy::PowerOfTwo];
         for policy in others.into_iter().chain([picker]) {
-            assert_eq!(Gateway::new(policy, Seed(1)).pick(&[]), None);
-            assert_eq!(Gateway::new(policy, Seed(1)).pick(&fleet(&[3])), Some(0));
+            assert_eq!(Gateway::new(policy, Seed(1)).pick(&[], Asked::default()), None);
+            assert_eq!(Gateway::new(policy, Seed(1)).pick(&fleet(&[3]), Asked::default()), Some(0));
         }
     }
 
@@ -241,7 +283,8 @@ mod tests {
     fn round_robin_goes_around_and_survives_a_lost_pod() {
         let mut gateway = Gateway::new(Policy::RoundRobin, Seed(1));
         let mut pods = fleet(&[0, 0, 0]);
-        let mut pick = |pods: &[EndpointView]| pods[gateway.pick(pods).unwrap()].pod.0;
+        let mut pick =
+            |pods: &[EndpointView]| pods[gateway.pick(pods, Asked::default()).unwrap()].pod.0;
         assert_eq!([pick(&pods), pick(&pods)], [10, 11]);
         pods.remove(1);
         assert_eq!([pick(&pods), pick(&pods), pick(&pods)], [12, 10, 12]);
@@ -271,17 +314,97 @@ mod tests {
             (pod.waiting, pod.kv_usage) = (waiting, kv_usage);
         }
         // 2.2 against 2.0 and 1.0.
-        assert_eq!(counts(Policy::EndpointPicker(PICKER), &pods, 20), [20, 0, 0]);
+        assert_eq!(counts(Policy::EndpointPicker(Picker::default()), &pods, 20), [20, 0, 0]);
         // Equal queues: the emptiest cache.
         pods[0].waiting = 10;
-        assert_eq!(counts(Policy::EndpointPicker(PICKER), &pods, 20), [0, 20, 0]);
-        let even = counts(Policy::EndpointPicker(PICKER), &fleet(&[5, 0]), 10_000);
+        assert_eq!(counts(Policy::EndpointPicker(Picker::default()), &pods, 20), [0, 20, 0]);
+        let even = counts(Policy::EndpointPicker(Picker::default()), &fleet(&[5, 0]), 10_000);
         assert!(even[0].abs_diff(5_000) < 250, "{even:?}");
+    }
+
+    /// Three points for the whole prefix against two for the shorter queue.
+    #[test]
+    fn the_picker_follows_the_prefix_unless_too_much_waits_there() {
+        let mut gateway = Gateway::new(Policy::EndpointPicker(Picker::default()), Seed(1));
+        let text = |text| [TextPiece { text, start: 0, len: 64 }];
+        let mut pods = fleet(&[0, 0, 0, 0]);
+        let prompt = text(9);
+        let asked = Asked { session: None, prompt: &prompt };
+        let home = gateway.pick(&pods, asked).unwrap();
+        for _ in 0..20 {
+            assert_eq!(gateway.pick(&pods, asked), Some(home));
+        }
+        // All the queue points and one and a half KV points lost: 3.5 against 4.
+        pods[home].waiting = 10;
+        assert_eq!(gateway.pick(&pods, asked), Some(home));
+        pods[home].kv_usage = 0.75;
+        assert_ne!(gateway.pick(&pods, asked), Some(home));
+    }
+
+    #[test]
+    fn a_picker_sheds_only_if_told_and_only_if_all_are_saturated() {
+        let shed = Some(Saturation { queue: 5, kv_usage: 0.8 });
+        let mut pods = fleet(&[0, 0]);
+        (pods[0].waiting, pods[1].kv_usage) = (6, 0.81);
+        let pick = |policy, pods: &[EndpointView]| {
+            Gateway::new(Policy::EndpointPicker(policy), Seed(1)).pick(pods, Asked::default())
+        };
+        assert_eq!(pick(Picker { shed, ..Picker::default() }, &pods), None);
+        assert!(pick(Picker::default(), &pods).is_some());
+        pods[0].waiting = 5;
+        assert!(pick(Picker { shed, ..Picker::default() }, &pods).is_some());
+    }
+
+    #[test]
+    fn the_load_aware_score_falls_with_the_queue() {
+        let only =
+            Picker { queue_weight: 0.0, kv_weight: 0.0, load_weight: 1.0, ..Picker::default() };
+        let mut pods = fleet(&[0, 0, 0]);
+        for (pod, waiting) in pods.iter_mut().zip([3, 2, 128]) {
+            pod.waiting = waiting;
+        }
+        assert_eq!(counts(Policy::EndpointPicker(only), &pods, 20), [0, 20, 0]);
+    }
+
+    #[test]
+    fn affinity_moves_only_what_must_move() {
+        let all = fleet(&[0; 5]);
+        let homes = |pods: &[EndpointView]| -> Vec<PodId> {
+            let mut gateway = Gateway::new(Policy::SessionAffinity, Seed(1));
+            let home = |s| {
+                let asked = Asked { session: Some(s), prompt: &[] };
+                pods[gateway.pick(pods, asked).unwrap()].pod
+            };
+            (0..5_000).map(home).collect()
+        };
+        let before = homes(&all);
+        for pod in &all {
+            // 1 000 expected, sigma 28.
+            let n = before.iter().filter(|home| **home == pod.pod).count();
+            assert!(n.abs_diff(1_000) < 140, "{n}");
+        }
+        let gone = all[2].pod;
+        let rest: Vec<EndpointView> = all.iter().filter(|e| e.pod != gone).copied().collect();
+        for (old, new) in before.iter().zip(homes(&rest)) {
+            assert!(*old == gone || *old == new);
+            assert_ne!(new, gone);
+        }
+        // Without a conversation: at random, as many draws as ever.
+        let even = counts(Policy::SessionAffinity, &fleet(&[0, 0]), 10_000);
+        assert!(even[0].abs_diff(5_000) < 250, "{even:?}");
+        // By prefix: all that begin alike go to one pod.
+        let mut gateway = Gateway::new(Policy::PrefixAffinity, Seed(1));
+        let prompt = |own| {
+            [(3, 0, 100), (own, 100, 20)].map(|(text, start, len)| TextPiece { text, start, len })
+        };
+        let mut pick = |own| gateway.pick(&all, Asked { session: Some(own), prompt: &prompt(own) });
+        let home = pick(10);
+        assert!((11..40).all(|own| pick(own) == home));
     }
 
     #[test]
     fn the_picker_looks_once_a_period() {
-        let mut gateway = Gateway::new(Policy::EndpointPicker(PICKER), Seed(1));
+        let mut gateway = Gateway::new(Policy::EndpointPicker(Picker::default()), Seed(1));
         let at = |ms| SimTime::ZERO + SimDuration::from_millis(ms);
         let looks = [0, 10, 49, 50, 99, 240].map(|ms| gateway.looks(at(ms)));
         assert_eq!(looks, [true, false, false, true, false, true]);
@@ -292,9 +415,10 @@ mod tests {
     fn draws_per_pick_are_constant() {
         let mut small = Gateway::new(Policy::Random, Seed(9));
         let mut large = Gateway::new(Policy::Random, Seed(9));
-        small.pick(&fleet(&[0]));
-        large.pick(&fleet(&[0, 0, 0, 0, 0]));
+        small.pick(&fleet(&[0]), Asked::default());
+        large.pick(&fleet(&[0, 0, 0, 0, 0]), Asked::default());
         let pods = fleet(&[0; 97]);
-        assert_eq!(small.pick(&pods), large.pick(&pods));
+        let asked = Asked::default();
+        assert_eq!(small.pick(&pods, asked), large.pick(&pods, asked));
     }
 }

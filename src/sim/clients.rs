@@ -94,6 +94,15 @@ impl ClientSide {
         self.end(record.end, record.id);
     }
 
+    /// No server took a request, and it is not tried again.
+    pub(super) fn refused(&mut self, at: SimTime, id: RequestId) {
+        if self.watching {
+            self.under_way.remove(&id);
+            self.attempts.remove(&id);
+            self.done.push((at, id));
+        }
+    }
+
     fn end(&mut self, at: SimTime, id: RequestId) {
         if self.watching && self.under_way.remove(&id) {
             self.attempts.remove(&id);
@@ -159,7 +168,7 @@ mod tests {
     use super::*;
 
     fn request() -> Request {
-        Request { arrival: SimTime::ZERO, prompt_tokens: 1, output_tokens: 1 }
+        Request { prompt_tokens: 1, output_tokens: 1, ..Request::default() }
     }
 
     #[test]

@@ -40,6 +40,9 @@ struct Counted {
     decided: u64,
     preemptions: u64,
     output_tokens: u64,
+    /// Prompt tokens of scheduled requests, and how many of them the prefix cache had.
+    scheduled_tokens: u64,
+    cached_tokens: u64,
 }
 
 /// The requests that arrived in one minute.
@@ -165,6 +168,8 @@ impl Collector {
             self.ttft.add(first - record.arrival, 1);
         }
         if let Some(scheduled) = record.first_scheduled {
+            counted.scheduled_tokens += u64::from(record.prompt_tokens);
+            counted.cached_tokens += u64::from(record.cached_tokens);
             self.queue.add(scheduled - record.queued, 1);
         }
         if record.reason == FinishReason::Length {
@@ -226,6 +231,8 @@ impl Collector {
         measures.slo_attainment = ratio(counted.met as f64, counted.decided as f64);
         measures.goodput_rps = counted.met as f64 / seconds;
         measures.preemptions = counted.preemptions as f64;
+        measures.prefix_hit_ratio =
+            ratio(counted.cached_tokens as f64, counted.scheduled_tokens as f64);
         let quantiles = |h: &LatencyHistogram| {
             [500, 950, 990].map(|q| h.quantile(q).map_or(f64::NAN, SimDuration::as_secs_f64))
         };

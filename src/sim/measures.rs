@@ -95,6 +95,8 @@ measures! {
     slo_violation_minutes,
     /// Requests still unfinished at the end.
     unserved_at_end,
+    /// Share of the prompt tokens of scheduled requests that the prefix cache had when they were first scheduled.
+    prefix_hit_ratio,
 }
 
 #[cfg(test)]

@@ -12,13 +12,13 @@ use super::queue::{EventQueue, Key};
 use super::record::{MetricsPage, PoolUse, RecordLevel, RunRecord, Series, TimelineRow};
 use super::scenario::{Autoscaler, Scenario};
 use crate::cluster::{self, Cluster, Usage};
-use crate::engine::{Effect, EngineRequest, FinishReason, Prompt, Replica, RequestRecord};
-use crate::gateway::{EndpointView, Gateway};
+use crate::engine::{Effect, EngineRequest, FinishReason, Replica, RequestRecord, TokenSpan};
+use crate::gateway::{EndpointView, Gateway, TextPiece};
 use crate::pipeline::Pipeline;
 use crate::rng::{Seed, Stream};
 use crate::stats::TimeWeighted;
 use crate::units::{PS_PER_S, PodId, RequestId, SimDuration, SimTime};
-use crate::workload::{ArrivalSource, Live, OpenLoop, Request, Trace};
+use crate::workload::{ArrivalSource, Live, OpenLoop, Request, TextId, Texts, Trace};
 use rand::RngExt as _;
 
 /// Picoseconds in one hour.
@@ -123,6 +123,13 @@ struct Run<'a> {
     targets: Vec<bool>,
     /// Pods the gateway routes to, by ordinal.
     endpoints: Vec<EndpointView>,
+    /// What prompts have in common, and whether any have.
+    texts: Texts,
+    shares_texts: bool,
+    /// The present prompt in the words of `workload`, `gateway` and `engine`; scratch.
+    pieces: Vec<(TextId, u32, u32)>,
+    prompt: Vec<TextPiece>,
+    spans: Vec<TokenSpan>,
     effects: Vec<Effect>,
     cluster_effects: Vec<cluster::Effect>,
     /// How many of them have been carried out.
@@ -154,6 +161,7 @@ impl<'a> Run<'a> {
             Autoscaler::Fixed(n) => (None, *n, 0),
             Autoscaler::Schedule(rows) => (None, rows.first().map_or(0, |row| row.1), 0),
         };
+        let texts = scenario.workload.texts(seed);
         let sync_phase = controller.as_ref().map_or(SimDuration::ZERO, |c| {
             let period = c.schedule().sync_period.as_ps().max(1);
             let mut rng = seed.stream(Stream::HpaSync, 0);
@@ -167,7 +175,10 @@ impl<'a> Run<'a> {
             queue: EventQueue::default(),
             cluster: Cluster::new(&scenario.cluster, seed),
             pipeline: Pipeline::new(&scenario.pipeline, metrics, seed),
-            gateway: Gateway::new(scenario.gateway, seed),
+            gateway: Gateway::new(
+                scenario.gateway.with_kv_blocks(scenario.engine.scheduler.num_gpu_blocks),
+                seed,
+            ),
             controller,
             spec_replicas,
             schedule_next: 1,
@@ -175,6 +186,11 @@ impl<'a> Run<'a> {
             servers: Vec::new(),
             targets: Vec::new(),
             endpoints: Vec::new(),
+            shares_texts: texts.any(),
+            texts,
+            pieces: Vec::new(),
+            prompt: Vec::new(),
+            spans: Vec::new(),
             effects: Vec::new(),
             cluster_effects: Vec::new(),
             cluster_effects_done: 0,
@@ -262,7 +278,8 @@ impl<'a> Run<'a> {
 
     /// One attempt of a request, which first arrived at `request.arrival`.
     fn route(&mut self, id: RequestId, request: Request) {
-        let chosen = self.choose();
+        let chosen = self.choose(id, &request);
+        let prompt = self.prompt(&request);
         let server = chosen
             .and_then(|pod| self.servers[pod.0 as usize].as_mut())
             .filter(|server| server.accepting);
@@ -276,7 +293,7 @@ impl<'a> Run<'a> {
             prompt_tokens: request.prompt_tokens,
             output_tokens: request.output_tokens,
             priority: 0,
-            prompt: Prompt::Unique,
+            prompt,
         });
         self.clients.remember(id, request);
         if let Some(at) = self.clients.sent(self.now, id, pod) {
@@ -291,7 +308,7 @@ impl<'a> Run<'a> {
             return;
         }
         let record = refused(id, &request, self.now);
-        self.clients.ended(&record);
+        self.clients.refused(self.now, id);
         self.collector.refused(record);
     }
 

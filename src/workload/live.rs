@@ -1,8 +1,10 @@
-//! Arrivals that depend on the system they feed: closed-loop users, and an open loop with a cap on connections.
+//! Arrivals that depend on the system they feed: closed-loop users, conversations, and an open loop with a cap on
+//! connections.
 
 use super::client::{ArrivalSource, ClosedLoop, Wait};
 use super::draw;
 use super::request::Request;
+use super::sessions::SessionPool;
 use super::spec::{Arrivals, BoxedSource, WorkloadSpec};
 use crate::rng::{self, Generator, Seed};
 use crate::units::{RequestId, SimDuration, SimTime};
@@ -33,12 +35,13 @@ struct Stream {
 enum Source {
     Open(Peekable<BoxedSource>),
     Users(UserPool),
+    Sessions(Box<SessionPool>),
 }
 
 /// Who must be told of an end.
 struct Owner {
     stream: usize,
-    /// The user who waits, in a closed loop.
+    /// The user who waits in a closed loop, or the session.
     user: Option<usize>,
 }
 
@@ -76,6 +79,7 @@ impl Stream {
         let at = match &mut self.source {
             Source::Open(requests) => requests.peek()?.arrival,
             Source::Users(pool) => pool.peek()?,
+            Source::Sessions(pool) => pool.peek()?,
         };
         Some(at.max(self.connections.free_at))
     }
@@ -91,6 +95,13 @@ impl Live {
                     let start = SimTime::ZERO + stream.start;
                     let end = stream.duration.map_or(until, |d| (start + d).min(until));
                     Source::Users(UserPool::new(users.clone(), seed, i as u64, start, end))
+                }
+                Arrivals::Sessions(sessions) => {
+                    let end = stream
+                        .duration
+                        .map_or(until, |d| (SimTime::ZERO + stream.start + d).min(until));
+                    let pool = SessionPool::new(sessions, seed, i as u64, stream.start, end);
+                    Source::Sessions(Box::new(pool))
                 }
                 Arrivals::Replay(..) | Arrivals::Generated(..) => {
                     let requests = stream.source(seed, i as u64, until);
@@ -122,7 +133,7 @@ impl Live {
 impl ArrivalSource for Live {
     fn waits(&self) -> bool {
         let waits =
-            |s: &Stream| s.connections.cap.is_some() || matches!(s.source, Source::Users(_));
+            |s: &Stream| s.connections.cap.is_some() || !matches!(s.source, Source::Open(_));
         self.connections.cap.is_some() || self.streams.iter().any(waits)
     }
 
@@ -139,6 +150,10 @@ impl ArrivalSource for Live {
                 let (user, request) = pool.send();
                 (Some(user), request)
             }
+            Source::Sessions(pool) => {
+                let (session, request) = pool.send();
+                (Some(session), request)
+            }
         };
         if user.is_some() || stream.connections.cap.is_some() {
             self.owners.insert(self.next_id, Owner { stream: index, user });
@@ -154,8 +169,10 @@ impl ArrivalSource for Live {
         let Some(Owner { stream, user }) = self.owners.remove(&id.0) else { return };
         let stream = &mut self.streams[stream];
         stream.connections.free(now);
-        if let (Source::Users(pool), Some(user)) = (&mut stream.source, user) {
-            pool.done(now, user);
+        match (&mut stream.source, user) {
+            (Source::Users(pool), Some(user)) => pool.done(now, user),
+            (Source::Sessions(pool), Some(session)) => pool.done(now, session),
+            _ => {}
         }
     }
 }
@@ -240,7 +257,7 @@ impl UserPool {
         let (prompt_tokens, output_tokens) =
             self.spec.lengths().sample(&mut self.users[user].lengths);
         self.users[user].sent = at;
-        (user, Request { arrival: at, prompt_tokens, output_tokens })
+        (user, Request { arrival: at, prompt_tokens, output_tokens, ..Request::default() })
     }
 
     fn done(&mut self, now: SimTime, user: usize) {
@@ -320,8 +337,12 @@ mod tests {
 
     /// One request a second for five seconds.
     fn replayed() -> StreamSpec {
-        let row =
-            |s| Request { arrival: SimTime::from_secs(s), prompt_tokens: 1, output_tokens: 1 };
+        let row = |s| Request {
+            arrival: SimTime::from_secs(s),
+            prompt_tokens: 1,
+            output_tokens: 1,
+            ..Request::default()
+        };
         let recorded = Recorded::new((0..5).map(row).collect());
         StreamSpec::new(Arrivals::Replay(recorded, crate::workload::Transform::default()))
     }

@@ -6,7 +6,7 @@
 //! 1. **rate** λ(t) in requests per second ([`RateModel`]: constant, curve, diurnal, modulated),
 //! 2. **renewal** in operational time ([`Renewal`]): unit-mean gaps mapped through the inverse of ∫λ,
 //! 3. **lengths** ([`LengthModel`]): prompt and output tokens, jointly,
-//! 4. **sessions and prefixes** (side columns of a recorded trace so far).
+//! 4. **sessions and prefixes** ([`text`]: which prompts begin alike; [`sessions`]: conversations).
 //!
 //! [`WorkloadSpec::source`] streams requests in time order and holds no more than it must;
 //! [`WorkloadSpec::materialise`] gives the [`Trace`] that every case of a sweep replays (common random
@@ -25,8 +25,10 @@ pub mod presets;
 mod process;
 pub mod rate;
 pub mod request;
+pub mod sessions;
 pub mod spec;
 pub mod summary;
+pub mod text;
 pub mod transform;
 
 pub use client::{ArrivalSource, Clients, ClosedLoop, OpenLoop, Wait};
@@ -36,8 +38,10 @@ pub use rate::{
     Diurnal, Generated, Interpolation, LogNoise, Mmpp, MmppState, RateCurve, RateModel, Renewal,
 };
 pub use request::{Recorded, Request, Side, SideTable, Trace};
+pub use sessions::{Growth, Sessions, Think};
 pub use spec::{Arrivals, StreamSpec, WorkloadSpec};
 pub use summary::Summary;
+pub use text::{TextId, TextTable, Texts};
 pub use transform::{OverLength, Overlay, Transform};
 
 /// A parameter that a workload cannot have.

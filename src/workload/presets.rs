@@ -1,11 +1,11 @@
 //! Named workloads that imitate real traces by parameters only; no trace content.
 // Source: workloads.md C4 (fitted to public traces; the fit quality stands there).
 
-use super::ParamError;
-use super::lengths::{LengthDist, LengthModel, LognormalComponent};
+use super::lengths::{LengthDist, LengthKind, LengthModel, LognormalComponent};
 use super::rate::{
     Diurnal, Generated, Interpolation, LogNoise, Mmpp, MmppState, RateCurve, RateModel, Renewal,
 };
+use super::{Growth, ParamError, Sessions, Think};
 
 /// The names of length presets.
 pub const LENGTHS: [&str; 5] =
@@ -23,6 +23,39 @@ pub const ARRIVALS: [&str; 9] = [
     "ramp",
     "spike",
 ];
+
+/// The names of session presets.
+pub const SESSIONS: [&str; 1] = ["chat-sessions"];
+
+/// The conversations with this name, beginning one per second; their arrivals are the caller's to set.
+pub fn sessions(name: &str) -> Result<Sessions, ParamError> {
+    match name {
+        // Source: workloads.md B3. Turns and lengths: ShareGPT without a chat template (24 % of one round, p50 3,
+        // p75 5, p95 8); pauses and the shared system prompt: the published catalogue of inference-perf.
+        "chat-sessions" => {
+            // ASSUMPTION(A311): the longest conversations of the set have about 13 rounds.
+            let turns =
+                [(0.0, 1.0), (0.24, 1.5), (0.5, 3.0), (0.75, 5.0), (0.95, 8.0), (1.0, 13.0)];
+            let turns = LengthKind::Quantiles(turns.to_vec().into());
+            let user = LengthKind::Lognormal { mu: 3.21, sigma: 1.40 };
+            let answer = LengthKind::Lognormal { mu: 5.40, sigma: 1.09 };
+            let user = LengthDist::new(user, 1, 4096)?;
+            Ok(Sessions {
+                arrivals: Generated::new(RateModel::Constant(1.0), Renewal::Exponential),
+                turns: LengthDist::new(turns, 1, 13)?,
+                first_prompt_tokens: user.clone(),
+                prompt_tokens: user,
+                output_tokens: LengthDist::new(answer, 1, 2048)?,
+                think: Think::Lognormal { mean: 45.0, sd: 40.0, min: 5.0, max: 300.0 },
+                system_prompt_tokens: 1000,
+                system_prompts: 1,
+                max_context: 8192,
+                growth: Growth::Accumulate,
+            })
+        }
+        _ => Err(unknown(name, &SESSIONS)),
+    }
+}
 
 /// The length model with this name.
 pub fn lengths(name: &str) -> Result<LengthModel, ParamError> {
@@ -42,7 +75,7 @@ pub fn lengths(name: &str) -> Result<LengthModel, ParamError> {
         // ASSUMPTION(A202): the guide's one-sentence prompts are 25-35 tokens with the chat template, and its
         // answers lognormal with mean 200, capped at its max_tokens of 256.
         "seed-locust" => Ok(independent(
-            LengthDist::new(super::LengthKind::Uniform { min: 25, max: 35 }, 1, 64)?,
+            LengthDist::new(LengthKind::Uniform { min: 25, max: 35 }, 1, 64)?,
             LengthDist::lognormal_mean_sd(200.0, 80.0, 1, 256)?,
         )),
         _ => Err(unknown(name, &LENGTHS)),

@@ -83,7 +83,7 @@ impl Iterator for GeneratedSource {
     fn next(&mut self) -> Option<Request> {
         let arrival = SimTime::from_ps(self.next_time()?);
         let (prompt_tokens, output_tokens) = self.lengths.sample(&mut self.length_rng);
-        Some(Request { arrival, prompt_tokens, output_tokens })
+        Some(Request { arrival, prompt_tokens, output_tokens, ..Request::default() })
     }
 }
 

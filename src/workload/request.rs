@@ -1,5 +1,6 @@
-//! A request and a recorded trace: 16 bytes per row, side columns only where a trace has them.
+//! A request and a recorded trace: 24 bytes per row, side columns only where a trace has them.
 
+use super::text::{TextId, TextTable};
 use crate::units::{SimDuration, SimTime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +14,11 @@ pub struct Request {
     pub prompt_tokens: u32,
     /// Tokens it will generate before it stops by itself, at least 1.
     pub output_tokens: u32,
+    /// The text that the prompt is the beginning of and that the answer carries on.
+    pub text: TextId,
 }
 
-const _: () = assert!(size_of::<Request>() == 16, "a trace costs 16 bytes per request");
+const _: () = assert!(size_of::<Request>() == 24, "a trace costs 24 bytes per request");
 
 /// Requests in time order; equal times keep the order of the file.
 pub type Trace = Arc<[Request]>;
@@ -81,6 +84,8 @@ pub struct Recorded {
     pub requests: Trace,
     /// Session, prefix and class columns, if the file has any.
     pub side: Option<Arc<SideTable>>,
+    /// The texts that the requests name, if any of them share something.
+    pub texts: Option<Arc<TextTable>>,
 }
 
 impl Recorded {
@@ -89,7 +94,15 @@ impl Recorded {
         if !requests.is_sorted_by_key(|r| r.arrival) {
             requests.sort_by_key(|r| r.arrival);
         }
-        Self { requests: requests.into(), side: None }
+        Self { requests: requests.into(), side: None, texts: None }
+    }
+
+    /// A trace with side columns, `side.rows[i]` of `requests[i]`, in time order.
+    pub fn with_side(mut requests: Vec<Request>, side: SideTable) -> Self {
+        assert_eq!(requests.len(), side.rows.len(), "one row of side columns per request");
+        assert!(requests.is_sorted_by_key(|r| r.arrival), "requests are in time order");
+        let texts = TextTable::assign(&mut requests, &side).map(Arc::new);
+        Self { requests: requests.into(), side: Some(Arc::new(side)), texts }
     }
 
     /// From time zero to the last arrival.

@@ -5,6 +5,8 @@ use super::lengths::LengthModel;
 use super::process::GeneratedSource;
 use super::rate::{Generated, RateModel, Renewal};
 use super::request::{Recorded, Request, Trace};
+use super::sessions::Sessions;
+use super::text::{StreamTexts, Texts};
 use super::transform::Transform;
 use super::{ClosedLoop, ParamError};
 use crate::rng::Seed;
@@ -19,6 +21,8 @@ pub enum Arrivals {
     Generated(Generated, LengthModel),
     /// Users who wait for their answer.
     ClosedLoop(ClosedLoop),
+    /// Conversations whose next turn waits for the answer.
+    Sessions(Box<Sessions>),
 }
 
 /// One stream of requests.
@@ -72,6 +76,7 @@ impl WorkloadSpec {
             match &stream.arrivals {
                 Arrivals::Replay(_, t) => t.check().map_err(place)?,
                 Arrivals::Generated(g, _) => g.check().map_err(place)?,
+                Arrivals::Sessions(s) => s.check().map_err(place)?,
                 Arrivals::ClosedLoop(_) => {}
             }
         }
@@ -105,7 +110,9 @@ impl WorkloadSpec {
     }
     /// Whether arrivals depend on completions: such a workload cannot be materialised.
     pub fn is_closed_loop(&self) -> bool {
-        self.streams.iter().any(|s| matches!(s.arrivals, Arrivals::ClosedLoop(_)))
+        let waits =
+            |s: &StreamSpec| matches!(s.arrivals, Arrivals::ClosedLoop(_) | Arrivals::Sessions(_));
+        self.streams.iter().any(waits)
     }
 
     /// Whether a realisation can be made in advance: no closed-loop stream and no cap on connections.
@@ -124,11 +131,24 @@ impl WorkloadSpec {
                 let own = match &s.arrivals {
                     Arrivals::Replay(trace, t) => Some(t.natural_duration(trace)),
                     Arrivals::Generated(g, _) => g.natural_duration(),
+                    Arrivals::Sessions(s) => s.arrivals.natural_duration(),
                     Arrivals::ClosedLoop(_) => None,
                 };
                 s.duration.or(own).map(|d| s.start + d)
             })
             .max()
+    }
+
+    /// What the prompts of the realisation that `seed` gives have in common.
+    pub fn texts(&self, seed: Seed) -> Texts {
+        let texts = |(i, stream): (usize, &StreamSpec)| match &stream.arrivals {
+            Arrivals::Replay(trace, _) => {
+                trace.texts.clone().map_or(StreamTexts::None, StreamTexts::Recorded)
+            }
+            Arrivals::Generated(..) | Arrivals::ClosedLoop(_) => StreamTexts::None,
+            Arrivals::Sessions(s) => StreamTexts::Sessions(s.texts(seed, i as u64)),
+        };
+        Texts { streams: self.streams.iter().enumerate().map(texts).collect() }
     }
 
     /// All requests before `until`, in time order; equal times in the order of the streams. Closed-loop
@@ -184,7 +204,13 @@ impl StreamSpec {
             Arrivals::Generated(g, lengths) => {
                 Box::new(GeneratedSource::new(g, lengths, seed, ordinal, end))
             }
-            Arrivals::ClosedLoop(_) => return None,
+            Arrivals::ClosedLoop(_) | Arrivals::Sessions(_) => return None,
+        };
+        let inner: BoxedSource = match &self.arrivals {
+            Arrivals::Replay(trace, _) if trace.texts.is_some() && ordinal > 0 => {
+                Box::new(inner.map(move |r| Request { text: r.text.in_stream(ordinal), ..r }))
+            }
+            _ => inner,
         };
         let inner: BoxedSource = match self.requests {
             Some(n) => Box::new(inner.take(usize::try_from(n).unwrap_or(usize::MAX))),

@@ -6,6 +6,7 @@
 
 use super::draw;
 use super::request::{Recorded, Request};
+use super::text::TextId;
 use super::{ParamError, positive};
 use crate::rng::{Generator, Seed, Stream};
 use crate::units::{PS_PER_S, SimDuration, SimTime};
@@ -122,12 +123,19 @@ impl Transform {
         }
         let uncut = Self { truncate: None, repeat: 1, ..self.clone() };
         let length = uncut.natural_duration(trace);
-        rows = self.scaled(rows, length, &mut rng);
+        let texts = trace.texts.as_deref();
+        let text = |r: &Request, copy| texts.map_or(r.text, |t| t.in_copy(r.text, copy));
+        rows = self.scaled(rows, length, &mut rng, text);
         if self.repeat > 1 {
             let once = rows.clone();
+            let copies = self.rate_scale as u64 + 1;
             for i in 1..u64::from(self.repeat) {
                 let shift = SimDuration::from_ps(length.as_ps().saturating_mul(i));
-                rows.extend(once.iter().map(|r| Request { arrival: r.arrival + shift, ..*r }));
+                rows.extend(once.iter().map(|r| Request {
+                    arrival: r.arrival + shift,
+                    text: text(r, i * copies),
+                    ..*r
+                }));
             }
         }
         if let Some(cut) = self.truncate {
@@ -143,7 +151,14 @@ impl Transform {
     }
 
     /// `rate_scale`: thinning below 1, overlaid copies above.
-    fn scaled(&self, rows: Vec<Request>, length: SimDuration, rng: &mut Generator) -> Vec<Request> {
+    /// Copies are other clients: they have the conversations of their `text`.
+    fn scaled(
+        &self,
+        rows: Vec<Request>,
+        length: SimDuration,
+        rng: &mut Generator,
+        text: impl Fn(&Request, u64) -> TextId,
+    ) -> Vec<Request> {
         let scale = self.rate_scale;
         if scale == 1.0 {
             return rows;
@@ -172,7 +187,8 @@ impl Transform {
                     }
                     Overlay::Rotate | Overlay::Jitter(_) => t,
                 };
-                all.push(Request { arrival: SimTime::from_ps(moved), ..*r });
+                let arrival = SimTime::from_ps(moved);
+                all.push(Request { arrival, text: text(r, u64::from(copy)), ..*r });
             }
         }
         all.sort_by_key(|r| r.arrival);
@@ -237,6 +253,7 @@ mod tests {
             arrival: SimTime::from_secs(t),
             prompt_tokens,
             output_tokens,
+            ..Request::default()
         });
         Recorded::new(rows.collect())
     }

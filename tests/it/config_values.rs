@@ -382,7 +382,8 @@ fn routing_policies_have_their_own_keys() {
     let keep_alive = KeepAlive { idle_timeout: ms(75_000), mean_requests: Some(100.0) };
     assert_eq!(gateway(&kept), Policy::RandomPerConnection(keep_alive));
     let picker = ["cluster.routing.policy=epp", "cluster.routing.queue_weight=3"];
-    let weights = Picker { queue_weight: 3.0, kv_weight: 2.0, refresh: ms(50) };
+    let weights =
+        Picker { queue_weight: 3.0, kv_weight: 2.0, refresh: ms(50), ..Picker::default() };
     assert_eq!(gateway(&picker), Policy::EndpointPicker(weights));
 }
 

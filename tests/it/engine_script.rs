@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hpasim::engine::metrics::Metrics;
 use hpasim::engine::{
-    Effect, EngineConfig, EngineMode, EngineRequest, FinishReason, Gauges, Prompt, Replica,
+    Chain, Effect, EngineConfig, EngineMode, EngineRequest, FinishReason, Gauges, Prompt, Replica,
     RequestRecord, SchedulerConfig, SchedulerRules, SchedulingPolicy, Segment, StepCoefficients,
     StepModel, TokenSpan,
 };
@@ -173,7 +173,7 @@ fn plan(sharing: bool) -> impl Strategy<Value = Plan> {
         prop_oneof![1u32..4, 1u32..60, 15u32..18, 100u32..500],
         prop_oneof![Just(1u32), 1u32..40, 1u32..300],
         -1i32..2,
-        0u64..if sharing { 3 } else { 1 },
+        0u64..if sharing { 4 } else { 1 },
         prop_oneof![4 => Just(None), 1 => (0u64..300).prop_map(Some)],
         prop_oneof![1 => Just(None), 2 => (0u64..100).prop_map(Some)],
     )
@@ -182,10 +182,13 @@ fn plan(sharing: bool) -> impl Strategy<Value = Plan> {
         })
 }
 
-/// Prompts that share: family 1 a common beginning, family 2 a session whose turns re-send all before.
+/// Prompts that share: family 1 a common beginning, family 2 a session whose turns re-send all before, family 3
+/// conversations whose answers carry on their text.
 #[derive(Default)]
 struct Prompts {
     session: Vec<TokenSpan>,
+    /// Text of the present conversation and its length.
+    talk: (u64, u32),
 }
 
 impl Prompts {
@@ -197,6 +200,17 @@ impl Prompts {
             1 => {
                 let shared = plan.prompt.min(20);
                 vec![span(Segment::Text(1), shared), span(own, plan.prompt - shared)]
+            }
+            3 => {
+                if self.talk.0 == 0 || self.talk.1 > 150 {
+                    self.talk = (2000 + id, 0);
+                }
+                let text = Segment::Text(self.talk.0);
+                // Sometimes the same turn again, which may still be under way.
+                let said = self.talk.1 + plan.prompt % 25;
+                let spans = [span(Segment::Text(2), 20), span(text, said)];
+                self.talk.1 = said + if plan.wait == 0 { 0 } else { plan.output.min(60) };
+                return (20 + said, Prompt::Chain(Chain::new(&spans)));
             }
             _ => {
                 let mut spans = std::mem::take(&mut self.session);

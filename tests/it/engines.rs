@@ -67,7 +67,12 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
             idle_timeout: SimDuration::from_secs(5),
             mean_requests: Some(9.0),
         }),
-        Policy::EndpointPicker(Picker { queue_weight: 2.0, kv_weight: 1.0, refresh: second }),
+        Policy::EndpointPicker(Picker {
+            queue_weight: 2.0,
+            kv_weight: 1.0,
+            refresh: second,
+            ..Picker::default()
+        }),
     ]);
     let faults = crate::laws::faults();
     (requests, engine, clients, policy, faults).prop_map(

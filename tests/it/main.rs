@@ -39,6 +39,7 @@ mod hpa_oracle;
 mod known_answers;
 mod laws;
 mod routing;
+mod sessions;
 mod support;
 mod sweep;
 mod tidy;

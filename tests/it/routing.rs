@@ -57,7 +57,7 @@ fn no_keep_alive_is_random_per_request() {
 #[test]
 fn the_picker_balances_the_kv_caches() {
     let refresh = SimDuration::from_millis(50);
-    let picker = Picker { queue_weight: 2.0, kv_weight: 2.0, refresh };
+    let picker = Picker { queue_weight: 2.0, kv_weight: 2.0, refresh, ..Picker::default() };
     let share = share_of_the_new_pod(Policy::EndpointPicker(picker));
     assert!((share - 0.5).abs() < 0.1, "{share}");
 }

@@ -182,5 +182,6 @@ pub(crate) fn scenario(
 
 /// A request at `ms` milliseconds.
 pub(crate) fn request(ms: u64, prompt_tokens: u32, output_tokens: u32) -> Request {
-    Request { arrival: SimTime::ZERO + SimDuration::from_millis(ms), prompt_tokens, output_tokens }
+    let arrival = SimTime::ZERO + SimDuration::from_millis(ms);
+    Request { arrival, prompt_tokens, output_tokens, ..Request::default() }
 }

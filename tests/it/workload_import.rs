@@ -268,7 +268,9 @@ fn mooncake_dialects() {
     assert_eq!(rows(&got), [(0, 600, 5), (2_500_000_000_000, 1100, 6)]);
     let side = got.side.unwrap();
     assert_eq!((side.rows[0].prefix_tokens, side.rows[1].prefix_tokens), (0, 1024));
-    assert_eq!(side.rows[0].prefix_group, side.rows[1].prefix_group);
+    // The second row begins with the first one's text.
+    assert_eq!(side.rows[1].prefix_group, side.rows[0].session);
+    assert_ne!(side.rows[1].session, side.rows[0].session);
 
     let options = ReadOptions {
         time_unit: Some(TimeUnit::S),
@@ -410,7 +412,7 @@ prop_compose! {
         (0..90 * 86_400_000_000_000_000_u64, 1..1_000_000_u32, 1..100_000_u32), 1..50)
     ) -> Recorded {
         Recorded::new(rows.into_iter().map(|(t, prompt_tokens, output_tokens)| Request {
-            arrival: SimTime::from_ps(t), prompt_tokens, output_tokens,
+            arrival: SimTime::from_ps(t), prompt_tokens, output_tokens, ..Request::default()
         }).collect())
     }
 }

@@ -87,7 +87,7 @@ fn of_experiment(
         recipe.push_str(", ");
         recipe.push_str(set);
     }
-    Ok((Recorded { requests: trace, side: None }, recipe))
+    Ok((Recorded { requests: trace, side: None, texts: None }, recipe))
 }
 
 fn of_preset(name: &str, args: &Args, context: &Context) -> Result<(Recorded, String)> {
@@ -139,7 +139,7 @@ fn of_preset(name: &str, args: &Args, context: &Context) -> Result<(Recorded, St
     let spec = WorkloadSpec::single(Arrivals::Generated(g, lengths))?;
     let rows = spec.source(seed, end).filter(|r| r.arrival >= SimTime::ZERO + from);
     let rows = rows.map(|r| Request { arrival: r.arrival - from, ..r }).collect();
-    Ok((Recorded { requests: rows, side: None }, recipe.join(" ")))
+    Ok((Recorded { requests: rows, side: None, texts: None }, recipe.join(" ")))
 }
 
 fn fixed(pair: &str) -> Result<LengthModel> {

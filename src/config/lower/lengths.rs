@@ -81,8 +81,8 @@ fn preset(node: &Node) -> Result<LengthModel, Problem> {
     })
 }
 
-/// One length: a whole number, or a table with one family.
-fn length(
+/// One length: a whole number, or a table with one family; `None` if it is absent or wrong.
+pub(super) fn length(
     parent: &Fields<'_>,
     name: &'static str,
     doc: &'static str,

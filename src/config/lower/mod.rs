@@ -7,6 +7,7 @@ mod inputs;
 mod lengths;
 mod pipeline;
 mod routing;
+mod sessions;
 pub(super) mod sweep;
 mod workload;
 

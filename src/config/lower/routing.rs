@@ -1,7 +1,7 @@
 //! `[cluster.routing]`: how a request reaches a replica.
 
 use crate::config::reader::Fields;
-use crate::gateway::{KeepAlive, Picker, Policy};
+use crate::gateway::{KeepAlive, Picker, Policy, PrefixMemory, Saturation};
 use crate::units::SimDuration;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -24,6 +24,8 @@ pub(super) fn routing(cluster: &Fields<'_>) -> Policy {
                 ("least_request", Kind::Plain(Policy::LeastRequest)),
                 ("p2c", Kind::Plain(Policy::PowerOfTwo)),
                 ("epp", Kind::EndpointPicker),
+                ("session_affinity", Kind::Plain(Policy::SessionAffinity)),
+                ("prefix_affinity", Kind::Plain(Policy::PrefixAffinity)),
             ],
             Kind::Plain(Policy::Random),
         );
@@ -47,7 +49,40 @@ pub(super) fn routing(cluster: &Fields<'_>) -> Policy {
         .number_or(weight.clone(), 2.0);
     let kv_weight = table
         .key("kv_weight", "epp: weight of the KV-cache scorer. Source: inference gateway, 2")
-        .number_or(weight, 2.0);
+        .number_or(weight.clone(), 2.0);
+    let prefix_weight = table
+        .key("prefix_weight", "epp: weight of the prefix scorer. Source: inference gateway, 3")
+        .number_or(weight.clone(), 3.0);
+    let load_weight = table
+        .key("load_weight", "epp: weight of the load-aware scorer, 0.5 falling to 0 at 128 waiting")
+        .number_or(weight, 0.0);
+    let default = PrefixMemory::default();
+    let prefix = PrefixMemory {
+        block_tokens: table
+            .key("prefix_block_tokens", "epp: tokens of a block of its prefix index. Source: 16")
+            .u32_or(1..=1 << 20, default.block_tokens),
+        max_blocks: table
+            .key("prefix_max_blocks", "epp: blocks of a prompt that it looks at. Source: 256")
+            .u32_or(1..=1 << 20, default.max_blocks),
+        blocks_per_pod: table
+            .key("prefix_blocks_per_pod", "epp: blocks that it remembers per pod")
+            .shown("as many as a pod's KV cache has")
+            .u32(1..=1 << 30),
+    };
+    let shed = table
+        .key("shed", "epp: refuses requests while every pod is saturated (all are sheddable)")
+        .boolean_or(false);
+    let saturation = Saturation {
+        queue: table
+            .key(
+                "saturation_queue",
+                "epp: a pod with more requests waiting is saturated. Source: 5",
+            )
+            .u32_or(0..=1 << 20, 5),
+        kv_usage: table
+            .key("saturation_kv_usage", "epp: so is one with a fuller KV cache. Source: 0.8")
+            .number_or(0.0..=1.0, 0.8),
+    };
     let refresh = table
         .key("refresh", "epp: period at which it reads the metrics. Source: inference gateway")
         .duration_or(SimDuration::from_millis(1)..=day, SimDuration::from_millis(50));
@@ -56,6 +91,14 @@ pub(super) fn routing(cluster: &Fields<'_>) -> Policy {
         Kind::RandomPerConnection => {
             Policy::RandomPerConnection(KeepAlive { idle_timeout, mean_requests })
         }
-        Kind::EndpointPicker => Policy::EndpointPicker(Picker { queue_weight, kv_weight, refresh }),
+        Kind::EndpointPicker => Policy::EndpointPicker(Picker {
+            queue_weight,
+            kv_weight,
+            prefix_weight,
+            load_weight,
+            refresh,
+            prefix,
+            shed: shed.then_some(saturation),
+        }),
     }
 }

@@ -24,8 +24,17 @@ fn positive_span() -> std::ops::RangeInclusive<SimDuration> {
 const RATE: std::ops::RangeInclusive<f64> = 0.0..=1e6;
 const FACTOR: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
-const SOURCES: [&str; 8] =
-    ["trace", "constant", "poisson", "gamma", "weibull", "mmpp", "rate_curve", "closed_loop"];
+const SOURCES: [&str; 9] = [
+    "trace",
+    "constant",
+    "poisson",
+    "gamma",
+    "weibull",
+    "mmpp",
+    "rate_curve",
+    "closed_loop",
+    "sessions",
+];
 
 /// Reports what a constructor of `workload` refused, at the key it names.
 pub(super) fn report_param(table: &Fields<'_>, error: &ParamError) {
@@ -72,7 +81,7 @@ pub(super) fn workload(
         let max_connections = t
             .key("max_connections", "At most this many of its requests in flight")
             .u32(1..=1 << 24);
-        match one(t, arrivals) {
+        match one_of(t, arrivals) {
             Some(arrivals) => streams.push(StreamSpec {
                 class,
                 arrivals,
@@ -86,7 +95,7 @@ pub(super) fn workload(
     }
     if !own.is_empty() || !has_streams {
         // A missing `[workload]` was reported on its own.
-        match if root.has("workload") { one(&table, own) } else { None } {
+        match if root.has("workload") { one_of(&table, own) } else { None } {
             Some(arrivals) => streams.insert(0, StreamSpec::new(arrivals)),
             None => complete = false,
         }
@@ -98,9 +107,10 @@ pub(super) fn workload(
 }
 
 /// A source's name and, if it is valid, its arrivals.
-type Found = Vec<(&'static str, Option<Arrivals>)>;
+pub(super) type Found = Vec<(&'static str, Option<Arrivals>)>;
 
-fn one(table: &Fields<'_>, found: Found) -> Option<Arrivals> {
+/// The one source that was found.
+pub(super) fn one_of(table: &Fields<'_>, found: Found) -> Option<Arrivals> {
     let help =
         format!("one of {}", SOURCES.map(|s| format!("`[{}]`", table.path_of(s))).join(", "));
     let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
@@ -132,37 +142,54 @@ fn sources(table: &Fields<'_>, inputs: &Inputs<'_>, max_model_len: u32) -> Found
     if let Some(t) = table.key("trace", "Replays a recorded trace").table() {
         found.push(("trace", replay(&t, inputs, max_model_len)));
     }
+    found.extend(open_processes(table, inputs, None));
+    if let Some(t) = table.key("closed_loop", "Users who wait for their answer").table() {
+        found.push(("closed_loop", closed_loop(&t, inputs)));
+    }
+    if let Some(t) =
+        table.key("sessions", "Conversations: a turn follows the answer before").table()
+    {
+        found.push(("sessions", super::sessions::sessions(&t, inputs, max_model_len)));
+    }
+    if table.context().is_describing() { Found::new() } else { found }
+}
+
+/// All generated sources of a table, with these `lengths` or, without, with those that each one gives.
+pub(super) fn open_processes(
+    table: &Fields<'_>,
+    inputs: &Inputs<'_>,
+    lengths: Option<&LengthModel>,
+) -> Found {
+    let mut found = Found::new();
     if let Some(t) = table.key("constant", "Equal gaps").table() {
         let rate = constant_rate(&t);
-        found.push(("constant", generated(&t, inputs, rate, Some(Renewal::Deterministic))));
+        found
+            .push(("constant", generated(&t, inputs, lengths, rate, Some(Renewal::Deterministic))));
     }
     if let Some(t) = table.key("poisson", "Exponential gaps").table() {
         let rate = constant_rate(&t);
-        found.push(("poisson", generated(&t, inputs, rate, Some(Renewal::Exponential))));
+        found.push(("poisson", generated(&t, inputs, lengths, rate, Some(Renewal::Exponential))));
     }
     if let Some(t) = table.key("gamma", "Gamma gaps: burstier than Poisson for cv above 1").table()
     {
         let rate = constant_rate(&t);
         let renewal = gamma(&t);
-        found.push(("gamma", generated(&t, inputs, rate, renewal)));
+        found.push(("gamma", generated(&t, inputs, lengths, rate, renewal)));
     }
     if let Some(t) = table.key("weibull", "Weibull gaps").table() {
         let rate = constant_rate(&t);
         let shape = t.key("shape", "Shape; 1 is exponential").required().number(0.01..=100.0);
         let renewal = shape.map(|shape| Renewal::Weibull { shape });
-        found.push(("weibull", generated(&t, inputs, rate, renewal)));
+        found.push(("weibull", generated(&t, inputs, lengths, rate, renewal)));
     }
     if let Some(t) = table.key("mmpp", "A rate that jumps between states").table() {
         let rate = mmpp(&t);
-        found.push(("mmpp", generated(&t, inputs, rate, Some(Renewal::Exponential))));
+        found.push(("mmpp", generated(&t, inputs, lengths, rate, Some(Renewal::Exponential))));
     }
     if let Some(t) = table.key("rate_curve", "A rate over time").table() {
-        found.push(("rate_curve", rate_curve(&t, inputs)));
+        found.push(("rate_curve", rate_curve(&t, inputs, lengths)));
     }
-    if let Some(t) = table.key("closed_loop", "Users who wait for their answer").table() {
-        found.push(("closed_loop", closed_loop(&t, inputs)));
-    }
-    if table.context().is_describing() { Found::new() } else { found }
+    found
 }
 
 fn replay(t: &Fields<'_>, inputs: &Inputs<'_>, max_model_len: u32) -> Option<Arrivals> {
@@ -218,7 +245,7 @@ fn replay(t: &Fields<'_>, inputs: &Inputs<'_>, max_model_len: u32) -> Option<Arr
     (t.context().errors() == before).then_some(Arrivals::Replay(recorded, transform))
 }
 
-fn constant_rate(t: &Fields<'_>) -> Option<RateModel> {
+pub(super) fn constant_rate(t: &Fields<'_>) -> Option<RateModel> {
     let rate = t.key("rate_rps", "Mean rate [requests/s]").required().number(RATE)?;
     if rate <= 0.0 {
         report_param(t, &ParamError::new("rate_rps", "must be above 0"));
@@ -288,10 +315,11 @@ fn mmpp(t: &Fields<'_>) -> Option<RateModel> {
 fn generated(
     t: &Fields<'_>,
     inputs: &Inputs<'_>,
+    given: Option<&LengthModel>,
     rate: Option<RateModel>,
     renewal: Option<Renewal>,
 ) -> Option<Arrivals> {
-    let lengths = lengths(t, inputs);
+    let lengths = given.cloned().or_else(|| lengths(t, inputs));
     let base = match (rate, renewal) {
         (Some(rate), Some(renewal)) => Some(Generated::new(rate, renewal)),
         _ => None,
@@ -338,7 +366,11 @@ fn finish(
     Some(Arrivals::Generated(generated, lengths?))
 }
 
-fn rate_curve(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
+fn rate_curve(
+    t: &Fields<'_>,
+    inputs: &Inputs<'_>,
+    given: Option<&LengthModel>,
+) -> Option<Arrivals> {
     let preset = t.key("preset", "Rate, gaps and noise of a named workload").parse(
         Kind::Choice(presets::ARRIVALS.map(str::to_owned).to_vec()),
         None,
@@ -378,8 +410,8 @@ fn rate_curve(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
         .key("gamma_shape", "Gamma gaps of this shape instead; below 1 is burstier than Poisson")
         .number(0.0001..=10_000.0);
     let renewal = gamma_shape.map(|shape| Renewal::Gamma { shape }).or(renewal);
-    let lengths = lengths(t, inputs);
-    let given: Vec<&str> =
+    let lengths = given.cloned().or_else(|| lengths(t, inputs));
+    let descriptions: Vec<&str> =
         ["preset", "points", "file", "weekday"].into_iter().filter(|name| t.has(name)).collect();
     let curve = |points| {
         RateCurve::new(points, interpolation, period.map(SimDuration::as_secs_f64))
@@ -387,7 +419,7 @@ fn rate_curve(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
             .map_err(|e| report_param(t, &e))
             .ok()
     };
-    let base = match given.as_slice() {
+    let base = match descriptions.as_slice() {
         ["preset"] => preset,
         ["points"] => points.and_then(curve).map(|rate| Generated::new(rate, Renewal::Exponential)),
         ["file"] => file
@@ -398,7 +430,7 @@ fn rate_curve(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
         _ => {
             t.report(
                 Diagnostic::error(Code::Conflict, "a rate curve needs exactly one description")
-                    .at(t.span(), format!("this has {}", given.len()))
+                    .at(t.span(), format!("this has {}", descriptions.len()))
                     .help("give `preset`, `points`, `file`, or `weekday` and `weekend`"),
             );
             None

@@ -5,8 +5,6 @@
 //! blocks have equal lists. Each mixing step is a bijection of its 64-bit lane, so two different chains
 //! meet only by a 128-bit coincidence.
 
-use std::sync::Arc;
-
 use super::super::request::{Prompt, Segment, TokenSpan};
 use crate::units::RequestId;
 
@@ -18,7 +16,7 @@ pub(super) type BlockHash = u128;
 pub(super) struct Content {
     id: RequestId,
     prompt_tokens: u32,
-    spans: Option<Arc<[TokenSpan]>>,
+    prompt: Prompt,
     hashes: Vec<BlockHash>,
     /// The span that holds the next token to hash, and how much of it is hashed.
     cursor: (usize, u32),
@@ -33,10 +31,7 @@ impl Content {
     pub(super) fn reset(&mut self, id: RequestId, prompt_tokens: u32, prompt: Prompt) {
         self.id = id;
         self.prompt_tokens = prompt_tokens;
-        self.spans = match prompt {
-            Prompt::Unique => None,
-            Prompt::Spans(spans) => Some(spans),
-        };
+        self.prompt = prompt;
         self.hashes.clear();
         self.cursor = (0, 0);
     }
@@ -51,12 +46,41 @@ impl Content {
         &self.hashes[..count]
     }
 
-    /// Whether the prompt contains output of one of these requests.
-    pub(super) fn quotes(&self, others: &(impl Iterator<Item = RequestId> + Clone)) -> bool {
-        self.spans.iter().flat_map(|spans| spans.iter()).any(|span| match span.segment {
-            Segment::Output(id) => others.clone().any(|other| other == id),
-            Segment::Text(_) => false,
+    /// Where the generated tokens belong: segment and position of the first one.
+    pub(super) fn answer(&self) -> Place {
+        match &self.prompt {
+            Prompt::Unique | Prompt::Spans(_) => {
+                Place { segment: Segment::Output(self.id), start: 0 }
+            }
+            Prompt::Chain(chain) => {
+                let (segment, start) = chain.answer();
+                Place { segment, start }
+            }
+        }
+    }
+
+    /// Whether tokens that are generated at one of these places can be among those of this request.
+    pub(super) fn quotes(&self, mut answers: impl Iterator<Item = Place>) -> bool {
+        if matches!(self.prompt, Prompt::Unique) {
+            return false;
+        }
+        let spans = self.spans();
+        let own = self.answer();
+        answers.any(|answer| {
+            let holds = |span: &TokenSpan| {
+                span.segment == answer.segment && span.start + span.len > answer.start
+            };
+            own.segment == answer.segment || spans.iter().any(holds)
         })
+    }
+
+    /// The spans of the prompt; none if it is unique.
+    fn spans(&self) -> &[TokenSpan] {
+        match &self.prompt {
+            Prompt::Unique => &[],
+            Prompt::Spans(spans) => spans,
+            Prompt::Chain(chain) => chain.spans(),
+        }
     }
 
     fn hash_next(&mut self, parent: BlockHash, block_size: u32) -> BlockHash {
@@ -89,38 +113,49 @@ impl Content {
     /// The rest, from token `at` on, of the span that holds it.
     fn piece_at(&self, at: u32) -> Piece {
         if at >= self.prompt_tokens {
-            let start = at - self.prompt_tokens;
-            return Piece { tag: TAG_OUTPUT, segment: self.id.0, start, len: u32::MAX - start };
+            let answer = self.answer();
+            let (tag, segment) = tagged(answer.segment);
+            let start = answer.start + (at - self.prompt_tokens);
+            return Piece { tag, segment, start, len: u32::MAX - start };
         }
-        match &self.spans {
-            None => Piece {
-                tag: TAG_UNIQUE,
-                segment: self.id.0,
-                start: at,
-                len: self.prompt_tokens - at,
-            },
-            Some(spans) => {
-                let (index, used) = self.cursor;
-                let span = spans[index];
-                let (tag, segment) = match span.segment {
-                    Segment::Text(n) => (TAG_TEXT, n),
-                    Segment::Output(id) => (TAG_OUTPUT, id.0),
-                };
-                Piece { tag, segment, start: span.start + used, len: span.len - used }
-            }
+        if matches!(self.prompt, Prompt::Unique) {
+            let len = self.prompt_tokens - at;
+            return Piece { tag: TAG_UNIQUE, segment: self.id.0, start: at, len };
         }
+        let (index, used) = self.cursor;
+        let span = self.spans()[index];
+        let (tag, segment) = tagged(span.segment);
+        Piece { tag, segment, start: span.start + used, len: span.len - used }
     }
 
     fn consume(&mut self, len: u32, at: u32) {
-        let Some(spans) = &self.spans else { return };
         if at >= self.prompt_tokens {
             return;
         }
-        self.cursor.1 += len;
-        while self.cursor.0 < spans.len() && self.cursor.1 >= spans[self.cursor.0].len {
-            self.cursor.1 -= spans[self.cursor.0].len;
-            self.cursor.0 += 1;
+        let (mut index, mut used) = self.cursor;
+        used += len;
+        for span in &self.spans()[index..] {
+            if used < span.len {
+                break;
+            }
+            used -= span.len;
+            index += 1;
         }
+        self.cursor = (index, used);
+    }
+}
+
+/// A position in a segment.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Place {
+    segment: Segment,
+    start: u32,
+}
+
+fn tagged(segment: Segment) -> (u64, u64) {
+    match segment {
+        Segment::Text(n) => (TAG_TEXT, n),
+        Segment::Output(id) => (TAG_OUTPUT, id.0),
     }
 }
 
@@ -178,6 +213,7 @@ fn mix(x: u64, salt: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Chain;
 
     fn spans(list: &[(u64, u32, u32)]) -> Prompt {
         Prompt::Spans(
@@ -217,6 +253,43 @@ mod tests {
             .into(),
         );
         assert_eq!(first, hashes(6, 16, turn, 2));
+    }
+
+    #[test]
+    fn an_answer_carries_on_the_text_of_a_chain() {
+        let span = |n, len| TokenSpan { segment: Segment::Text(n), start: 0, len };
+        let chain = |list: &[TokenSpan]| Prompt::Chain(Chain::new(list));
+        // Turn one: 4 system tokens, 3 of the user, then the answer; turn two re-sends 12 of the talk.
+        let first = hashes(5, 7, chain(&[span(1, 4), span(7, 3)]), 4);
+        let second = hashes(6, 16, chain(&[span(1, 4), span(7, 12)]), 4);
+        assert_eq!(first, second);
+        // A prompt that is all system prompt still has an answer of its own.
+        let mut content = Content::default();
+        content.reset(RequestId(8), 4, chain(&[span(1, 4), span(9, 0)]));
+        let other = content.hashes(2, 4).to_vec();
+        assert_eq!(first[0], other[0]);
+        assert_ne!(first[1], other[1]);
+        // Three spans, cut elsewhere, are the same tokens.
+        let piece = |n, start, len| TokenSpan { segment: Segment::Text(n), start, len };
+        let cut = [piece(1, 0, 4), piece(7, 0, 1), piece(7, 1, 2)];
+        assert_eq!(first, hashes(9, 7, chain(&cut), 4));
+    }
+
+    #[test]
+    fn only_positions_that_are_generated_count_as_quoted() {
+        let span = |len| TokenSpan { segment: Segment::Text(7), start: 0, len };
+        let content = |prompt| {
+            let mut content = Content::default();
+            content.reset(RequestId(1), 8, prompt);
+            content
+        };
+        let running = content(Prompt::Chain(Chain::new(&[span(8)])));
+        let quotes = |prompt| content(prompt).quotes([running.answer()].into_iter());
+        assert!(!quotes(Prompt::Spans([span(8)].into())));
+        assert!(quotes(Prompt::Spans([span(9)].into())));
+        // The same turn twice: both write the same text.
+        assert!(quotes(Prompt::Chain(Chain::new(&[span(8)]))));
+        assert!(!quotes(Prompt::Unique));
     }
 
     #[test]

@@ -120,12 +120,16 @@ impl BlockPool {
         matches!(self, Self::Tracked(_))
     }
 
-    /// Whether no output of the `running` requests can lengthen the cached prefix of `slot`.
-    pub(super) fn prefix_is_settled(
-        &self,
-        slot: u32,
-        running: &(impl Iterator<Item = RequestId> + Clone),
-    ) -> bool {
+    /// Whether outputs may carry on texts that others carry on too.
+    pub(super) fn writes_texts(&self) -> bool {
+        match self {
+            Self::Counted { .. } | Self::Unique(_) => false,
+            Self::Tracked(pool) => pool.writes_texts(),
+        }
+    }
+
+    /// Whether no output of the requests in the slots `running` can lengthen the cached prefix of `slot`.
+    pub(super) fn prefix_is_settled(&self, slot: u32, running: impl Iterator<Item = u32>) -> bool {
         match self {
             Self::Counted { .. } | Self::Unique(_) => true,
             Self::Tracked(pool) => pool.prefix_is_settled(slot, running),

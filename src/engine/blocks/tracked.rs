@@ -5,7 +5,7 @@
 use super::super::config::SchedulerRules;
 use super::super::request::Prompt;
 use super::Hit;
-use super::content::{BlockHash, Content};
+use super::content::{BlockHash, Content, Place};
 use crate::units::RequestId;
 
 /// No block, no entry.
@@ -44,6 +44,10 @@ pub(in super::super) struct TrackedPool {
     /// Unhashed blocks go to the front of the free queue when freed.
     reuse_unhashed_first: bool,
     holders: Vec<Holder>,
+    /// Where the outputs belong, by slot: kept apart so that a search is one sweep.
+    answers: Vec<Place>,
+    /// Some request's output carried on a text.
+    writes_texts: bool,
     index: Index,
 }
 
@@ -72,6 +76,8 @@ impl TrackedPool {
             caching,
             reuse_unhashed_first: rules >= SchedulerRules::V0_33,
             holders: Vec::new(),
+            answers: Vec::new(),
+            writes_texts: false,
             index: Index::new(if caching { num_gpu_blocks } else { 0 }),
         }
     }
@@ -96,6 +102,10 @@ impl TrackedPool {
         self.free
     }
 
+    pub(super) fn writes_texts(&self) -> bool {
+        self.caching && self.writes_texts
+    }
+
     pub(super) fn caching(&self) -> bool {
         self.caching
     }
@@ -118,7 +128,11 @@ impl TrackedPool {
         let holder = &mut self.holders[slot as usize];
         assert!(holder.blocks.is_empty(), "law L2: a new request holds no blocks");
         holder.indexed = 0;
+        self.writes_texts |= matches!(prompt, Prompt::Chain(_));
         holder.content.reset(id, prompt_tokens, prompt);
+        let answer = holder.content.answer();
+        self.answers.resize(self.holders.len(), answer);
+        self.answers[slot as usize] = answer;
     }
 
     pub(super) fn lookup(&mut self, slot: u32, known: u32) -> Hit {
@@ -139,12 +153,9 @@ impl TrackedPool {
         hit
     }
 
-    pub(super) fn prefix_is_settled(
-        &self,
-        slot: u32,
-        running: &(impl Iterator<Item = RequestId> + Clone),
-    ) -> bool {
-        !self.caching || !self.holders[slot as usize].content.quotes(running)
+    pub(super) fn prefix_is_settled(&self, slot: u32, running: impl Iterator<Item = u32>) -> bool {
+        let answers = running.map(|slot| self.answers[slot as usize]);
+        !self.caching || !self.holders[slot as usize].content.quotes(answers)
     }
 
     pub(super) fn admit(&mut self, slot: u32, hit: Hit, new: u32) {

@@ -90,10 +90,7 @@ impl Scheduler {
         let slots = &self.slots;
         let head = self.waiting.head(|entry| is_live(slots, entry));
         let slot = head.expect("law L1: somebody is waiting");
-        if !self
-            .pool
-            .prefix_is_settled(slot, &self.running.iter().map(|r| self.ids[r.slot as usize]))
-        {
+        if !self.pool.prefix_is_settled(slot, self.running.iter().map(|r| r.slot)) {
             return false;
         }
         let known = self.slots[slot as usize].known;
@@ -170,6 +167,9 @@ impl Scheduler {
         let ordered = self.pool.order_matters();
         if ordered {
             self.take_blocks_in_order(steps);
+            if self.pool.writes_texts() {
+                self.index_in_order(steps);
+            }
         }
         let blocks_for = self.block_count();
         let mut blocks = 0;
@@ -245,6 +245,28 @@ impl Scheduler {
             cycle += block_size;
         }
         self.takers = takers;
+    }
+
+    /// Block by block in the order in which outputs fill them, and for one output in list order: two requests that
+    /// write the same text have blocks of equal content, of which the older one is found.
+    fn index_in_order(&mut self, steps: u32) {
+        let block_size = self.config.block_size;
+        let ahead = u32::from(self.config.async_scheduling);
+        let mut fills = std::mem::take(&mut self.takers);
+        fills.clear();
+        let settled = |r: &Running| r.computed - ahead;
+        let next = |r: &Running| block_size - settled(r) % block_size;
+        fills.extend((0u32..).zip(&self.running).map(|(index, r)| (next(r), index)));
+        fills.sort_unstable();
+        let mut cycle = 0;
+        while cycle < steps {
+            for &(output, index) in fills.iter().take_while(|&&(o, _)| o + cycle <= steps) {
+                let r = &self.running[index as usize];
+                self.pool.index(r.slot, settled(r) + output + cycle);
+            }
+            cycle += block_size;
+        }
+        self.takers = fills;
     }
 
     /// Makes `batch` the decode batch that the last call of a run scheduled.

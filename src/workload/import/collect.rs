@@ -5,7 +5,6 @@ use crate::units::{PS_PER_S, SimTime};
 use crate::workload::lengths::MAX_TOKENS;
 use crate::workload::request::{NONE, Recorded, Request, Side, SideTable};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Rows that were dropped as unreadable, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -181,6 +180,7 @@ impl Collector {
             arrival: SimTime::from_ps(arrival),
             prompt_tokens: row.prompt as u32,
             output_tokens: output,
+            ..Request::default()
         });
     }
 
@@ -235,12 +235,12 @@ impl Collector {
         if self.report.out_of_order > 0 {
             self.sort();
         }
-        let side = self.side.map(|mut side| {
-            side.rows.resize(self.requests.len(), Side::default());
-            Arc::new(side)
-        });
         self.report.kept = self.requests.len() as u64;
-        Ok((Recorded { requests: self.requests.into(), side }, self.report))
+        let Some(mut side) = self.side else {
+            return Ok((Recorded::new(self.requests), self.report));
+        };
+        side.rows.resize(self.requests.len(), Side::default());
+        Ok((Recorded::with_side(self.requests, side), self.report))
     }
 
     fn sort(&mut self) {

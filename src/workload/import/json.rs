@@ -52,8 +52,11 @@ struct Reader<'o> {
     options: &'o ReadOptions,
     unit: TimeUnit,
     block: u32,
-    /// Prefix blocks seen so far.
-    seen: BTreeSet<u64>,
+    /// Prefix blocks seen so far, and the row (an index into `names`) that had each of them first.
+    seen: BTreeMap<u64, u32>,
+    /// Names of the rows with prefix blocks, as others refer to them.
+    names: Vec<String>,
+    taken: BTreeSet<String>,
     prompt_total: u64,
     reused_total: u64,
     wrong_blocks: u64,
@@ -141,7 +144,9 @@ impl<'o> Reader<'o> {
             options,
             unit: options.time_unit.unwrap_or(unit),
             block: options.block_tokens.unwrap_or(block).max(1),
-            seen: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            names: Vec::new(),
+            taken: BTreeSet::new(),
             prompt_total: 0,
             reused_total: 0,
             wrong_blocks: 0,
@@ -204,8 +209,11 @@ impl<'o> Reader<'o> {
             |key: &str| row.get(key).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
         let mut prefix_tokens = number("prefix_tokens").unwrap_or(0);
         if let Some(Value::Array(ids)) = row.get("hash_ids") {
-            prefix_tokens = self.reuse(ids, prompt);
-            texts.group = ids.first().map(text).unwrap_or_default();
+            let name = self.name(std::mem::take(&mut texts.session));
+            let (reused, owner) = self.reuse(ids, prompt);
+            prefix_tokens = reused;
+            texts.group = owner.map(|row| self.names[row as usize].clone()).unwrap_or_default();
+            texts.session = name;
         }
         Verdict::Keep(Row {
             at,
@@ -219,22 +227,40 @@ impl<'o> Reader<'o> {
         })
     }
 
-    /// Leading tokens that an earlier row had too (an endless cache, rows in order). The last block is
-    /// partial and counts for nothing, and one token is always left to compute.
-    fn reuse(&mut self, ids: &[Value], prompt: i64) -> u32 {
+    /// The name of a row with prefix blocks: a row is a session of its own, because its blocks say better what it
+    /// shares than the history of its conversation would.
+    fn name(&mut self, session: String) -> String {
+        let row = self.names.len();
+        let name = match session.as_str() {
+            "" => format!("r{row}"),
+            _ if self.taken.contains(&session) => format!("{session}/{row}"),
+            _ => session,
+        };
+        self.taken.insert(name.clone());
+        self.names.push(name.clone());
+        name
+    }
+
+    /// Leading tokens that an earlier row had too (an endless cache, rows in order), and the row that had the last
+    /// of them first. The last block is partial and counts for nothing, and one token is always left to compute.
+    fn reuse(&mut self, ids: &[Value], prompt: i64) -> (u32, Option<u32>) {
         self.has_blocks = true;
+        let row = self.names.len() as u32 - 1;
         let prompt = u32::try_from(prompt).unwrap_or(0);
         if ids.len() as u64 != u64::from(prompt.div_ceil(self.block)) {
             self.wrong_blocks += 1;
         }
         let ids: Vec<u64> = ids.iter().filter_map(Value::as_u64).collect();
-        let hits = ids.iter().take_while(|id| self.seen.contains(id)).count() as u32;
-        self.seen.extend(ids);
-        let whole = prompt.saturating_sub(1) / self.block * self.block;
-        let reused = hits.saturating_mul(self.block).min(whole);
+        let whole = prompt.saturating_sub(1) / self.block;
+        let known = ids.iter().map_while(|id| self.seen.get(id)).take(whole as usize);
+        let (hits, owner) = known.fold((0, None), |(n, _), owner| (n + 1, Some(*owner)));
+        for id in ids {
+            self.seen.entry(id).or_insert(row);
+        }
+        let reused = hits * self.block;
         self.prompt_total += u64::from(prompt);
         self.reused_total += u64::from(reused);
-        reused
+        (reused, owner)
     }
 
     fn finish(self, report: &mut super::Report) {

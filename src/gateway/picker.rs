@@ -1,0 +1,112 @@
+//! The endpoint picker of an inference gateway: the best weighted sum of scores.
+//!
+//! Source: gateway-api-inference-extension, pkg/epp/scheduling (queue, kv-cache-utilization, prefix and load-aware
+//! scorers, max-score picker; saturation detector).
+
+use super::prefix_index::PrefixIndex;
+use super::{EndpointView, below};
+use crate::units::SimDuration;
+
+/// Weights and limits of the endpoint picker.
+// Source: gke.md 7.1: score = w_q (max - q) / (max - min), 1 if all queues are equal, + w_kv (1 - use)
+// + w_prefix matched / all blocks of the prompt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Picker {
+    /// Weight of the queue scorer.
+    pub queue_weight: f64,
+    /// Weight of the KV-cache scorer.
+    pub kv_weight: f64,
+    /// Weight of the prefix scorer.
+    pub prefix_weight: f64,
+    /// Weight of the load-aware scorer: 0.5 for an empty queue, falling to 0 at [`LOAD_QUEUE`] requests.
+    pub load_weight: f64,
+    /// How often the pods' metrics are read. Not 0.
+    pub refresh: SimDuration,
+    /// What the picker remembers of the prompts that it sent to a pod.
+    pub prefix: PrefixMemory,
+    /// Requests are refused while every pod is saturated; `None`: never.
+    pub shed: Option<Saturation>,
+}
+
+impl Default for Picker {
+    // Source: gke.md 7.1, the default profile of the GKE Inference Gateway.
+    fn default() -> Self {
+        Self {
+            queue_weight: 2.0,
+            kv_weight: 2.0,
+            prefix_weight: 3.0,
+            load_weight: 0.0,
+            refresh: SimDuration::from_millis(50),
+            prefix: PrefixMemory::default(),
+            shed: None,
+        }
+    }
+}
+
+/// Size of the approximate index of prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixMemory {
+    /// Tokens of one block. Not 0.
+    pub block_tokens: u32,
+    /// Blocks of a prompt that are looked at, from its start.
+    pub max_blocks: u32,
+    /// Blocks remembered per pod, the ones used last; `None`: as many as a pod's KV cache has.
+    pub blocks_per_pod: Option<u32>,
+}
+
+impl Default for PrefixMemory {
+    // Source: gateway-api-inference-extension, approximate prefix cache: 16 tokens, 256 blocks, and with `autoTune`
+    // (the default) the number of blocks that the server reports.
+    fn default() -> Self {
+        Self { block_tokens: 16, max_blocks: 256, blocks_per_pod: None }
+    }
+}
+
+/// A pod above either limit is saturated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Saturation {
+    /// `num_requests_waiting`.
+    pub queue: u32,
+    /// `kv_cache_usage_perc`, 0 to 1.
+    pub kv_usage: f64,
+}
+
+/// Queue at which the load-aware score is 0.
+pub const LOAD_QUEUE: u32 = 128;
+
+/// The best endpoint, ties at random; `None` if all are saturated and the request may be shed.
+/// `matched(i)` is the share of the prompt that endpoint `i` is thought to have.
+pub(super) fn best_score(
+    endpoints: &[EndpointView],
+    picker: &Picker,
+    index: &PrefixIndex,
+    random: u64,
+) -> Option<usize> {
+    if picker.shed.is_some_and(|limits| endpoints.iter().all(|e| limits.exceeded_by(e))) {
+        return None;
+    }
+    let queues = endpoints.iter().map(|e| e.waiting);
+    let (longest, shortest) = (queues.clone().max()?, queues.min()?);
+    let score = |e: &EndpointView| {
+        let queue = if longest == shortest {
+            1.0
+        } else {
+            f64::from(longest - e.waiting) / f64::from(longest - shortest)
+        };
+        let load = 0.5 * (1.0 - f64::from(e.waiting.min(LOAD_QUEUE)) / f64::from(LOAD_QUEUE));
+        picker.queue_weight * queue
+            + picker.kv_weight * (1.0 - e.kv_usage)
+            + picker.prefix_weight * index.matched_share(e.pod)
+            + picker.load_weight * load
+    };
+    let best = endpoints.iter().map(score).fold(f64::NEG_INFINITY, f64::max);
+    let ties = endpoints.iter().filter(|e| score(e) >= best).count();
+    let mut tied = (0..endpoints.len()).filter(|i| score(&endpoints[*i]) >= best);
+    tied.nth(below(random, ties))
+}
+
+impl Saturation {
+    fn exceeded_by(&self, e: &EndpointView) -> bool {
+        e.waiting > self.queue || e.kv_usage > self.kv_usage
+    }
+}

@@ -1,0 +1,217 @@
+//! What an endpoint picker believes each pod to have in its prefix cache: the blocks of the prompts that it sent
+//! there, the ones used last. It never asks the pod, so it knows nothing of answers, preemptions and evictions.
+//!
+//! Source: gateway-api-inference-extension, approximate prefix cache (indexer: one LRU per server).
+
+use super::{EndpointView, PrefixMemory, TextPiece};
+use crate::units::PodId;
+use std::collections::BTreeMap;
+
+/// The index of all pods, and how much of the present prompt each of them matches.
+#[derive(Clone, Debug)]
+pub(super) struct PrefixIndex {
+    memory: PrefixMemory,
+    pods: BTreeMap<PodId, Lru>,
+    /// Chained keys of the present prompt's blocks.
+    blocks: Vec<u64>,
+    matched: BTreeMap<PodId, u32>,
+}
+
+/// Capacity where nobody says how many blocks a pod has.
+// Source: gateway-api-inference-extension, DefaultLRUCapacityPerServer.
+const BLOCKS_PER_POD: u32 = 31_250;
+
+impl PrefixIndex {
+    pub(super) fn new(memory: PrefixMemory) -> Self {
+        Self { memory, pods: BTreeMap::new(), blocks: Vec::new(), matched: BTreeMap::new() }
+    }
+
+    /// Looks up a prompt: afterwards [`PrefixIndex::matched_share`] answers for each endpoint.
+    pub(super) fn look_up(&mut self, prompt: &[TextPiece], endpoints: &[EndpointView]) {
+        hash_blocks(prompt, &self.memory, &mut self.blocks);
+        if self.pods.len() > endpoints.len() {
+            self.pods.retain(|pod, _| endpoints.iter().any(|e| e.pod == *pod));
+        }
+        self.matched.clear();
+        for (pod, known) in &self.pods {
+            let matched = self.blocks.iter().take_while(|key| known.has(**key)).count() as u32;
+            if matched > 0 {
+                self.matched.insert(*pod, matched);
+            }
+        }
+    }
+
+    /// Blocks of the present prompt that the pod is thought to have, over all of them; 0 without a full block.
+    pub(super) fn matched_share(&self, pod: PodId) -> f64 {
+        let matched = self.matched.get(&pod).copied().unwrap_or(0);
+        if matched == 0 { 0.0 } else { f64::from(matched) / self.blocks.len() as f64 }
+    }
+
+    /// The present prompt goes to `pod`.
+    pub(super) fn sent_to(&mut self, pod: PodId) {
+        if self.blocks.is_empty() {
+            return;
+        }
+        let capacity = self.memory.blocks_per_pod.unwrap_or(BLOCKS_PER_POD).max(1);
+        let known = self.pods.entry(pod).or_insert_with(|| Lru::new(capacity));
+        for key in &self.blocks {
+            known.touch(*key);
+        }
+    }
+}
+
+/// The keys of the prompt's full blocks, each chained over all before it.
+fn hash_blocks(prompt: &[TextPiece], memory: &PrefixMemory, out: &mut Vec<u64>) {
+    out.clear();
+    let size = memory.block_tokens.max(1);
+    let mut key = 0;
+    let mut filled = 0;
+    for piece in prompt {
+        let (mut at, end) = (piece.start, piece.start + piece.len);
+        while at < end {
+            let taken = (size - filled).min(end - at);
+            key = mix(key ^ piece.text);
+            key = mix(key ^ (u64::from(at) << 32 | u64::from(taken)));
+            at += taken;
+            filled += taken;
+            if filled == size {
+                out.push(key);
+                filled = 0;
+                if out.len() as u32 == memory.max_blocks {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The finaliser of SplitMix64.
+pub(super) fn mix(x: u64) -> u64 {
+    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The most recently used keys: a map to entries that form a ring in order of use.
+#[derive(Clone, Debug)]
+struct Lru {
+    capacity: u32,
+    places: BTreeMap<u64, u32>,
+    /// Entry 0 closes the ring: the newest is after it, the oldest before it.
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: u64,
+    older: u32,
+    newer: u32,
+}
+
+impl Lru {
+    fn new(capacity: u32) -> Self {
+        let ring = Entry { key: 0, older: 0, newer: 0 };
+        Self { capacity, places: BTreeMap::new(), entries: vec![ring] }
+    }
+
+    fn has(&self, key: u64) -> bool {
+        self.places.contains_key(&key)
+    }
+
+    fn touch(&mut self, key: u64) {
+        let at = match self.places.get(&key) {
+            Some(&at) => {
+                self.unlink(at);
+                at
+            }
+            None if self.places.len() < self.capacity as usize => {
+                self.entries.push(Entry { key, older: 0, newer: 0 });
+                self.entries.len() as u32 - 1
+            }
+            None => {
+                let oldest = self.entries[0].newer;
+                self.unlink(oldest);
+                self.places.remove(&self.entries[oldest as usize].key);
+                oldest
+            }
+        };
+        self.places.insert(key, at);
+        let newest = self.entries[0].older;
+        self.entries[at as usize] = Entry { key, older: newest, newer: 0 };
+        self.entries[newest as usize].newer = at;
+        self.entries[0].older = at;
+    }
+
+    fn unlink(&mut self, at: u32) {
+        let Entry { older, newer, .. } = self.entries[at as usize];
+        self.entries[older as usize].newer = newer;
+        self.entries[newer as usize].older = older;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(blocks_per_pod: u32) -> PrefixMemory {
+        PrefixMemory { block_tokens: 4, max_blocks: 5, blocks_per_pod: Some(blocks_per_pod) }
+    }
+
+    fn endpoint(pod: u32) -> EndpointView {
+        EndpointView { pod: PodId(pod), outstanding: 0, waiting: 0, running: 0, kv_usage: 0.0 }
+    }
+
+    fn piece(text: u64, start: u32, len: u32) -> TextPiece {
+        TextPiece { text, start, len }
+    }
+
+    #[test]
+    fn a_prompt_matches_where_its_beginning_was_sent() {
+        let mut index = PrefixIndex::new(memory(100));
+        let pods = [endpoint(1), endpoint(2)];
+        index.look_up(&[piece(7, 0, 8), piece(8, 8, 6)], &pods);
+        index.sent_to(PodId(1));
+        // Twelve of the first 8 + 8 tokens were sent; four blocks in all.
+        index.look_up(&[piece(7, 0, 8), piece(8, 8, 8)], &pods);
+        assert_eq!(index.matched_share(PodId(1)), 0.75);
+        assert_eq!(index.matched_share(PodId(2)), 0.0);
+        index.look_up(&[piece(7, 0, 8), piece(9, 8, 8)], &pods);
+        assert_eq!(index.matched_share(PodId(1)), 0.5);
+        // The same tokens at another place are other blocks, and short prompts have none.
+        index.look_up(&[piece(8, 8, 8)], &pods);
+        assert_eq!(index.matched_share(PodId(1)), 0.0);
+        index.look_up(&[piece(7, 0, 3)], &pods);
+        assert_eq!(index.matched_share(PodId(1)), 0.0);
+        // Only the first five blocks count.
+        index.look_up(&[piece(7, 0, 8), piece(9, 8, 80)], &pods);
+        assert_eq!(index.matched_share(PodId(1)), 0.4);
+    }
+
+    #[test]
+    fn pods_that_are_gone_are_forgotten() {
+        let mut index = PrefixIndex::new(memory(100));
+        let prompt = [piece(7, 0, 8)];
+        index.look_up(&prompt, &[endpoint(1)]);
+        index.sent_to(PodId(1));
+        index.look_up(&[], &[]);
+        index.look_up(&prompt, &[endpoint(1)]);
+        assert_eq!(index.matched_share(PodId(1)), 0.0);
+    }
+
+    #[test]
+    fn the_least_recently_used_blocks_go_first() {
+        let mut lru = Lru::new(3);
+        for key in [1, 2, 3, 1, 4] {
+            lru.touch(key);
+        }
+        assert_eq!([1, 2, 3, 4].map(|key| lru.has(key)), [true, false, true, true]);
+        lru.touch(5);
+        assert_eq!([1, 3, 4, 5].map(|key| lru.has(key)), [true, false, true, true]);
+        let mut one = Lru::new(1);
+        one.touch(1);
+        one.touch(1);
+        one.touch(2);
+        assert!(!one.has(1) && one.has(2));
+    }
+}

@@ -1,0 +1,332 @@
+//! Conversations and shared prefixes, from the workload to the blocks that the engine finds again.
+
+use crate::support;
+use hpasim::engine::{
+    Chain, Effect, EngineMode, EngineRequest, Prompt, Replica, RequestRecord, Segment, TokenSpan,
+};
+use hpasim::gateway::{Picker, Policy};
+use hpasim::rng::Seed;
+use hpasim::sim::{Autoscaler, RecordLevel, RunRecord, Scenario, run_workload};
+use hpasim::units::{RequestId, SimDuration, SimTime};
+use hpasim::workload::import::{ReadOptions, read, read_trace, write_csv};
+use hpasim::workload::request::{Side, SideTable};
+use hpasim::workload::{
+    Arrivals, Clients, Generated, Growth, LengthDist, RateModel, Recorded, Renewal, Request,
+    Sessions, StreamSpec, Think, Transform, WorkloadSpec,
+};
+use std::sync::Arc;
+
+fn turn(id: u64, at_s: u64, system: u32, said: u32, output_tokens: u32) -> EngineRequest {
+    let span = |n, len| TokenSpan { segment: Segment::Text(n), start: 0, len };
+    EngineRequest {
+        id: RequestId(id),
+        arrival: SimTime::from_secs(at_s),
+        prompt_tokens: system + said,
+        output_tokens,
+        priority: 0,
+        prompt: Prompt::Chain(Chain::new(&[span(1, system), span(2, said)])),
+    }
+}
+
+fn serve(requests: Vec<EngineRequest>, mode: EngineMode, asynchronous: bool) -> Vec<RequestRecord> {
+    let mut config = support::engine(8, 200);
+    config.scheduler.enable_prefix_caching = true;
+    config.scheduler.async_scheduling = asynchronous;
+    config.mode = mode;
+    let mut replica = Replica::new(Arc::new(config), SimTime::ZERO);
+    let mut effects = Vec::new();
+    for request in requests {
+        replica.advance_to(request.arrival, &mut effects);
+        replica.enqueue(request);
+    }
+    replica.advance_to(SimTime::from_secs(10_000), &mut effects);
+    replica.check_laws();
+    let records = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Finished(record) => Some(record),
+        Effect::Gaps(_) => None,
+    });
+    let mut records: Vec<RequestRecord> = records.collect();
+    records.sort_unstable_by_key(|record| record.id);
+    records
+}
+
+/// Blocks of 16. Turn 1: 40 + 10 tokens, answer 30: 80 tokens, the newest of which is never computed, so 79 are: 4
+/// full blocks. Turn 2: 40 + 60 tokens: 6 blocks may be looked up, 4 are there: 64. Its answer of 20 ends at 120
+/// tokens, 119 computed: 7 blocks. Turn 3 re-sends 40 + 80 = 120 tokens: at most (120 - 1) / 16 = 7 blocks: 112.
+/// A stranger with the same system prompt finds 40 / 16 = 2 blocks: 32.
+#[test]
+fn the_next_turn_finds_prompt_and_answer_of_the_one_before() {
+    let stranger = |id, at_s| {
+        let span = |n, len| TokenSpan { segment: Segment::Text(n), start: 0, len };
+        let chain = Chain::new(&[span(1, 40), span(3, 50)]);
+        EngineRequest { prompt: Prompt::Chain(chain), ..turn(id, at_s, 40, 50, 5) }
+    };
+    for mode in [EngineMode::Fast, EngineMode::Stepwise] {
+        for asynchronous in [false, true] {
+            let records = serve(
+                vec![
+                    turn(0, 1, 40, 10, 30),
+                    turn(1, 50, 40, 60, 20),
+                    turn(2, 100, 40, 80, 5),
+                    stranger(3, 150),
+                ],
+                mode,
+                asynchronous,
+            );
+            let cached: Vec<u32> = records.iter().map(|record| record.cached_tokens).collect();
+            assert_eq!(cached, [0, 64, 112, 32], "{mode:?}, asynchronous: {asynchronous}");
+        }
+    }
+}
+
+/// The second turn is sent while the first is being answered: it finds the blocks that are full by then.
+#[test]
+fn an_answer_is_found_while_it_is_being_written() {
+    let run = |mode| {
+        let mut requests = vec![turn(0, 1, 40, 10, 400)];
+        // Small steps in time, so that some look-up falls on each side of a block that becomes full.
+        for i in 0..40 {
+            let mut next = turn(1 + i, 2, 40, 400, 3);
+            next.arrival = SimTime::from_secs(2) + SimDuration::from_millis(i * 37);
+            requests.push(next);
+        }
+        serve(requests, mode, true)
+    };
+    let (fast, stepwise) = (run(EngineMode::Fast), run(EngineMode::Stepwise));
+    assert_eq!(fast, stepwise);
+    let cached: Vec<u32> = fast[1..].iter().map(|record| record.cached_tokens).collect();
+    assert!(cached[0] > 50 && cached[0] < 400, "{cached:?}");
+    assert!(cached.last() > cached.first(), "{cached:?}");
+}
+
+/// Sessions of three turns: 160 shared + 32 own, + 20, + 20; answers of 44 tokens.
+fn sessions(rate: f64) -> Sessions {
+    let tokens = |n| LengthDist::constant(n).expect("valid");
+    Sessions {
+        arrivals: Generated::new(RateModel::Constant(rate), Renewal::Exponential),
+        turns: tokens(3),
+        first_prompt_tokens: tokens(32),
+        prompt_tokens: tokens(20),
+        output_tokens: tokens(44),
+        think: Think::Lognormal { mean: 6.0, sd: 4.0, min: 1.0, max: 30.0 },
+        system_prompt_tokens: 160,
+        system_prompts: 1,
+        max_context: 1024,
+        growth: Growth::Accumulate,
+    }
+}
+
+fn scenario(sessions: Sessions, replicas: u32, policy: Policy) -> Scenario {
+    let mut engine = support::engine(24, 2_000);
+    engine.scheduler.enable_prefix_caching = true;
+    engine.scheduler.async_scheduling = true;
+    engine.mode = EngineMode::Fast;
+    let mut scenario = support::scenario(engine, Autoscaler::Fixed(replicas), Vec::new(), 900);
+    scenario.workload =
+        WorkloadSpec::single(Arrivals::Sessions(Box::new(sessions))).expect("valid");
+    scenario.gateway = policy;
+    // Requests before the first pod is there are refused.
+    scenario.warmup = support::secs(300);
+    scenario
+}
+
+fn run(scenario: &Scenario) -> RunRecord {
+    run_workload(scenario, Seed(3), RecordLevel::Requests)
+}
+
+/// One replica, an endless cache. Turn 1: 192 tokens, the system prompt's 160 are there: 10 blocks of 16.
+/// Turn 2: 192 + 44 + 20 = 256 tokens; 235 computed: 14 blocks = 224. Turn 3: 256 + 44 + 20 = 320; 299: 18 blocks
+/// = 288. Together (160 + 224 + 288) / (192 + 256 + 320) = 0.875.
+#[test]
+fn one_replica_finds_what_the_hand_finds() {
+    let record = run(&scenario(sessions(0.4), 1, Policy::Random));
+    let warm = SimTime::from_secs(300);
+    let mut turns = [0; 3];
+    for row in record.requests.iter().filter(|row| row.record.arrival >= warm) {
+        let Some(_) = row.record.first_scheduled else { continue };
+        let (at, expected) = match row.record.prompt_tokens {
+            192 => (0, 160),
+            256 => (1, 224),
+            320 => (2, 288),
+            other => panic!("a prompt of {other} tokens"),
+        };
+        turns[at] += 1;
+        assert_eq!(row.record.cached_tokens, expected, "{:?}", row.record);
+    }
+    assert!(turns.iter().all(|&n| n > 200), "{turns:?}");
+    let hit = record.measures.prefix_hit_ratio;
+    assert!((hit - 0.875).abs() < 0.002, "{hit}");
+}
+
+#[test]
+fn routing_by_prefix_and_by_session_keeps_what_random_loses() {
+    let hit = |policy| {
+        let record = run(&scenario(sessions(1.0), 4, policy));
+        assert!(record.measures.requests_completed > 1_000.0);
+        record.measures.prefix_hit_ratio
+    };
+    let random = hit(Policy::Random);
+    // Every replica has the system prompt; a turn finds its conversation on one of four, or an older part of it.
+    assert!(random > 0.55 && random < 0.80, "{random}");
+    let best = 0.875;
+    for policy in [Policy::EndpointPicker(Picker::default()), Policy::SessionAffinity] {
+        let hit = hit(policy);
+        assert!(hit > random + 0.08 && hit < best + 0.002, "{policy:?}: {hit}, random {random}");
+    }
+    // One system prompt: all go to one replica, which has it all.
+    let prefix = hit(Policy::PrefixAffinity);
+    assert!(prefix > random + 0.08, "{prefix}");
+    // A picker that does not weigh prefixes is no better than random.
+    let blind = Picker { prefix_weight: 0.0, ..Picker::default() };
+    let blind = hit(Policy::EndpointPicker(blind));
+    assert!((blind - random).abs() < 0.05, "{blind} against {random}");
+}
+
+/// Law L1, and promise 2, with everything at once: conversations, timeouts, retries, a cap, replicas that come, drain
+/// and are killed, caches too small for all.
+#[test]
+fn sessions_are_conserved_and_the_engines_agree() {
+    for (growth, policy) in [
+        (Growth::Accumulate, Policy::EndpointPicker(Picker::default())),
+        (Growth::Window, Policy::SessionAffinity),
+        (Growth::Window, Policy::Random),
+    ] {
+        let mut spec = sessions(0.8);
+        spec.turns = LengthDist::lognormal_mean_sd(5.0, 4.0, 1, 20).expect("valid");
+        spec.output_tokens = LengthDist::lognormal_mean_sd(60.0, 60.0, 1, 300).expect("valid");
+        spec.max_context = 600;
+        spec.growth = growth;
+        let mut scenario = scenario(spec.clone(), 1, policy);
+        let at = SimTime::from_secs;
+        scenario.autoscaler = Autoscaler::Schedule(vec![
+            (at(0), 1),
+            (at(200), 3),
+            (at(400), 1),
+            (at(600), 2),
+            (at(700), 0),
+            (at(800), 1),
+        ]);
+        let clients = Clients {
+            client_timeout: Some(support::secs(3)),
+            retries: 1,
+            max_connections: Some(60),
+        };
+        let streams = vec![
+            StreamSpec::new(Arrivals::Sessions(Box::new(spec.clone()))),
+            StreamSpec {
+                start: support::secs(100),
+                ..StreamSpec::new(Arrivals::Sessions(Box::new(spec)))
+            },
+        ];
+        scenario.workload = WorkloadSpec::new(streams, clients).expect("valid");
+        let engine = Arc::make_mut(&mut scenario.engine);
+        engine.scheduler.num_gpu_blocks = 120;
+        let fast = run(&scenario);
+        Arc::make_mut(&mut scenario.engine).mode = EngineMode::Stepwise;
+        let stepwise = run(&scenario);
+        assert!(format!("{fast:?}") == format!("{stepwise:?}"), "{growth:?} {policy:?}");
+        let a = fast.accounting;
+        assert_eq!(a.arrived, a.accounted());
+        assert!(a.refused > 0 && a.completed > 500 && a.cancelled > 0, "{a:?}");
+        // Sessions of both streams go on after everything was down.
+        assert!(fast.requests.iter().any(|row| row.record.arrival > at(850)));
+        assert!(fast.measures.preemptions > 0.0, "the cache is meant to be too small");
+        assert!(fast.measures.prefix_hit_ratio > 0.2, "{}", fast.measures.prefix_hit_ratio);
+    }
+}
+
+/// A user whose request nobody takes must not be lost.
+#[test]
+fn a_refused_turn_does_not_end_a_conversation() {
+    let mut scenario = scenario(sessions(0.5), 0, Policy::Random);
+    scenario.warmup = SimDuration::ZERO;
+    let record = run(&scenario);
+    let sessions = record.accounting.arrived as f64 / 3.0;
+    assert_eq!(record.accounting.refused, record.accounting.arrived);
+    assert!((sessions / (0.5 * 900.0) - 1.0).abs() < 0.15, "{sessions} sessions");
+}
+
+/// What a trace says is shared is what an endless cache finds.
+#[test]
+fn prefix_blocks_of_a_trace_reach_the_engine() {
+    // A made-up trace in Mooncake's form: a system prompt of one block, three conversations, one edited turn.
+    let rows = [
+        (0, 1200, 10, vec![1, 2, 3]),
+        (5_000, 1700, 10, vec![1, 2, 4, 5]),
+        (10_000, 900, 10, vec![1, 6]),
+        (15_000, 1700, 20, vec![1, 2, 4, 7]),
+        (20_000, 600, 20, vec![8, 9]),
+        (25_000, 2300, 20, vec![1, 2, 4, 11, 12]),
+    ];
+    let text: String = rows
+        .iter()
+        .map(|(at, input, output, ids)| {
+            format!(
+                "{{\"timestamp\": {at}, \"input_length\": {input}, \"output_length\": {output}, \"hash_ids\": {ids:?}}}\n"
+            )
+        })
+        .collect();
+    let options = ReadOptions::default();
+    let imported = read(text.as_bytes(), &options).expect("a trace");
+    let reuse = imported.report.prefix_reuse.expect("blocks");
+    let trace = read_trace(text.as_bytes(), &options).expect("a trace");
+    let mut csv = Vec::new();
+    write_csv(&trace, &[], &mut csv).expect("written");
+    let again = read_trace(csv.as_slice(), &ReadOptions::strict()).expect("our own format");
+    assert_eq!(again.texts, trace.texts);
+    assert_eq!(again.requests, trace.requests);
+
+    let mut engine = support::engine(8, 2_000);
+    engine.scheduler.enable_prefix_caching = true;
+    engine.scheduler.max_model_len = 4096;
+    let mut scenario = support::scenario(engine, Autoscaler::Fixed(1), Vec::new(), 300);
+    // Once the pod is there, and twice in a row: the second time is another set of clients.
+    let transform = Transform { repeat: 2, ..Transform::default() };
+    let stream = StreamSpec {
+        start: support::secs(200),
+        ..StreamSpec::new(Arrivals::Replay(again, transform))
+    };
+    scenario.workload = WorkloadSpec::new(vec![stream], Clients::default()).expect("valid");
+    let record = run(&scenario);
+    let cached: Vec<u32> = record.requests.iter().map(|row| row.record.cached_tokens).collect();
+    // Two shared blocks, one, three, none, three; copies share nothing, since no text is common to all clients.
+    let expected = [0, 1024, 512, 1536, 0, 1536];
+    assert_eq!(cached, [expected, expected].concat());
+    let prompts: u32 = rows.iter().map(|row| row.1).sum();
+    let found: u32 = expected.iter().sum();
+    assert!((reuse - f64::from(found) / f64::from(prompts)).abs() < 1e-12);
+}
+
+/// `session_id` and `prefix_group` of our own format.
+#[test]
+fn sessions_and_groups_of_a_trace_reach_the_engine() {
+    let mut side = SideTable::default();
+    let mut requests = Vec::new();
+    // (s, session, prompt, output): a system prompt of 100 tokens for all.
+    let rows = [(200, "a", 150, 50), (210, "b", 130, 20), (220, "a", 220, 30), (230, "a", 200, 10)];
+    for (i, (at, session, prompt_tokens, output_tokens)) in rows.into_iter().enumerate() {
+        let row = Side {
+            session: side.intern(session),
+            turn: i as u32,
+            prefix_group: side.intern("assistant"),
+            prefix_tokens: 100,
+            ..Side::default()
+        };
+        side.rows.push(row);
+        requests.push(Request {
+            arrival: SimTime::from_secs(at),
+            prompt_tokens,
+            output_tokens,
+            ..Request::default()
+        });
+    }
+    let mut engine = support::engine(8, 500);
+    engine.scheduler.enable_prefix_caching = true;
+    let mut scenario = support::scenario(engine, Autoscaler::Fixed(1), Vec::new(), 300);
+    scenario.workload = WorkloadSpec::replay(Recorded::with_side(requests, side));
+    let record = run(&scenario);
+    let cached: Vec<u32> = record.requests.iter().map(|row| row.record.cached_tokens).collect();
+    // b finds 96 of the system prompt's 100 tokens; a's second turn 199 computed tokens, 12 blocks; its third turn is
+    // shorter than what was said, so that history was cut: the system prompt only.
+    assert_eq!(cached, [0, 96, 192, 96]);
+}
