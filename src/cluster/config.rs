@@ -124,6 +124,9 @@ pub struct StorageLoad {
     /// Rate of a pod whose node has the weights in its page cache \[bytes/s\]; `None` = each pod
     /// reads from storage (memory too small, or a cache per pod).
     pub page_cache_bytes_per_s: Option<u64>,
+    /// Rate of a container that is started again in a pod that has read all weights before \[bytes/s\]: what the
+    /// volume's or the sidecar's cache holds; `None` = it reads as the first one did.
+    pub restart_bytes_per_s: Option<u64>,
 }
 
 /// A lognormal rate \[bytes/s\] through its median and 5th percentile (the slow end).
@@ -261,6 +264,11 @@ impl ClusterConfig {
                     load.page_cache_bytes_per_s.is_none_or(|r| r > 0),
                     "startup.load.page_cache_bytes_per_s",
                     "must be above 0; leave it out for no page cache",
+                );
+                require(
+                    load.restart_bytes_per_s.is_none_or(|r| r > 0),
+                    "startup.load.restart_bytes_per_s",
+                    "must be above 0; leave it out for no cache",
                 );
             }
             ModelLoad::Time(dist) => require(dist_ok(dist), "startup.load", DIST_RULE),

@@ -198,6 +198,9 @@ impl Cluster {
         let ModelLoad::Storage(load) = &self.config.startup.load else {
             return self.pod_timer(i, now + delays.load_time, out);
         };
+        if let Some(rate) = load.restart_bytes_per_s.filter(|_| self.pods[i].has_read) {
+            return self.pod_timer(i, now + rate::time_for(load.bytes, rate), out);
+        }
         let node = &self.nodes[self.node_of(i)];
         if let Some(cache_rate) = load.page_cache_bytes_per_s {
             if node.weights_cached {
@@ -251,6 +254,7 @@ impl Cluster {
     /// The weights are in place.
     fn loaded(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
         self.pods[i].load = LoadState::Timer;
+        self.pods[i].has_read = true;
         self.enter(i, PodStage::Initializing, out);
         let done = now + self.pods[i].delays.init;
         self.pod_timer(i, done, out);

@@ -148,6 +148,7 @@ impl Cluster {
             pod.stage = PodStage::InService;
             pod.container_start = Some(SimTime::ZERO);
             pod.ready = true;
+            pod.has_read = true;
             pod.routed = true;
             self.pods.push(pod);
             self.hold_gpus(SimTime::ZERO, self.pods.len() - 1, n);

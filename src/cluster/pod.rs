@@ -44,6 +44,8 @@ pub struct Pod {
     pub(super) routed: bool,
     pub(super) endpoint_generation: u32,
     pub(super) load: LoadState,
+    /// A container of it has read all weights.
+    pub(super) has_read: bool,
     pub(super) shutdown: Shutdown,
     pub(super) delays: PodDelays,
 }
@@ -147,6 +149,7 @@ impl Pod {
             routed: false,
             endpoint_generation: 0,
             load: LoadState::Timer,
+            has_read: false,
             shutdown: Shutdown::None,
             delays: PodDelays::draw(config, seed, id),
         }

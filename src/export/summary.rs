@@ -97,6 +97,12 @@ pub fn run_summary_json(provenance: &Provenance, slo: &Slo, runs: &[RunRecord]) 
                     "cancelled": account.cancelled,
                     "unfinished": account.unfinished,
                 },
+                "retries": account.retries,
+                "pools": record.pools.iter().map(|pool| json!({
+                    "name": pool.name,
+                    "node_hours": float(pool.node_hours),
+                    "cost_usd": float(pool.cost_usd),
+                })).collect::<Vec<Value>>(),
             })
         })
         .collect();

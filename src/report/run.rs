@@ -167,6 +167,10 @@ fn account(runs: &[RunRecord]) -> String {
             let _ = write!(text, ", {count} {name}");
         }
     }
+    let retries = sum(|a| a.retries);
+    if retries > 0 {
+        let _ = write!(text, "; {retries} new attempts after a refusal or a lost replica");
+    }
     text
 }
 

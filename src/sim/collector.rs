@@ -118,6 +118,11 @@ impl Collector {
         }
     }
 
+    /// A client tries again.
+    pub(super) fn retried(&mut self) {
+        self.accounting.retries += 1;
+    }
+
     /// Requests that have arrived so far.
     pub(super) fn arrivals(&self) -> u64 {
         self.accounting.arrived

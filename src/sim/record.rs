@@ -90,12 +90,14 @@ pub struct Accounting {
     pub refused: u64,
     /// Rejected by the engine (longer than `max_model_len`).
     pub rejected: u64,
-    /// Cut off by a terminating replica.
+    /// Cut off by a replica that was terminated, crashed or lost its machine.
     pub killed: u64,
     /// Given up by the client.
     pub cancelled: u64,
     /// Still in a replica at the end.
     pub unfinished: u64,
+    /// New attempts after an attempt that was refused or cut off; no end of a request.
+    pub retries: u64,
 }
 
 impl Accounting {

@@ -316,6 +316,7 @@ impl<'a> Run<'a> {
     fn retry(&mut self, at: SimTime, id: RequestId) {
         if at < self.horizon {
             self.queue.push(at, Event::Retry(id));
+            self.collector.retried();
         } else {
             let request = self.clients.again(id);
             self.collector.refused(refused(id, &request, self.now));

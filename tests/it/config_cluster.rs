@@ -277,6 +277,8 @@ fn crashes_lose_requests_and_retries_save_them() {
     let base = loaded.unwrap_or_else(|e| panic!("{e}")).experiment.base;
     let saved = run_workload(&base, Seed(5), RecordLevel::Timeline);
     assert_eq!((saved.accounting.killed, saved.accounting.refused), (0, 0));
+    assert!(saved.accounting.retries >= lost.accounting.killed, "{:?}", saved.accounting);
+    assert_eq!(lost.accounting.retries, 0);
     assert_eq!(saved.accounting.arrived, lost.accounting.arrived);
     let clean = run("model_storage = \"gcs\"");
     assert_eq!((clean.accounting.killed, clean.accounting.refused, deaths(&clean)), (0, 0, 0));

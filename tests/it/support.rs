@@ -112,6 +112,7 @@ pub(crate) fn cluster() -> ClusterConfig {
                 pod_rate: Rate::constant(1_000_000_000),
                 volume_bytes_per_s: Some(1_500_000_000),
                 page_cache_bytes_per_s: None,
+                restart_bytes_per_s: None,
             }),
             init: Dist::LogNormal { median: secs(8), p95: secs(12) },
         },

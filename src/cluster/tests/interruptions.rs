@@ -98,6 +98,24 @@ fn a_crashed_server_restarts_on_its_node() {
     assert_eq!(driver.cluster.nodes().len(), 1);
 }
 
+/// A crash reads the weights again from where they are: the pod's cache, or the storage if there is none.
+#[test]
+fn a_restart_reads_from_the_cache_if_there_is_one() {
+    for (rate, load_s) in [(Some(1_800_000_000), 10), (None, 40)] {
+        let mut config = fixed();
+        let ModelLoad::Storage(load) = &mut config.startup.load else { panic!("from storage") };
+        load.page_cache_bytes_per_s = None;
+        load.restart_bytes_per_s = rate;
+        scripted(&mut config, 1_000, 0, FaultKind::Crash);
+        let mut driver = Driver::start(&config, 1, 1);
+        driver.run_until(at(2_000));
+        let loading = driver.entered(0, PodStage::Initializing).unwrap() - at(1_002);
+        assert_eq!(loading, secs(load_s));
+    }
+    assert!(presets::restart_rate(presets::Storage::Gcs, 20 << 30).is_some());
+    assert!(presets::restart_rate(presets::Storage::Gcs, 21 << 30).is_none());
+}
+
 /// Three failures in a row, five seconds apart, turn a pod unready; the first success turns it back.
 #[test]
 fn readiness_flaps_at_the_failure_threshold() {

@@ -111,6 +111,7 @@ prop_compose! {
                 pod_rate: Rate { median: 450_000_000, p05: 250_000_000 },
                 volume_bytes_per_s: shared.map(|mb| mb * 1_000_000),
                 page_cache_bytes_per_s: cached.map(|mb| mb * 1_000_000),
+                restart_bytes_per_s: shared.map(|mb| mb * 2_000_000),
             })
         } else {
             ModelLoad::Time(init)

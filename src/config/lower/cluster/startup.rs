@@ -114,6 +114,13 @@ fn load(t: &Fields<'_>, base: ModelLoad) -> ModelLoad {
         .key("page_cache_mb_s", "Rate of a further pod on the same node [MB/s]; 0 = as the first")
         .shown("1500 for pd and hdml, others 0. Estimate")
         .number(0.0..=1e6);
+    let restart = t
+        .key(
+            "restart_mb_s",
+            "Rate of a restarted container whose pod has read the weights before [MB/s]; 0 = as the first",
+        )
+        .shown("1500 for pd and hdml, and for gcs up to its cache of 20 GiB; streamer 0. Estimate")
+        .number(0.0..=1e6);
     let time = t.key("load", "Time of the load, instead of size and rate").delay();
     let bytes = |mb: f64| if mb > 0.0 { Some((mb * MB) as u64) } else { None };
     match (time, base) {
@@ -123,6 +130,7 @@ fn load(t: &Fields<'_>, base: ModelLoad) -> ModelLoad {
             pod_rate: rate.map_or(storage.pod_rate, |r| Rate::constant((r * MB) as u64)),
             volume_bytes_per_s: volume.map_or(storage.volume_bytes_per_s, bytes),
             page_cache_bytes_per_s: page_cache.map_or(storage.page_cache_bytes_per_s, bytes),
+            restart_bytes_per_s: restart.map_or(storage.restart_bytes_per_s, bytes),
         }),
         (None, base @ ModelLoad::Time(_)) => base,
     }
