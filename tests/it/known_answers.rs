@@ -77,9 +77,6 @@ fn a_short_benchmark_never_sees_the_new_replicas() {
          [hpa]\nmin_replicas = 1\nmax_replicas = 5\n[[hpa.metrics]]\ntype = \"Pods\"\n\
          name = \"vllm:num_requests_running\"\ntarget_average_value = \"10\"\n"
     );
-    // TOML wants the top level first.
-    let text =
-        text.replace("duration = \"7m\"\n", "").replace("seed = ", "duration = \"7m\"\nseed = ");
     let text = text.replace("seed = ", "duration = \"7m\"\nseed = ");
     for record in runs(&text, 20) {
         let wanted = record.decisions.iter().map(|d| d.desired_replicas).max();
