@@ -1,6 +1,6 @@
 //! Connections that clients keep open between requests: an old connection stays with its pod.
 //!
-//! Source: gke.md 7.1, kube-proxy chooses a pod when a connection is made; whoever keeps it alive stays there, so
+//! Source: Kubernetes, kube-proxy: it chooses a pod when a connection is made; whoever keeps it alive stays there, so
 //! that a new replica gets nothing from old connections.
 
 use crate::rng::{Generator, Seed, Stream};

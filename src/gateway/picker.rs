@@ -8,7 +8,7 @@ use super::{EndpointView, below};
 use crate::units::SimDuration;
 
 /// Weights and limits of the endpoint picker.
-// Source: gke.md 7.1: score = w_q (max - q) / (max - min), 1 if all queues are equal, + w_kv (1 - use)
+// Source: gateway-api-inference-extension: score = w_q (max - q) / (max - min), 1 if all queues are equal, + w_kv (1 - use)
 // + w_prefix matched / all blocks of the prompt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Picker {
@@ -29,7 +29,7 @@ pub struct Picker {
 }
 
 impl Default for Picker {
-    // Source: gke.md 7.1, the default profile of the GKE Inference Gateway.
+    // Source: the default profile of the GKE Inference Gateway.
     fn default() -> Self {
         Self {
             queue_weight: 2.0,

@@ -74,7 +74,7 @@ pub enum Wait {
 }
 
 /// Users who send, await the answer, wait, and send again.
-// Source: Locust user classes (`wait_time`, spawn rate); workloads.md C2 `closed_loop`.
+// Source: Locust user classes (`wait_time`, spawn rate).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClosedLoop {
     users: Vec<(f64, u32, f64)>,

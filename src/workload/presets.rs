@@ -1,5 +1,5 @@
 //! Named workloads that imitate real traces by parameters only; no trace content.
-// Source: workloads.md C4 (fitted to public traces; the fit quality stands there).
+// Source: our fits to the public Azure 2023 and 2024, BurstGPT, Mooncake and ServeGen traces.
 
 use super::lengths::{LengthDist, LengthKind, LengthModel, LognormalComponent};
 use super::rate::{
@@ -30,7 +30,7 @@ pub const SESSIONS: [&str; 1] = ["chat-sessions"];
 /// The conversations with this name, beginning one per second; their arrivals are the caller's to set.
 pub fn sessions(name: &str) -> Result<Sessions, ParamError> {
     match name {
-        // Source: workloads.md B3. Turns and lengths: ShareGPT without a chat template (24 % of one round, p50 3,
+        // Source: published statistics of conversations. Turns and lengths: ShareGPT without a chat template (24 % of one round, p50 3,
         // p75 5, p95 8); pauses and the shared system prompt: the published catalogue of inference-perf.
         "chat-sessions" => {
             // ASSUMPTION(A311): the longest conversations of the set have about 13 rounds.

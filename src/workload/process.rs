@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Spacing of the requests of one micro-batch.
-// Source: workloads.md C0, "spaced ~1 ms".
+// Source: our own choice: what a client can tell apart.
 const BATCH_SPACING_PS: u64 = PS_PER_MS;
 
 /// Requests of one generated stream, in time order, all before its end.

@@ -4,7 +4,7 @@
 //!
 //! A turn's prompt is the system prompt, all that was said before, and what the user adds. Token counts without
 //! the chat template.
-// Source: workloads.md C2 `sessions`.
+// Source: the sessions of inference-perf (conversation replay) and BLIS.
 
 use super::draw;
 use super::lengths::{LengthDist, LengthModel};

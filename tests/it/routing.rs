@@ -35,7 +35,7 @@ fn kept(idle_s: u64, mean_requests: Option<f64>) -> Policy {
     Policy::RandomPerConnection(KeepAlive { idle_timeout, mean_requests })
 }
 
-// Source: gke.md 7.1 and 9 (9): behind a ClusterIP a new replica gets nothing from kept connections.
+// Source: Kubernetes, kube-proxy: behind a ClusterIP a new replica gets nothing from kept connections.
 #[test]
 fn old_connections_stay_with_the_old_pod() {
     let random = share_of_the_new_pod(Policy::Random);

@@ -25,7 +25,7 @@ fn kolmogorov_smirnov(mut a: Vec<u32>, mut b: Vec<u32>) -> f64 {
 
 #[test]
 fn length_mixtures_are_near_the_recorded_lengths() {
-    // Source: workloads.md C4: KS .025 and .027 (conversation), .033 and .020 (code), over 30 seeds.
+    // Source: our fits: KS .025 and .027 (conversation), .033 and .020 (code), over 30 seeds.
     for (file, preset, bounds) in [
         ("azure/AzureLLMInferenceTrace_conv.csv", "azure-conv-like", [0.029, 0.033]),
         ("azure/AzureLLMInferenceTrace_code.csv", "azure-code-like", [0.039, 0.026]),
@@ -61,7 +61,7 @@ fn the_week_curve_follows_the_recorded_week() {
     let n = pairs.len() as f64;
     let (mr, mm) =
         (pairs.iter().map(|p| p.0).sum::<f64>() / n, pairs.iter().map(|p| p.1).sum::<f64>() / n);
-    // Source: workloads.md C4: R^2 .97, mean error 8.7 %.
+    // Source: our fit: R^2 .97, mean error 8.7 %.
     let scale = mr / mm;
     let residual: f64 = pairs.iter().map(|(r, m)| (r - m * scale).powi(2)).sum();
     let total: f64 = pairs.iter().map(|(r, _)| (r - mr).powi(2)).sum();

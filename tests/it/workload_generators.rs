@@ -99,7 +99,7 @@ fn curves_hold_their_integral_in_every_part() {
 fn modulated_rate_meets_its_stationary_mean() {
     let g = presets::arrivals("azure-code-like").unwrap();
     let RateModel::Mmpp(chain) = &g.rate else { panic!("a chain") };
-    // Source: workloads.md C4, stationary shares and mean of the four-state chain.
+    // Source: our fit to the trace: stationary shares and mean of the four-state chain.
     for (got, want) in chain.stationary().iter().zip([0.699, 0.045, 0.209, 0.047]) {
         assert!((got - want).abs() < 0.001, "{got} {want}");
     }
@@ -132,7 +132,7 @@ fn diurnal_week_follows_its_hours() {
         (0..6).map(|s| summary(&generate(quiet.clone(), 604_800, s))).collect();
     expect("week mean", &runs, 2.8, 0.1, &|s| s.mean_rps);
     let minute = |s: &Summary| s.peak_to_mean(60).unwrap();
-    // Source: workloads.md C4: 3.5 to 4.2 for one-minute windows at 2.8 rps.
+    // Source: our fit to the trace: 3.5 to 4.2 for one-minute windows at 2.8 rps.
     expect("week p/m@60", &runs, 3.85, 0.45, &minute);
 }
 
@@ -152,7 +152,7 @@ fn the_expected_mean_is_the_realised_one() {
 
 #[test]
 fn presets_reproduce_the_published_fit() {
-    // Source: workloads.md C4, fit quality tables (mean over 20-40 seeds, +- one standard deviation).
+    // Source: our fits, quality tables (mean over 20-40 seeds, +- one standard deviation).
     let run = |name: &str, seconds| -> Vec<Summary> {
         (0..40).map(|s| summary(&preset(name, seconds, s))).collect()
     };

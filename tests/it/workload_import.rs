@@ -59,7 +59,7 @@ fn azure_2023_files_have_their_published_figures() {
         means: [f64; 2],
         correlation: f64,
     }
-    // Source: README of the recorded traces, and workloads.md B1.
+    // Source: statistics computed apart from this program.
     for k in [
         Known {
             file: "azure/AzureLLMInferenceTrace_conv.csv",

@@ -1,5 +1,5 @@
 //! Result files of `vllm bench serve --save-result --save-detailed`.
-// Source: workloads.md A5: arrays `input_lens`, `output_lens`, and in recent versions `start_times` from a
+// Source: vllm bench serve: arrays `input_lens`, `output_lens`, and in recent versions `start_times` from a
 // monotonic clock; a failed request keeps its place with zeros; a file may hold several appended objects.
 
 use super::collect::{Collector, Row, Verdict};

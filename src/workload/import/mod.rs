@@ -4,7 +4,7 @@
 //! arrival of the file *before* any filter, so a filter does not shift time; rows out of order are sorted
 //! stably and counted; equal times keep the order of the file; bad rows are counted by reason with their
 //! line numbers and fail the import above a set share. Text goes in as `impl Read`, gzip or plain.
-// Source: workloads.md A and C1; the format of each tool is described in its own file.
+// Source: the tools themselves; the format of each tool is described in its own file.
 
 mod bench;
 mod collect;

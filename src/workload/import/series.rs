@@ -15,7 +15,7 @@ use std::io::{BufRead, Read};
 ///
 /// `Requests/s` is a moving average, so the differences of `Total Request Count` count, on the `Aggregated`
 /// rows only: with full history they repeat the sum of the others. The rows count completions, not arrivals.
-// Source: workloads.md A5 (Locust).
+// Source: Locust, `<prefix>_stats_history.csv`.
 pub(super) struct LocustHistory {
     timestamp: usize,
     users: usize,
