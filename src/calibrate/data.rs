@@ -22,6 +22,9 @@ pub(super) fn whole(message: impl Into<String>) -> DataError {
 /// Rows of a CSV text, whose columns are found by name. Errors are collected, not returned one by one.
 pub(super) struct Table<'a> {
     reader: csv::Reader<&'a [u8]>,
+    text: &'a str,
+    /// Places of the line ends.
+    ends: Vec<usize>,
     header: Vec<String>,
     /// What was wrong so far.
     pub(super) errors: Vec<DataError>,
@@ -50,7 +53,8 @@ impl<'a> Table<'a> {
         let missing = required.iter().filter(|name| !header.iter().any(|h| h == *name));
         let error = |name| DataError { line: 1, message: format!("there is no column `{name}`") };
         let errors = missing.map(error).collect();
-        Self { reader, header, errors }
+        let ends = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i).collect();
+        Self { reader, text, ends, header, errors }
     }
 
     /// The next row; rows that are no CSV are errors and skipped.
@@ -70,7 +74,11 @@ impl<'a> Table<'a> {
                 }
             }
         }
-        let line = cells.position().map_or(0, csv::Position::line);
+        // The reader's own count is one short after CRLF, and blank lines come before the row.
+        let start = cells.position().map_or(0, |p| p.byte() as usize);
+        let blank = |b: &u8| b.is_ascii_whitespace();
+        let start = start + self.text.as_bytes()[start..].iter().take_while(|b| blank(b)).count();
+        let line = self.ends.partition_point(|end| *end < start) as u64 + 1;
         let (header, errors) = (&self.header, &mut self.errors);
         Some(Record { line, cells, header, errors })
     }
@@ -114,5 +122,24 @@ impl Record<'_> {
     /// Notes an error of this row.
     pub(super) fn fault(&mut self, message: String) {
         self.errors.push(DataError { line: self.line, message });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_those_of_an_editor() {
+        for (end, blank) in [("\n", ""), ("\r\n", ""), ("\n", "\n"), ("\r\n", "\r\n")] {
+            let text = ["a,b", "1,2", "\"x, y\",3", "4,5", ""].join(&format!("{end}{blank}"));
+            let mut table = Table::new(&text, &["a", "b"]);
+            let mut lines = Vec::new();
+            while let Some(row) = table.next() {
+                lines.push(row.line);
+            }
+            let expected = if blank.is_empty() { [2, 3, 4] } else { [3, 5, 7] };
+            assert_eq!(lines, expected, "{end:?} {blank:?}");
+        }
     }
 }

@@ -106,7 +106,7 @@ pub enum FitError {
     #[error("there is no data point to fit")]
     Empty,
     /// No coefficient is determined.
-    #[error("the data determine no coefficient")]
+    #[error("the data determine no coefficient; are the constants those of this GPU and model?")]
     Nothing,
     /// The data lead to coefficients that no engine has.
     #[error("the data lead to impossible coefficients ({0}); are the times in the right unit?")]

@@ -165,7 +165,11 @@ impl RequestTrace {
                     let mut mean = Work::default();
                     mean.add(&work, 1.0 / members.len() as f64);
                     points.push(Point {
-                        name: format!("{name} requests {}.., {what}", group * size + 1),
+                        name: format!(
+                            "{name} {}..{}: {what}",
+                            group * size + 1,
+                            group * size + members.len()
+                        ),
                         measured_ms: sum_s * 1e3 / members.len() as f64,
                         work: mean,
                     });

@@ -1,6 +1,7 @@
 //! `hpasim profile check`: profiles against published serving benchmarks.
 
-use super::{Context, Exit, output};
+use super::server::ServerArgs;
+use super::{Context, Exit, output, requests};
 use crate::calibrate::benchmark::{self, Figure, Row};
 use crate::calibrate::check::{Checked, Kind, Medians, Outcome, check, family, left_out, medians};
 use crate::calibrate::plan::{Load, Reason, Server};
@@ -21,11 +22,20 @@ use std::path::PathBuf;
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Serving benchmarks, one row per load level (CSV; `-` for standard input)
-    #[arg(long, value_name = "FILE.csv", required_unless_present = "steps")]
+    #[arg(long, value_name = "FILE.csv", required_unless_present_any = ["steps", "requests"])]
     benchmarks: Option<PathBuf>,
     /// Measured engine steps, one row per batch composition (CSV); repeatable
     #[arg(long, value_name = "FILE.csv")]
     steps: Vec<PathBuf>,
+    /// Per-request trace of one server (CSV): replays its arrivals and lengths on `--profile` instead
+    #[arg(long, value_name = "FILE.csv", requires = "profile",
+          conflicts_with_all = ["benchmarks", "steps", "fail_on", "markdown"])]
+    requests: Option<PathBuf>,
+    /// Profile of the traced server: a built-in name, or the path of a file
+    #[arg(long, value_name = "PROFILE", requires = "requests")]
+    profile: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Medians of absolute errors that may not be exceeded by any GPU, as in `tpot=5%,throughput=5%,ttft=12%`
     #[arg(long, value_name = "LIMITS", value_delimiter = ',', value_parser = parse_limit)]
     fail_on: Vec<(Kind, f64)>,
@@ -49,6 +59,14 @@ fn parse_limit(text: &str) -> Result<(Kind, f64), String> {
 
 /// Runs the command.
 pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyhow::Result<Exit> {
+    if let (Some(path), Some(profile)) = (&args.requests, &args.profile) {
+        return requests::run(path, profile, &args.server, constants);
+    }
+    if args.server.given() {
+        bail!(
+            "--vllm-version and the like are the server of --requests; other rows state their own"
+        );
+    }
     // All input is read before anything is simulated or written.
     let rows = args.benchmarks.as_ref().map_or(Ok(Vec::new()), read_benchmarks)?;
     let steps = read_steps(&args.steps)?;

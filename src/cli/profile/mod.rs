@@ -1,7 +1,11 @@
 //! `hpasim profile`: GPU profiles, what they say and how sure it is.
 
 mod check;
+mod fit;
+mod inputs;
 mod list;
+mod requests;
+mod server;
 mod show;
 
 use super::{Context, Exit, Files, output};
@@ -32,6 +36,13 @@ enum Command {
     /// cannot be modelled with the reason, and last the medians of absolute errors per GPU. `--output FILE` writes
     /// all figures as CSV. Exit code 1 if a median exceeds `--fail-on`.
     Check(check::Args),
+    /// Fit a profile to your own measurements
+    ///
+    /// From results of `vllm bench serve`, recorded Prometheus series, per-request traces and engine steps, in any
+    /// mix. Prints each coefficient with its status, every data point with its error in the fit and in a fit without
+    /// it, and whole runs simulated with the fit; `-o NAME.toml` writes the profile. Exit code 1 if the throughput of
+    /// an open-loop benchmark is off by more than 10 %.
+    Fit(Box<fit::Args>),
 }
 
 /// vLLM minor release that the figures are for.
@@ -45,6 +56,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let constants = Constants::builtin()?;
     match &args.command {
         Command::Check(args) => return check::run(args, &constants, context),
+        Command::Fit(args) => return fit::run(args, &constants, context),
         Command::List => list::run(&constants)?,
         Command::Show { name } => {
             let profile = load(name, &constants)?;
@@ -54,19 +66,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The built-in profile of this name, or the one in the file of this path.
+/// The built-in profile of this name, the one in the file of this path, or `<gpu>-<model>` of known constants.
 fn load(name: &str, constants: &Constants) -> anyhow::Result<GpuProfile> {
     let mut found = Diagnostics::default();
-    let source = match GpuProfile::builtin_text(name) {
-        Some(text) => found.sources.add(format!("models/{name}.toml"), text),
-        None if name.contains(['/', '.']) => {
-            let bytes =
-                Files.read(name).map_err(|e| anyhow::anyhow!("cannot read `{name}`: {e}"))?;
-            found.sources.add(name, String::from_utf8_lossy(&bytes))
+    let source = if let Some(text) = GpuProfile::builtin_text(name) {
+        found.sources.add(format!("models/{name}.toml"), text)
+    } else {
+        if let Some(profile) = GpuProfile::named(name, constants) {
+            return Ok(profile);
         }
-        None => {
-            anyhow::bail!("there is no profile `{name}`\nhint: `hpasim profile list` shows all")
+        if !name.contains(['/', '.']) {
+            anyhow::bail!("there is no profile `{name}`\nhint: `hpasim profile list` shows all");
         }
+        let bytes = Files.read(name).map_err(|e| anyhow::anyhow!("cannot read `{name}`: {e}"))?;
+        found.sources.add(name, String::from_utf8_lossy(&bytes))
     };
     GpuProfile::parse(&mut found, source, constants).ok_or_else(|| found.into())
 }

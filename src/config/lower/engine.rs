@@ -200,7 +200,11 @@ fn engine_of(
     };
     let ingest = table
         .key("ingest", "Front-end time before the engine sees a request. Estimate: 15.6 ms")
-        .duration_or(SimDuration::ZERO..=SimDuration::from_secs(10), INGEST);
+        .shown("the profile's where it states one, else 15.6ms")
+        .duration_or(
+            SimDuration::ZERO..=SimDuration::from_secs(10),
+            profile.map_or(INGEST, GpuProfile::ingest),
+        );
     let profile = profile?;
     if !matches!(minor, 11 | 33) && table.has("vllm_version") {
         let modern = defaults.rules == SchedulerRules::V0_33;

@@ -88,6 +88,7 @@ impl GpuProfile {
             weights,
             coefficients,
             host: None,
+            ingest_ms: None,
             status: [Status::Derived; 7],
             measured_kv: None,
             vllm_versions: "unstated".to_owned(),
@@ -102,6 +103,27 @@ impl GpuProfile {
                 confidence: "unstated".to_owned(),
             },
         })
+    }
+}
+
+impl GpuProfile {
+    /// The profile of `<gpu>-<model>[-tpN][-fp8]`, built in or derived, if GPU and model are known.
+    pub fn named(name: &str, constants: &Constants) -> Option<Self> {
+        let (rest, weights) = match name.strip_suffix("-fp8") {
+            Some(rest) => (rest, Weights::Fp8),
+            None => (name, Weights::Bf16),
+        };
+        let (rest, tp) = match rest.rsplit_once("-tp") {
+            Some((rest, tp)) => (rest, tp.parse().ok().filter(|tp| (1..=64).contains(tp))?),
+            None => (rest, 1),
+        };
+        // GPU names hold dashes themselves: the longest that fits.
+        let gpus = constants.gpus.iter().filter_map(|g| {
+            let model = rest.strip_prefix(g.name.as_str())?.strip_prefix('-')?;
+            Some((g.name.as_str(), model))
+        });
+        let (gpu, model) = gpus.max_by_key(|(gpu, _)| gpu.len())?;
+        Self::of(gpu, model, tp, weights, constants).ok()
     }
 }
 

@@ -10,6 +10,7 @@ mod constants;
 mod find;
 mod read;
 mod server;
+mod write;
 
 pub use builtin::Constants;
 pub use constants::{GpuConstants, Machine, ModelShape, SeqCost, Weights, derive, kv_tokens};
@@ -21,6 +22,7 @@ use super::reader::{Context, Fields};
 use super::registry::Registry;
 use super::tree;
 use crate::engine::StepCoefficients;
+use crate::units::SimDuration;
 
 /// How a number was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,8 @@ pub struct GpuProfile {
     /// Host part of a step and of a sequence \[ms\], if the file states it for the machine it was measured on;
     /// otherwise it follows from the engine version.
     pub host: Option<(f64, f64)>,
+    /// Time before the engine sees a request \[ms\] with its status, if the file states it; otherwise [`INGEST`].
+    pub ingest_ms: Option<(f64, Status)>,
     /// Status of each coefficient, in the order `t0_ms m_ms c_ms_per_token p c_seq_ms c_kv_us c_att_1e6_ms`.
     pub status: [Status; 7],
     /// KV cache that a server printed, if the file states it.
@@ -128,6 +132,11 @@ impl GpuProfile {
     pub fn coefficient(&self, index: usize) -> f64 {
         let c = &self.coefficients;
         [c.t0_ms, c.m_ms, c.c_ms_per_token, c.p, c.c_seq_ms, c.c_kv_us, c.c_att_1e6_ms][index]
+    }
+
+    /// Time before the engine sees a request.
+    pub fn ingest(&self) -> SimDuration {
+        self.ingest_ms.map_or(INGEST, |(ms, _)| SimDuration::from_secs_f64(ms / 1e3))
     }
 
     /// The step model with the host terms of vLLM 0.`minor` and its largest CUDA graph.

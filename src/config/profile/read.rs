@@ -33,6 +33,13 @@ pub(super) fn profile(root: &Fields<'_>, constants: &Constants) -> Option<GpuPro
     let weights = root
         .key("weights", "Number format of the weights")
         .choice_or(&[("bf16", Weights::Bf16), ("fp8", Weights::Fp8)], Weights::Bf16);
+    let range = 0.0..=10_000.0;
+    let ingest_ms = root
+        .key("ingest_ms", "Time before the engine sees a request [ms]")
+        .shown("the engine's default")
+        .parse(Kind::Number { min: *range.start(), max: *range.end() }, None, |node| {
+            with_status(node, &range)
+        });
     let stated = coefficients(root);
     let measured_kv = measured_kv(root);
     let validity = root.key("validity", "Where the numbers hold").table_or_empty();
@@ -75,6 +82,7 @@ pub(super) fn profile(root: &Fields<'_>, constants: &Constants) -> Option<GpuPro
     coefficients.g_table = stated.g_table;
     Some(GpuProfile {
         host: stated.host,
+        ingest_ms,
         name,
         summary,
         gpu,

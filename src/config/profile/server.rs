@@ -116,7 +116,7 @@ impl GpuProfile {
         Ok(EngineConfig {
             scheduler,
             step_model: Arc::new(step_model),
-            ingest: INGEST,
+            ingest: self.ingest(),
             mode: EngineMode::Fast,
         })
     }
