@@ -33,8 +33,9 @@ impl Connections {
         Self { keep_alive, rng: seed.stream(Stream::Routing, 1), idle: VecDeque::new() }
     }
 
-    /// The pod at the other end of an idle connection, the one used last (as client pools do); the connection
-    /// is then in use. One whose server takes no more requests has been closed by it.
+    /// The pod at the other end of an idle connection, which is then in use. One whose server takes no more
+    /// requests has been closed by it.
+    // ASSUMPTION(A260): all clients share one pool, and take the connection that became idle last.
     pub(super) fn reuse(&mut self, now: SimTime, accepts: impl Fn(PodId) -> bool) -> Option<PodId> {
         while self
             .idle

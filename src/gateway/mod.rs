@@ -147,7 +147,8 @@ impl Gateway {
     }
 
     /// Whether a request at `now` needs fresh views. A picker reads the metrics once a period and then lives
-    /// with what it saw; its first request of a period is taken for the time of reading.
+    /// with what it saw.
+    // ASSUMPTION(A261): it reads at its first request of a period, so what it knows is at most one period old.
     pub fn looks(&mut self, now: SimTime) -> bool {
         let Policy::EndpointPicker(picker) = self.policy else { return self.policy.reads_load() };
         let period = |at: SimTime| at.as_ps() / picker.refresh.as_ps().max(1);

@@ -154,9 +154,7 @@ impl<'a> Run<'a> {
         let warmup = SimTime::ZERO + scenario.warmup;
         let (controller, spec_replicas, metrics) = match &scenario.autoscaler {
             Autoscaler::Hpa(setup) => {
-                let controller = Controller::new(setup);
-                let min = u32::try_from(setup.spec.min_replicas.unwrap_or(1)).unwrap_or(0);
-                (Some(controller), min, setup.feeds.len())
+                (Some(Controller::new(setup)), setup.start_replicas, setup.feeds.len())
             }
             Autoscaler::Fixed(n) => (None, *n, 0),
             Autoscaler::Schedule(rows) => (None, rows.first().map_or(0, |row| row.1), 0),

@@ -60,6 +60,8 @@ pub struct HpaSetup {
     pub schedule: SyncSchedule,
     /// One feed per entry of the *defaulted* `spec.metrics`, in order.
     pub feeds: Vec<MetricFeed>,
+    /// `spec.replicas` of the deployment when the run starts; they serve from the first instant.
+    pub start_replicas: u32,
 }
 
 /// Where the value of one HPA metric comes from.

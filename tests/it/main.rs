@@ -32,6 +32,7 @@ mod engine_laws;
 mod engine_oracle;
 mod engine_script;
 mod engines;
+mod histories;
 mod hpa_cases;
 mod hpa_enumerated;
 mod hpa_laws;

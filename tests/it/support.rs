@@ -144,6 +144,7 @@ pub(crate) fn pipeline() -> PipelineConfig {
 /// An HPA on `signals`, one per metric of the spec.
 pub(crate) fn hpa(spec: HpaSpec, signals: &[Signal]) -> Autoscaler {
     Autoscaler::Hpa(HpaSetup {
+        start_replicas: u32::try_from(spec.min_replicas.unwrap_or(1)).expect("a count"),
         spec,
         controller: ControllerConfig::default(),
         schedule: SyncSchedule {

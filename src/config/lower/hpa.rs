@@ -127,6 +127,10 @@ fn read_hpa(
         spec.max_replicas = max as i32;
         places.push(("spec.maxReplicas".into(), t.span_of("max_replicas")));
     }
+    let start_replicas = t
+        .key("start_replicas", "spec.replicas of the deployment when the run starts")
+        .shown("min_replicas")
+        .u32(0..=100_000);
     let metrics = t.key("metrics", "Metrics; the largest proposal wins").tables();
     if !metrics.is_empty() || t.has("metrics") {
         let place = t.span_of("metrics");
@@ -182,7 +186,14 @@ fn read_hpa(
         base.unwrap_or_else(|| HpaManifest::new(object_name.unwrap_or(name), spec.clone()));
     object.set_spec(spec.clone());
     Some(Lowered {
-        autoscaler: Autoscaler::Hpa(HpaSetup { spec, controller, schedule, feeds: feeds? }),
+        autoscaler: Autoscaler::Hpa(HpaSetup {
+            start_replicas: start_replicas
+                .unwrap_or_else(|| u32::try_from(defaulted.min_replicas.unwrap_or(1)).unwrap_or(0)),
+            spec,
+            controller,
+            schedule,
+            feeds: feeds?,
+        }),
         manifest: Some(object),
     })
 }
