@@ -179,12 +179,27 @@ impl Reader<'_> {
             (vec![job; completed as usize], None)
         });
         let positive = |ms: Option<f64>| ms.filter(|ms| *ms > 0.0);
+        let load = load?;
+        let span_s = match (&starts_s, load) {
+            (Some(starts), _) => {
+                starts.iter().copied().fold(f64::MIN, f64::max)
+                    - starts.iter().copied().fold(f64::MAX, f64::min)
+            }
+            (None, Load::Rate(rate, _)) => jobs.len() as f64 / rate,
+            (None, Load::Users(_)) => 0.0,
+        };
+        if span_s.max(duration?) > SimTime::MAX_HORIZON.as_secs_f64() {
+            self.fault(
+                "the run takes more than 90 days; are `duration` and `start_times` seconds?",
+            );
+            return None;
+        }
         let equal_lengths = jobs.iter().all(|job| job == &jobs[0]);
         Some(BenchRun {
             name,
             date: self.text("date"),
             model_id: self.text("model_id"),
-            load: load?,
+            load,
             starts_s,
             equal_lengths,
             duration_s: duration?,

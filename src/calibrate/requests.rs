@@ -96,6 +96,12 @@ impl RequestTrace {
             return Err(table.errors);
         }
         requests.sort_by(|a, b| a.arrival_s.total_cmp(&b.arrival_s));
+        let span_s = requests[requests.len() - 1].arrival_s - requests[0].arrival_s;
+        if span_s > SimTime::MAX_HORIZON.as_secs_f64() {
+            return Err(vec![whole(format!(
+                "the arrivals span {span_s} s, more than 90 days; are the times in seconds?"
+            ))]);
+        }
         Ok(Self { requests })
     }
 

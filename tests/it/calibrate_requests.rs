@@ -97,4 +97,8 @@ fn faults_of_a_trace_are_all_named_with_their_lines() {
     let missing = RequestTrace::read("input_tokens,output_tokens\n1,2\n").unwrap_err();
     assert_eq!(missing.len(), 3, "{missing:?}");
     assert!(RequestTrace::read("").is_err());
+    let header = "input_tokens,output_tokens,arrival_s,first_token_s,last_token_s\n";
+    let milliseconds = format!("{header}1,2,0,5,9\n1,2,1e300,1e300,1e300\n");
+    let errors = RequestTrace::read(&milliseconds).unwrap_err();
+    assert!(errors[0].to_string().contains("more than 90 days"), "{errors:?}");
 }

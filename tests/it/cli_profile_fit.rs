@@ -36,6 +36,7 @@ fn a_fitted_profile_is_used_at_once() {
     let scratch = Scratch::new();
     let files = benchmarks(&scratch);
     let ended = scratch.hpasim(&fit(&files, &["-o", "mine.toml"])).expect(0);
+    println!("{}", ended.stdout);
     for part in ["m_ms", "fitted", "left out", "whole runs", "kept: one model cannot tell it"] {
         assert!(ended.stdout.contains(part), "{part} is not in\n{}", ended.stdout);
     }
@@ -109,13 +110,17 @@ fn bad_files_are_all_named_and_nothing_is_written() {
         let text = scratch.read(&good[0]);
         text.replace("\"completed\":10", "\"completed\":0")
     });
+    scratch.write(
+        "long.json",
+        &scratch.read(&good[0]).replace("\"duration\":", "\"duration\":9999999"),
+    );
     scratch.write("steps.csv", "kind,n_decode,measured_ms\ndecode_step,4,x\n");
     scratch.write("trace.csv", "input_tokens,output_tokens,arrival_s\n1,2,3\n");
     scratch.write("prom.json", "{\"status\": \"error\", \"error\": \"parse error\"}");
     scratch.write("text.txt", "nothing of the kind\n");
     let names = ["half.json", "bare.json", "failed.json", "steps.csv", "trace.csv", "prom.json"];
     let mut files: Vec<String> = names.map(str::to_owned).to_vec();
-    files.extend(["text.txt", "absent.json"].map(str::to_owned));
+    files.extend(["text.txt", "absent.json", "long.json"].map(str::to_owned));
     files.push(good[0].clone());
     let ended = scratch.hpasim(&fit(&files, &["-o", "mine.toml"])).expect(2);
     for part in [
@@ -128,6 +133,7 @@ fn bad_files_are_all_named_and_nothing_is_written() {
         "trace.csv: line 1: there is no column `last_token_s`",
         "prom.json: Prometheus answered with an error: parse error",
         "text.txt: ",
+        "long.json: the run takes more than 90 days",
         "absent.json: ",
     ] {
         assert!(ended.stderr.contains(part), "{part} is not in\n{}", ended.stderr);

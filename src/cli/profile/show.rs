@@ -33,6 +33,10 @@ pub(super) fn describe(profile: &GpuProfile) -> anyhow::Result<String> {
         let status = profile.status[index].as_str();
         writeln!(out, "  {name:<15} {value:>10.6}  {:<52} {status}", words[index])?;
     }
+    if let Some((ms, status)) = profile.ingest_ms {
+        let word = "ms before the engine sees a request";
+        writeln!(out, "  {:<15} {ms:>10.6}  {word:<52} {}", "ingest_ms", status.as_str())?;
+    }
     let budget = profile.gpu.overhead_tokens;
     let coefficients = profile.step_coefficients(MINOR, 256);
     let model = StepModel::new(&coefficients, budget)?;
