@@ -51,6 +51,10 @@ pub enum Stream {
     Faults = 15,
     /// Client behaviour: waits, retries.
     Clients = 16,
+    /// Scrapes that fail, by target.
+    LostScrapes = 20,
+    /// Phases of the metrics sources that are not scraped pods: exporters, metrics-server, KEDA.
+    MetricsPhase = 21,
     /// Time until a server crashes, by pod ordinal and number of the container.
     Crash = 30,
     /// Time until a readiness probe fails for a while, by pod ordinal and number of the spell.

@@ -52,6 +52,7 @@ impl clap::ValueEnum for Format {
 pub(super) fn format_of(adapter: &Adapter) -> Format {
     match adapter {
         Adapter::PrometheusAdapter { .. } => Format::PrometheusAdapter,
+        Adapter::Keda { .. } => Format::Keda,
         Adapter::Stackdriver { .. } | Adapter::Direct => Format::Gmp,
     }
 }

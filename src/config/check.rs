@@ -6,6 +6,7 @@ use super::profile::{Constants, GpuProfile};
 use super::tree::Value;
 use super::{load, lower, manifest_file, trace_file, tree};
 use crate::hpa::{ControllerConfig, ValidationOptions};
+use crate::sim::Signal;
 
 /// What a check found.
 #[derive(Clone, Debug)]
@@ -129,9 +130,10 @@ fn manifest(path: &str, text: &str) -> Checked {
                     );
                 }
                 for (index, metric) in spec.metrics.iter().enumerate() {
-                    let per_pod = matches!(metric.kind.as_str(), "Pods" | "External" | "Object");
+                    let resource = matches!(metric.kind.as_str(), "Resource" | "ContainerResource");
                     let name = metric.metric_name();
-                    if per_pod && lower::signal_of(name).is_some() {
+                    let known = lower::signal_of(name);
+                    if known.is_some_and(|signal| resource == (signal == Signal::Cpu)) {
                         continue;
                     }
                     let range = manifest_file::locate(text, &format!("spec.metrics[{index}]"));

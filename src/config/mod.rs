@@ -19,6 +19,7 @@ mod load;
 mod lower;
 mod manifest_file;
 pub mod profile;
+mod promql;
 mod reader;
 pub mod registry;
 pub mod schema;

@@ -1,218 +1,224 @@
-//! How a gauge becomes a number that the HPA sees: scrape, ingestion, adapter.
+//! How a quantity of a replica becomes a number that the HPA sees: scrape, ingestion, adapter.
 //!
-//! Every pod is scraped at its own fixed phase. A sample shows after its ingestion delay; the adapter
-//! answers a query with the newest sample that shows, by the rules of its kind. Nothing else of a
+//! Every target is scraped at its own fixed phase. A sample shows after its ingestion delay; the adapter
+//! answers a query from the samples that show, by the rules of its kind. Nothing else of a
 //! pod's state reaches the HPA (law L9): a gauge that changes between two scrapes changes no answer.
 //!
+//! Not modelled: recording rules in between, remote write, the adapters' lists of metric names (a name that is new
+//! to the cluster takes up to ten minutes to become known).
+//!
 //! Sources: prometheus-engine and k8s-stackdriver custom-metrics-stackdriver-adapter (metrics path),
-//! prometheus-adapter (live queries, truncation).
+//! prometheus-adapter (live queries, truncation), keda pkg/scalers/prometheus_scaler.go.
 
+mod config;
+mod query;
+mod rate;
+mod resource;
 mod series;
+mod targets;
 
-use crate::rng::{Dist, Generator, Seed, Stream};
+pub use config::{Adapter, Faults, Outage, Part, PipelineConfig, SystemMetrics};
+pub use query::{Aggregate, Function, Origin, Query};
+pub use resource::{ResourceMetrics, ResourceSample};
+
+use crate::rng::{Seed, Stream};
 use crate::units::{Milli, PodId, SimDuration, SimTime};
 use rand::RngExt as _;
-use series::Series;
-
-/// Parameters of the metrics path.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PipelineConfig {
-    /// Scrape period of every pod; each pod has its own fixed phase. Not 0.
-    pub scrape_interval: SimDuration,
-    /// From a scrape until the sample can be queried.
-    pub ingest: Dist,
-    /// Samples older than this are not served.
-    pub lookback: SimDuration,
-    /// What answers the HPA.
-    pub adapter: Adapter,
-}
-
-/// What answers the HPA's queries.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Adapter {
-    /// Cloud Monitoring behind the custom-metrics Stackdriver adapter: the newest visible sample of
-    /// the look-back window, also after scrapes have failed.
-    Stackdriver {
-        /// Further delay before the first sample of a new pod shows.
-        new_series_delay: Dist,
-    },
-    /// Prometheus behind prometheus-adapter: a failed scrape ends the series at once.
-    PrometheusAdapter {
-        /// The adapter answers from a copy it renews at this period; `None` = a live query.
-        refresh: Option<SimDuration>,
-    },
-    /// The newest scrape, nothing in between; a failed scrape ends the series at once.
-    Direct,
-}
-
-impl PipelineConfig {
-    /// The guide's path: `PodMonitoring` every 15 s, Cloud Monitoring, Stackdriver adapter.
-    // Source: accelerated-platforms PodMonitoring (15 s); k8s-stackdriver (5 min window).
-    // ASSUMPTION(A120): ingestion 5 s median, 10 s p95; a new pod's first sample 10 s later.
-    pub fn stackdriver() -> Self {
-        Self {
-            scrape_interval: SimDuration::from_secs(15),
-            ingest: Dist::LogNormal {
-                median: SimDuration::from_secs(5),
-                p95: SimDuration::from_secs(10),
-            },
-            lookback: SimDuration::from_secs(300),
-            adapter: Adapter::Stackdriver {
-                new_series_delay: Dist::Constant(SimDuration::from_secs(10)),
-            },
-        }
-    }
-
-    /// Prometheus every 15 s behind prometheus-adapter with live queries.
-    // Source: prometheus-adapter queries live; Prometheus looks back 5 min.
-    // ASSUMPTION(A121): a scrape can be queried 0.05-1 s later.
-    pub fn prometheus_adapter() -> Self {
-        Self {
-            ingest: Dist::LogNormal {
-                median: SimDuration::from_millis(200),
-                p95: SimDuration::from_secs(1),
-            },
-            adapter: Adapter::PrometheusAdapter { refresh: None },
-            ..Self::stackdriver()
-        }
-    }
-
-    /// Scrapes every 15 s that show at once.
-    pub fn direct() -> Self {
-        Self {
-            ingest: Dist::Constant(SimDuration::ZERO),
-            adapter: Adapter::Direct,
-            ..Self::stackdriver()
-        }
-    }
-}
+use targets::{Read, Targets};
 
 /// One answer of the adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// The value as the HPA gets it.
     pub value: Milli,
-    /// When the pod was scraped. The HPA does not see this; reports do.
+    /// When the pod was last scraped. The HPA does not see this; reports do.
     pub scraped_at: SimTime,
+}
+
+/// The answer to a query for one value over all pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Total {
+    /// A value.
+    Value(Milli),
+    /// There is no series.
+    Empty,
+    /// The adapter gives an error instead of an empty answer.
+    Error,
 }
 
 /// The metrics path of one deployment.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     config: PipelineConfig,
-    metric_count: usize,
-    seed: Seed,
-    /// Live targets in order of pod.
-    targets: Vec<Target>,
-    /// Memory of targets that are gone.
-    spare: Vec<Series>,
+    /// The queries, with their origin and the place of their first value in a scrape.
+    queries: Vec<(Query, usize)>,
+    /// Values of a scrape by origin.
+    widths: [usize; Origin::ALL.len()],
+    /// By origin.
+    targets: [Targets; Origin::ALL.len()],
     /// First renewal of an adapter's copy.
     refresh_phase: SimDuration,
-}
-
-/// One scrape target.
-#[derive(Clone, Debug)]
-struct Target {
-    pod: PodId,
-    rng: Generator,
-    /// Extra delay of a new series.
-    new_series_delay: SimDuration,
-    /// Before this instant the series does not show; `None` = no successful scrape yet.
-    shows_from: Option<SimTime>,
-    series: Series,
+    buckets: Vec<f64>,
 }
 
 impl Pipeline {
-    /// A path for `metric_count` gauges per pod.
+    /// A path that answers `queries`, which are named by their place from here on.
     ///
     /// # Panics
-    /// If the scrape interval or a refresh period is 0.
-    pub fn new(config: &PipelineConfig, metric_count: usize, seed: Seed) -> Self {
-        assert!(config.scrape_interval > SimDuration::ZERO, "the scrape interval must be above 0");
+    /// If an interval or a refresh period is 0.
+    pub fn new(config: &PipelineConfig, queries: &[Query], seed: Seed) -> Self {
         let refresh_phase = config.refresh().map_or(SimDuration::ZERO, |period| {
             assert!(period > SimDuration::ZERO, "the adapter's refresh period must be above 0");
             let mut rng = seed.stream(Stream::ScrapePhase, u64::MAX);
             SimDuration::from_ps(rng.random_range(0..period.as_ps()))
         });
+        let mut widths = [0; Origin::ALL.len()];
+        let place = |query: &Query| {
+            let width = &mut widths[query.origin as usize];
+            let first = *width;
+            *width += query.width();
+            (query.clone(), first)
+        };
+        let queries: Vec<(Query, usize)> = queries.iter().map(place).collect();
+        let targets = Origin::ALL.map(|origin| {
+            let own = queries.iter().filter(|(query, _)| query.origin == origin);
+            let window = own.map(|(query, _)| query.function.window()).max().unwrap_or_default();
+            Targets::new(config, origin, widths[origin as usize], window, seed)
+        });
         Self {
             config: config.clone(),
-            metric_count,
-            seed,
-            targets: Vec::new(),
-            spare: Vec::new(),
+            queries,
+            widths,
+            targets,
             refresh_phase,
+            buckets: Vec::new(),
         }
     }
 
-    /// A pod's server listens from `now`; returns the time of its first scrape, at or after `now`.
-    /// A server that restarts calls this again.
-    pub fn target_up(&mut self, now: SimTime, pod: PodId) -> SimTime {
-        let index = u64::from(pod.0);
-        if let Err(at) = self.find(pod) {
-            let mut series = self.spare.pop().unwrap_or_else(|| Series::new(self.metric_count));
-            series.clear();
-            let mut rng = self.seed.stream(Stream::Ingestion, index);
-            let new_series_delay = match &self.config.adapter {
-                Adapter::Stackdriver { new_series_delay } => new_series_delay.sample(&mut rng),
-                Adapter::PrometheusAdapter { .. } | Adapter::Direct => SimDuration::ZERO,
-            };
-            let target = Target { pod, rng, new_series_delay, shows_from: None, series };
-            self.targets.insert(at, target);
-        }
-        // Source: Prometheus scrape/target.go, offset: each target has a fixed phase in [0, interval).
-        let interval = self.config.scrape_interval.as_ps();
-        let phase = self.seed.stream(Stream::ScrapePhase, index).random_range(0..interval);
-        let behind = now.as_ps().saturating_sub(phase).div_ceil(interval);
-        SimTime::from_ps(phase + behind * interval)
+    /// Whether any query reads this origin.
+    pub fn reads(&self, origin: Origin) -> bool {
+        self.widths[origin as usize] > 0
     }
 
-    /// A scrape of `pod`: the gauges in the order agreed on, or `None` if it failed. Returns the time
-    /// of the next scrape. A pod that is down is not scraped: nothing happens.
-    pub fn scrape(&mut self, now: SimTime, pod: PodId, values: Option<&[f64]>) -> SimTime {
-        let next = now + self.config.scrape_interval;
-        let Ok(i) = self.find(pod) else { return next };
-        let target = &mut self.targets[i];
-        // One draw per scrape, failed or not: faults shift no later delay.
-        let visible_at = now + self.config.ingest.sample(&mut target.rng);
-        if values.is_some() && target.shows_from.is_none() {
-            target.shows_from = Some(visible_at + target.new_series_delay);
-        }
-        let oldest = now - self.config.lookback;
-        // An adapter with a copy of its own may still answer as of its last renewal.
-        let seen_until = self.config.refresh().map_or(now, |period| now - period);
-        target.series.forget(seen_until, oldest - self.config.refresh().unwrap_or_default());
-        match &self.config.adapter {
-            // Cloud Monitoring keeps serving the last point: a failed scrape leaves no trace.
-            Adapter::Stackdriver { .. } if values.is_none() => {}
-            // Prometheus writes a staleness marker.
-            Adapter::Stackdriver { .. } | Adapter::PrometheusAdapter { .. } | Adapter::Direct => {
-                target.series.push(now, visible_at, values);
-            }
-        }
-        next
+    /// Values that a scrape of this origin must have: those of its queries, in their order.
+    pub fn width(&self, origin: Origin) -> usize {
+        self.widths[origin as usize]
+    }
+
+    /// A target exists from `now` on; returns the time of its first scrape, at or after `now`. `None` if it exists
+    /// already: a server that restarts in its pod stays the same target, and its scrapes go on.
+    pub fn target_up(&mut self, now: SimTime, origin: Origin, pod: PodId) -> Option<SimTime> {
+        self.targets[origin as usize].up(now, pod)
+    }
+
+    /// A scrape of a target: the values in the order of the queries, or `None` if it failed. Returns the time
+    /// of the next scrape; `None` if there is no such target any more.
+    pub fn scrape(
+        &mut self,
+        now: SimTime,
+        origin: Origin,
+        pod: PodId,
+        values: Option<&[f64]>,
+    ) -> Option<SimTime> {
+        self.targets[origin as usize].scrape(now, pod, values)
     }
 
     /// The pod is gone; its scrapes end.
-    pub fn target_down(&mut self, _now: SimTime, pod: PodId) {
-        if let Ok(i) = self.find(pod) {
-            self.spare.push(self.targets.remove(i).series);
-        }
+    pub fn target_down(&mut self, now: SimTime, origin: Origin, pod: PodId) {
+        self.targets[origin as usize].down(now, pod);
+    }
+
+    /// Whether the metrics API fails at `now`.
+    pub fn is_down(&self, now: SimTime) -> bool {
+        self.config.faults.is_down(Part::Adapter, now)
     }
 
     /// What the adapter answers for one pod at `now`; `None` = no sample. Times of queries and
     /// scrapes must not go back.
-    pub fn query(&mut self, now: SimTime, metric: usize, pod: PodId) -> Option<Sample> {
-        assert!(metric < self.metric_count, "metric {metric} of {}", self.metric_count);
-        let asked_at = self.answered_as_of(now)?;
-        let target = &self.targets[self.find(pod).ok()?];
-        if target.shows_from.is_none_or(|from| from > asked_at) {
+    pub fn query(&mut self, now: SimTime, i: usize, pod: PodId) -> Option<Sample> {
+        let as_of = self.answered_as_of(now)?;
+        let (query, first) = &self.queries[i];
+        let targets = &self.targets[query.origin as usize];
+        let target = targets.live(pod)?;
+        let (value, scraped_at) = match targets.read(target, query, *first, as_of)? {
+            Read::Value(value, at) => (value, at),
+            Read::Buckets(at) => {
+                self.buckets.clear();
+                self.buckets.resize(query.width(), 0.0);
+                targets.add_buckets(target, query, *first, as_of, &mut self.buckets);
+                (bucket_quantile(query, &self.buckets), at)
+            }
+        };
+        // Adapters sum the series of one pod.
+        let value = query.scaled(value) * f64::from(query.series_per_target);
+        Some(Sample { value: truncate(value), scraped_at })
+    }
+
+    /// What the adapter answers at `now` if it is asked for one value over all pods, those among them that are gone
+    /// but still have points.
+    pub fn query_total(&mut self, now: SimTime, i: usize) -> Total {
+        let total = self.answered_as_of(now).and_then(|as_of| self.total(as_of, i));
+        self.answer(total)
+    }
+
+    /// The same, past any copy of the adapter's.
+    pub fn query_live(&mut self, now: SimTime, i: usize) -> Total {
+        let total = self.total(now, i);
+        self.answer(total)
+    }
+
+    fn answer(&self, total: Option<f64>) -> Total {
+        let ignores_null = match &self.config.adapter {
+            Adapter::Keda { ignore_null_values, .. } => Some(*ignore_null_values),
+            Adapter::Stackdriver { .. } | Adapter::PrometheusAdapter { .. } | Adapter::Direct => {
+                None
+            }
+        };
+        match (total, ignores_null) {
+            (Some(value), Some(ignores)) if !value.is_finite() => null(ignores),
+            // Cloud Monitoring hands over the series one by one, each truncated; `total` did so.
+            (Some(value), _) => Total::Value(truncate(value)),
+            (None, Some(ignores)) => null(ignores),
+            (None, None) => Total::Empty,
+        }
+    }
+
+    fn total(&mut self, as_of: SimTime, i: usize) -> Option<f64> {
+        let (query, first) = &self.queries[i];
+        let targets = &self.targets[query.origin as usize];
+        let truncates = self.config.keeps_last();
+        let (mut series, mut sum, mut max) = (0_u32, 0.0, f64::NEG_INFINITY);
+        self.buckets.clear();
+        self.buckets.resize(query.width(), 0.0);
+        for target in targets.all() {
+            match targets.read(target, query, *first, as_of) {
+                Some(Read::Value(value, _)) => {
+                    let value = query.scaled(value);
+                    let value = if truncates { truncate(value).0 as f64 / 1000.0 } else { value };
+                    series += query.series_per_target;
+                    sum += value * f64::from(query.series_per_target);
+                    max = f64::max(max, value);
+                }
+                Some(Read::Buckets(_)) => {
+                    series += 1;
+                    targets.add_buckets(target, query, *first, as_of, &mut self.buckets);
+                }
+                None => {}
+            }
+        }
+        if series == 0 {
             return None;
         }
-        let (scrape, value) = target.series.newest(asked_at, metric)?;
-        // Source: k8s-stackdriver, aligner NEXT_OLDER over the last 5 min; the edge counts as inside.
-        let fresh = scrape.scraped_at >= asked_at - self.config.lookback;
-        (scrape.has_values && fresh)
-            .then(|| Sample { value: truncate(value), scraped_at: scrape.scraped_at })
+        if let Function::Quantile { .. } = query.function {
+            return Some(query.scaled(bucket_quantile(query, &self.buckets)));
+        }
+        Some(match query.aggregate {
+            // Whole thousandths stay whole.
+            Aggregate::Sum if truncates => (sum * 1000.0).round() / 1000.0,
+            Aggregate::Sum => sum,
+            Aggregate::Avg => sum / f64::from(series),
+            Aggregate::Max => max,
+        })
     }
 
     /// The instant whose state an answer at `now` shows; `None` before an adapter's first renewal.
@@ -225,19 +231,27 @@ impl Pipeline {
         Some(now - (now - first) % period)
     }
 
-    /// Index of a live target, or where it would be.
-    fn find(&self, pod: PodId) -> Result<usize, usize> {
-        self.targets.binary_search_by_key(&pod, |target| target.pod)
+    /// When the adapter first renews its copy, and its period; `None` if it has none.
+    pub fn renewals(&self) -> Option<(SimTime, SimDuration)> {
+        Some((SimTime::ZERO + self.refresh_phase, self.config.refresh()?))
     }
 }
 
-impl PipelineConfig {
-    /// The period at which the adapter renews its copy, if it has one.
-    fn refresh(&self) -> Option<SimDuration> {
-        match &self.adapter {
-            Adapter::PrometheusAdapter { refresh } => *refresh,
-            Adapter::Stackdriver { .. } | Adapter::Direct => None,
+/// KEDA's answer where there is no number.
+fn null(ignores: bool) -> Total {
+    if ignores { Total::Value(Milli(0)) } else { Total::Error }
+}
+
+/// The quantile that `query` asks for.
+fn bucket_quantile(query: &Query, buckets: &[f64]) -> f64 {
+    match query.function {
+        Function::Quantile { quantile, .. } => {
+            rate::histogram_quantile(quantile, &query.bounds, buckets)
         }
+        Function::Instant
+        | Function::AvgOverTime(_)
+        | Function::MaxOverTime(_)
+        | Function::Rate(_) => f64::NAN,
     }
 }
 

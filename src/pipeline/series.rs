@@ -1,6 +1,6 @@
 //! The samples of one scrape target that a query may still see.
 
-use crate::units::SimTime;
+use crate::units::{SimDuration, SimTime};
 use std::collections::VecDeque;
 
 /// One scrape, or the mark of a failed one.
@@ -57,15 +57,36 @@ impl Series {
         }
     }
 
-    /// Drops scrapes that no query at `now` or later can return: those before the newest visible
-    /// one, and those before `oldest`.
-    pub(super) fn forget(&mut self, now: SimTime, oldest: SimTime) {
+    /// Drops scrapes that no query at `now` or later can return: those before `oldest`, and those that are older than
+    /// the newest visible one by more than `window`, which is 0 if only the newest is ever asked for.
+    pub(super) fn forget(&mut self, now: SimTime, oldest: SimTime, window: SimDuration) {
         let newest = self.scrapes.iter().rposition(|s| s.visible_at <= now).unwrap_or(0);
+        let unused = match self.scrapes.get(newest) {
+            Some(scrape) if window > SimDuration::ZERO => {
+                let from = scrape.scraped_at - window;
+                self.scrapes.iter().take(newest).take_while(|s| s.scraped_at < from).count()
+            }
+            _ => newest,
+        };
         let outdated = self.scrapes.iter().take_while(|s| s.scraped_at < oldest).count();
-        for _ in 0..newest.max(outdated) {
+        for _ in 0..unused.max(outdated) {
             self.scrapes.pop_front();
             self.values.drain(..self.width);
         }
+    }
+
+    /// (time, value) of one metric in the scrapes after `from` that are visible at `now`, in order of time.
+    pub(super) fn window(
+        &self,
+        now: SimTime,
+        from: SimTime,
+        metric: usize,
+    ) -> impl Iterator<Item = (SimTime, f64)> + '_ {
+        self.scrapes
+            .iter()
+            .enumerate()
+            .filter(move |(_, s)| s.has_values && s.visible_at <= now && s.scraped_at > from)
+            .map(move |(i, s)| (s.scraped_at, self.values[i * self.width + metric]))
     }
 
     /// The newest scrape visible at `now`, with its value of one metric.

@@ -1,9 +1,25 @@
 //! Edges of the window, of visibility and of staleness; law L9.
 
 use super::*;
+use crate::rng::Dist;
 use proptest::prelude::*;
 
 const POD: PodId = PodId(3);
+
+/// A path for `metric_count` gauges of the servers.
+fn gauges(config: &PipelineConfig, metric_count: usize, seed: Seed) -> Pipeline {
+    Pipeline::new(config, &vec![Query::gauge(); metric_count], seed)
+}
+
+impl Pipeline {
+    fn up(&mut self, now: SimTime, pod: PodId) -> SimTime {
+        self.target_up(now, Origin::Server, pod).expect("a new target")
+    }
+
+    fn get(&mut self, now: SimTime, pod: PodId, values: Option<&[f64]>) -> SimTime {
+        self.scrape(now, Origin::Server, pod, values).expect("a live target")
+    }
+}
 
 fn secs(s: u64) -> SimDuration {
     SimDuration::from_secs(s)
@@ -26,25 +42,29 @@ const TICK: SimDuration = SimDuration::from_ps(1);
 
 #[test]
 fn phases_are_fixed_per_pod_and_differ() {
-    let mut pipeline = Pipeline::new(&PipelineConfig::stackdriver(), 1, Seed(1));
+    let mut pipeline = gauges(&PipelineConfig::stackdriver(), 1, Seed(1));
     let phase = |t: SimTime| t.as_ps() % secs(15).as_ps();
-    let first = pipeline.target_up(SimTime::ZERO, PodId(0));
+    let first = pipeline.up(SimTime::ZERO, PodId(0));
     assert!(first < SimTime::from_secs(15));
-    assert_ne!(phase(first), phase(pipeline.target_up(SimTime::ZERO, PodId(1))));
+    assert_ne!(phase(first), phase(pipeline.up(SimTime::ZERO, PodId(1))));
+    assert_eq!(pipeline.get(first, PodId(0), Some(&[1.0])), first + secs(15));
+    // A server that restarts in its pod stays the same target.
+    assert_eq!(pipeline.target_up(first + secs(20), Origin::Server, PodId(0)), None);
     // At its own tick the pod is scraped at once, a picosecond later one interval later.
-    assert_eq!(pipeline.target_up(first + secs(300), PodId(0)), first + secs(300));
-    assert_eq!(pipeline.target_up(first + secs(300) + TICK, PodId(0)), first + secs(315));
-    assert_eq!(pipeline.scrape(first, PodId(0), Some(&[1.0])), first + secs(15));
+    for (late, expected) in [(SimDuration::ZERO, 300), (TICK, 315)] {
+        let mut pipeline = gauges(&PipelineConfig::stackdriver(), 1, Seed(1));
+        assert_eq!(pipeline.up(first + secs(300) + late, PodId(0)), first + secs(expected));
+    }
 }
 
 #[test]
 fn a_sample_shows_after_ingestion_and_new_series_delay() {
-    let mut pipeline = Pipeline::new(&stackdriver(), 1, Seed(1));
-    let t0 = pipeline.target_up(SimTime::from_secs(100), POD);
-    pipeline.scrape(t0, POD, Some(&[7.0]));
+    let mut pipeline = gauges(&stackdriver(), 1, Seed(1));
+    let t0 = pipeline.up(SimTime::from_secs(100), POD);
+    pipeline.get(t0, POD, Some(&[7.0]));
     assert_eq!(pipeline.query(t0 + secs(15) - TICK, 0, POD), None);
     assert_eq!(value(pipeline.query(t0 + secs(15), 0, POD)), Some(7_000));
-    pipeline.scrape(t0 + secs(15), POD, Some(&[8.0]));
+    pipeline.get(t0 + secs(15), POD, Some(&[8.0]));
     assert_eq!(value(pipeline.query(t0 + secs(20) - TICK, 0, POD)), Some(7_000));
     let newest = pipeline.query(t0 + secs(20), 0, POD).unwrap();
     assert_eq!((newest.value.0, newest.scraped_at), (8_000, t0 + secs(15)));
@@ -54,37 +74,37 @@ fn a_sample_shows_after_ingestion_and_new_series_delay() {
 /// included; Prometheus drops it with the first failed scrape.
 #[test]
 fn a_crash_leaves_an_old_gauge_on_stackdriver_only() {
-    let mut pipeline = Pipeline::new(&stackdriver(), 1, Seed(1));
-    let t0 = pipeline.target_up(SimTime::from_secs(100), POD);
-    pipeline.scrape(t0, POD, Some(&[7.0]));
+    let mut pipeline = gauges(&stackdriver(), 1, Seed(1));
+    let t0 = pipeline.up(SimTime::from_secs(100), POD);
+    pipeline.get(t0, POD, Some(&[7.0]));
     for n in 1..30 {
-        pipeline.scrape(t0 + secs(15 * n), POD, None);
+        pipeline.get(t0 + secs(15 * n), POD, None);
         let seen = value(pipeline.query(t0 + secs(15 * n + 10), 0, POD));
         assert_eq!(seen, if 15 * n + 10 <= 300 { Some(7_000) } else { None }, "{n}");
     }
-    let mut pipeline = Pipeline::new(&stackdriver(), 1, Seed(1));
-    let t0 = pipeline.target_up(SimTime::from_secs(100), POD);
-    pipeline.scrape(t0, POD, Some(&[7.0]));
+    let mut pipeline = gauges(&stackdriver(), 1, Seed(1));
+    let t0 = pipeline.up(SimTime::from_secs(100), POD);
+    pipeline.get(t0, POD, Some(&[7.0]));
     assert_eq!(value(pipeline.query(t0 + secs(300), 0, POD)), Some(7_000));
     assert_eq!(pipeline.query(t0 + secs(300) + TICK, 0, POD), None);
 
     let config =
         PipelineConfig { ingest: Dist::Constant(secs(1)), ..PipelineConfig::prometheus_adapter() };
-    let mut pipeline = Pipeline::new(&config, 1, Seed(1));
-    let t0 = pipeline.target_up(SimTime::from_secs(100), POD);
-    pipeline.scrape(t0, POD, Some(&[7.0]));
-    pipeline.scrape(t0 + secs(15), POD, None);
+    let mut pipeline = gauges(&config, 1, Seed(1));
+    let t0 = pipeline.up(SimTime::from_secs(100), POD);
+    pipeline.get(t0, POD, Some(&[7.0]));
+    pipeline.get(t0 + secs(15), POD, None);
     assert_eq!(value(pipeline.query(t0 + secs(16) - TICK, 0, POD)), Some(7_000));
     assert_eq!(pipeline.query(t0 + secs(16), 0, POD), None);
-    pipeline.scrape(t0 + secs(30), POD, Some(&[9.0]));
+    pipeline.get(t0 + secs(30), POD, Some(&[9.0]));
     assert_eq!(value(pipeline.query(t0 + secs(31), 0, POD)), Some(9_000));
 }
 
 #[test]
 fn values_are_truncated_toward_zero() {
-    let mut pipeline = Pipeline::new(&PipelineConfig::direct(), 4, Seed(1));
-    let t0 = pipeline.target_up(SimTime::ZERO, POD);
-    pipeline.scrape(t0, POD, Some(&[0.9999, 2.0, f64::NAN, -1.2345]));
+    let mut pipeline = gauges(&PipelineConfig::direct(), 4, Seed(1));
+    let t0 = pipeline.up(SimTime::ZERO, POD);
+    pipeline.get(t0, POD, Some(&[0.9999, 2.0, f64::NAN, -1.2345]));
     let seen: Vec<_> = (0..4).map(|m| value(pipeline.query(t0, m, POD)).unwrap()).collect();
     assert_eq!(seen, [999, 2_000, 0, -1_234]);
 }
@@ -97,14 +117,14 @@ fn an_adapter_with_a_copy_changes_at_its_own_period() {
         adapter: Adapter::PrometheusAdapter { refresh: Some(secs(30)) },
         ..PipelineConfig::prometheus_adapter()
     };
-    let mut pipeline = Pipeline::new(&config, 1, Seed(1));
-    let mut next = pipeline.target_up(SimTime::ZERO, POD);
+    let mut pipeline = gauges(&config, 1, Seed(1));
+    let mut next = pipeline.up(SimTime::ZERO, POD);
     let mut changes = Vec::new();
     let mut last = None;
     for tick in 0..3_000 {
         let now = SimTime::ZERO + SimDuration::from_millis(100 * tick);
         while next <= now {
-            next = pipeline.scrape(next, POD, Some(&[tick as f64]));
+            next = pipeline.get(next, POD, Some(&[tick as f64]));
         }
         let seen = pipeline.query(now, 0, POD);
         if seen != last {
@@ -118,24 +138,24 @@ fn an_adapter_with_a_copy_changes_at_its_own_period() {
 
 #[test]
 fn unknown_and_gone_pods_have_no_sample() {
-    let mut pipeline = Pipeline::new(&PipelineConfig::direct(), 1, Seed(1));
+    let mut pipeline = gauges(&PipelineConfig::direct(), 1, Seed(1));
     assert_eq!(pipeline.query(SimTime::ZERO, 0, POD), None);
-    let t0 = pipeline.target_up(SimTime::ZERO, POD);
-    pipeline.scrape(t0, POD, Some(&[1.0]));
-    pipeline.target_down(t0, POD);
+    let t0 = pipeline.up(SimTime::ZERO, POD);
+    pipeline.get(t0, POD, Some(&[1.0]));
+    pipeline.target_down(t0, Origin::Server, POD);
     assert_eq!(pipeline.query(t0, 0, POD), None);
-    assert_eq!(pipeline.scrape(t0 + secs(15), POD, Some(&[1.0])), t0 + secs(30));
+    assert_eq!(pipeline.scrape(t0 + secs(15), Origin::Server, POD, Some(&[1.0])), None);
     assert_eq!(pipeline.query(t0 + secs(15), 0, POD), None);
 }
 
 #[test]
 fn memory_is_bounded_by_samples_in_flight() {
     let config = PipelineConfig { scrape_interval: secs(1), ..PipelineConfig::stackdriver() };
-    let mut pipeline = Pipeline::new(&config, 2, Seed(1));
-    let mut next = pipeline.target_up(SimTime::ZERO, POD);
+    let mut pipeline = gauges(&config, 2, Seed(1));
+    let mut next = pipeline.up(SimTime::ZERO, POD);
     for _ in 0..20_000 {
-        next = pipeline.scrape(next, POD, Some(&[1.0, 2.0]));
-        assert!(pipeline.targets[0].series.len() < 40);
+        next = pipeline.get(next, POD, Some(&[1.0, 2.0]));
+        assert!(pipeline.targets[0].kept_scrapes(POD) < 40);
     }
 }
 
@@ -147,6 +167,7 @@ fn adapters() -> impl Strategy<Value = PipelineConfig> {
             adapter: Adapter::PrometheusAdapter { refresh: Some(secs(30)) },
             ..PipelineConfig::prometheus_adapter()
         }),
+        Just(PipelineConfig::keda()),
         Just(PipelineConfig::direct()),
     ]
 }
@@ -160,13 +181,13 @@ proptest! {
         fails in prop::collection::vec(prop::bool::weighted(0.2), 60),
         step_ms in 500_u64..20_000,
     ) {
-        let mut pipeline = Pipeline::new(&config, 1, Seed(seed));
-        let mut next = pipeline.target_up(SimTime::from_secs(40), POD);
+        let mut pipeline = gauges(&config, 1, Seed(seed));
+        let mut next = pipeline.up(SimTime::from_secs(40), POD);
         // The same draws, made again.
         let mut rng = Seed(seed).stream(Stream::Ingestion, u64::from(POD.0));
         let extra = match &config.adapter {
             Adapter::Stackdriver { new_series_delay } => new_series_delay.sample(&mut rng),
-            Adapter::PrometheusAdapter { .. } | Adapter::Direct => SimDuration::ZERO,
+            _ => SimDuration::ZERO,
         };
         let mut scrapes: Vec<(SimTime, SimTime, Option<f64>)> = Vec::new();
         let mut now = SimTime::from_secs(40);
@@ -176,7 +197,7 @@ proptest! {
                 let n = scrapes.len();
                 let value = (!fails[n]).then_some(n as f64);
                 scrapes.push((next, next + config.ingest.sample(&mut rng), value));
-                next = pipeline.scrape(next, POD, value.as_ref().map(std::slice::from_ref));
+                next = pipeline.get(next, POD, value.as_ref().map(std::slice::from_ref));
             }
             let got = pipeline.query(now, 0, POD);
             let Some(as_of) = pipeline.answered_as_of(now) else {
@@ -207,11 +228,11 @@ proptest! {
         let ask = SimTime::from_secs(ask_s);
         // Two gauges that agree up to `ask` and differ from then on, whether or not it is scraped.
         let run = |later: &[f64]| {
-            let mut pipeline = Pipeline::new(&config, 1, Seed(seed));
-            let mut next = pipeline.target_up(SimTime::ZERO, POD);
+            let mut pipeline = gauges(&config, 1, Seed(seed));
+            let mut next = pipeline.up(SimTime::ZERO, POD);
             let mut n = 0;
             while next <= ask {
-                next = pipeline.scrape(next, POD, Some(&a[n % a.len()..=n % a.len()]));
+                next = pipeline.get(next, POD, Some(&a[n % a.len()..=n % a.len()]));
                 n += 1;
             }
             let before = pipeline.query(ask, 0, POD);
@@ -219,7 +240,7 @@ proptest! {
             for value in later {
                 // Between scrapes the gauge moves; nothing asks the pod.
                 after.push(pipeline.query(next - TICK, 0, POD));
-                next = pipeline.scrape(next, POD, Some(std::slice::from_ref(value)));
+                next = pipeline.get(next, POD, Some(std::slice::from_ref(value)));
             }
             (before, after[0])
         };

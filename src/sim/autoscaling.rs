@@ -4,13 +4,14 @@
 
 use super::explanation::{Explanation, PodReading};
 use super::record::{RecordLevel, RunRecord};
-use super::scenario::{FeedShape, HpaSetup, Signal};
+use super::scenario::HpaSetup;
+use super::signal::{CpuModel, FeedShape, MetricFeed};
 use crate::cluster::{Cluster, Pod};
 use crate::hpa::{
-    ConditionType, Decision, FetchError, Hpa, MetricReading, Observation, PodPhase, PodSample,
-    PodView, Ready, Reason, SyncSchedule, calculator,
+    ConditionType, Decision, FetchError, Hpa, MetricReading, Observation, PodPhase, PodRequest,
+    PodSample, PodView, Ready, Reason, SyncSchedule, calculator,
 };
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Query, ResourceMetrics, Total};
 use crate::units::{Milli, PodId, SimDuration, SimTime};
 
 /// Two scale writes in opposite directions within this time are a flap.
@@ -19,14 +20,33 @@ const FLAP_WINDOW: SimDuration = SimDuration::from_secs(30 * 60);
 /// Namespace that messages name.
 const NAMESPACE: &str = "default";
 
+/// Metrics for which a reconcile needs no memory of its own; the guides use one or two.
+const FEW: usize = 4;
+
+/// What an HPA is told while its metrics API is down.
+// Source: kube-aggregator's answer for an APIService without endpoints.
+const UNAVAILABLE: FetchError =
+    FetchError::Api("the server is currently unable to handle the request");
+
+/// What KEDA's metrics server answers for an empty result unless it ignores null values.
+// Source: keda pkg/scalers/prometheus_scaler.go.
+const TARGET_LOST: FetchError =
+    FetchError::Api("prometheus metrics 'prometheus' target may be lost, the result is empty");
+
 /// One HPA in a run.
 #[derive(Debug)]
 pub(super) struct Controller {
     hpa: Hpa,
     setup: HpaSetup,
+    /// By metric: its number in the pipeline; `None` for a resource.
+    queries: Vec<Option<usize>>,
     pods: Vec<PodView>,
+    /// Requests of the pods, as the resource metrics need them.
+    requests: Vec<PodRequest>,
+    cpu: CpuModel,
     samples: Vec<Vec<PodSample>>,
-    sums: Vec<Vec<Milli>>,
+    totals: Vec<[Milli; 1]>,
+    errors: Vec<Option<FetchError>>,
     pending_write: Option<u32>,
     decisions: Vec<Decision>,
     explanations: Vec<Explanation>,
@@ -48,16 +68,26 @@ pub(super) struct Synced {
 }
 
 impl Controller {
-    pub(super) fn new(setup: &HpaSetup) -> Self {
+    pub(super) fn new(setup: &HpaSetup, cpu: &CpuModel) -> Self {
         let hpa = Hpa::new(&setup.spec, setup.controller.clone());
         let metrics = hpa.spec().metrics.len();
         assert_eq!(metrics, setup.feeds.len(), "one feed per metric of the defaulted spec");
+        let mut count = 0;
+        let number = |feed: &MetricFeed| {
+            feed.signal.origin()?;
+            count += 1;
+            Some(count - 1)
+        };
         Self {
             hpa,
+            queries: setup.feeds.iter().map(number).collect(),
             setup: setup.clone(),
             pods: Vec::new(),
+            requests: Vec::new(),
+            cpu: cpu.clone(),
             samples: vec![Vec::new(); metrics],
-            sums: vec![Vec::new(); metrics],
+            totals: vec![[Milli(0)]; metrics],
+            errors: vec![None; metrics],
             pending_write: None,
             decisions: Vec::new(),
             explanations: Vec::new(),
@@ -70,9 +100,26 @@ impl Controller {
         &self.setup.schedule
     }
 
-    /// The quantity behind each metric, in order.
-    pub(super) fn signals(&self) -> impl Iterator<Item = Signal> {
-        self.setup.feeds.iter().map(|feed| feed.signal)
+    /// What it asks of the pipeline, in the order of its metrics, for pods with `gpus` GPUs.
+    pub(super) fn queries(setup: &HpaSetup, gpus: u32) -> Vec<Query> {
+        setup.feeds.iter().filter_map(|feed| feed.query(gpus)).collect()
+    }
+
+    /// Where each metric's value comes from, in order.
+    pub(super) fn feeds(&self) -> &[MetricFeed] {
+        &self.setup.feeds
+    }
+
+    /// What each of KEDA's triggers answers at `now`; `None` for an error.
+    pub(super) fn triggers<'a>(
+        &'a self,
+        now: SimTime,
+        pipeline: &'a mut Pipeline,
+    ) -> impl Iterator<Item = Option<Milli>> + 'a {
+        self.queries.iter().flatten().map(move |&query| match pipeline.query_live(now, query) {
+            Total::Value(value) => Some(value),
+            Total::Empty | Total::Error => None,
+        })
     }
 
     /// The last decision.
@@ -87,38 +134,32 @@ impl Controller {
         spec_replicas: u32,
         cluster: &Cluster,
         pipeline: &mut Pipeline,
+        resources: &ResourceMetrics,
         level: RecordLevel,
     ) -> Synced {
         self.pods.clear();
         self.pods.extend(cluster.pods().iter().map(view));
-        for (i, feed) in self.setup.feeds.iter().enumerate() {
-            let samples = &mut self.samples[i];
-            samples.clear();
-            for pod in cluster.pods() {
-                if let Some(sample) = pipeline.query(now, i, pod.id()) {
-                    let key = pod.id().0;
-                    samples.push(PodSample::new(key, sample.value, sample.scraped_at));
+        self.read(now, cluster, pipeline, resources, level);
+        // On the stack unless somebody has a great many metrics: no allocation per reconcile.
+        let mut few = [MetricReading::Error(FetchError::Empty); FEW];
+        let mut many = Vec::new();
+        let count = self.setup.feeds.len();
+        let readings = if count <= FEW {
+            &mut few[..count]
+        } else {
+            many.resize(count, MetricReading::Error(FetchError::Empty));
+            many.as_mut_slice()
+        };
+        for (i, reading) in readings.iter_mut().enumerate() {
+            *reading = match (self.errors[i], self.setup.feeds[i].shape) {
+                (Some(error), _) => MetricReading::Error(error),
+                (None, FeedShape::PerPod) => MetricReading::Pods(&self.samples[i]),
+                (None, FeedShape::Total(_)) => MetricReading::Values(&self.totals[i]),
+                (None, FeedShape::Resource) => {
+                    MetricReading::Resource { samples: &self.samples[i], requests: &self.requests }
                 }
-            }
-            if feed.shape == FeedShape::Sum {
-                self.sums[i].clear();
-                if !samples.is_empty() {
-                    let sum = samples.iter().map(|s| s.value.0).sum();
-                    self.sums[i].push(Milli(sum));
-                }
-            }
+            };
         }
-        let readings: Vec<MetricReading<'_>> = self
-            .setup
-            .feeds
-            .iter()
-            .enumerate()
-            .map(|(i, feed)| match feed.shape {
-                _ if self.samples[i].is_empty() => MetricReading::Error(FetchError::Empty),
-                FeedShape::PerPod => MetricReading::Pods(&self.samples[i]),
-                FeedShape::Sum => MetricReading::Values(&self.sums[i]),
-            })
-            .collect();
         let decide = self.setup.schedule.decide_at(now);
         let seen = Observation {
             now,
@@ -126,7 +167,7 @@ impl Controller {
             spec_replicas: spec_replicas.cast_signed(),
             status_replicas: cluster.status_replicas().cast_signed(),
             pods: &self.pods,
-            metrics: &readings,
+            metrics: readings,
             fault: None,
         };
         let decision = self.hpa.reconcile(&seen);
@@ -153,6 +194,65 @@ impl Controller {
         Synced { write_at: write.map(|_| finished), next: self.setup.schedule.next(now, finished) }
     }
 
+    /// Asks every metrics API.
+    fn read(
+        &mut self,
+        now: SimTime,
+        cluster: &Cluster,
+        pipeline: &mut Pipeline,
+        resources: &ResourceMetrics,
+        level: RecordLevel,
+    ) {
+        let down = pipeline.is_down(now);
+        for (i, feed) in self.setup.feeds.iter().enumerate() {
+            let samples = &mut self.samples[i];
+            samples.clear();
+            let Some(query) = self.queries[i] else {
+                for pod in cluster.pods() {
+                    samples.extend(resources.query(pod.id()).map(|usage| PodSample {
+                        pod: pod.id().0,
+                        value: usage.usage,
+                        timestamp: usage.timestamp,
+                        window: usage.window,
+                    }));
+                }
+                let request = match self.cpu.request_cores {
+                    Some(cores) => PodRequest::Set(Milli((cores * 1000.0).round() as i64)),
+                    None => PodRequest::Missing,
+                };
+                self.requests.clear();
+                self.requests.resize(self.pods.len(), request);
+                self.errors[i] = samples.is_empty().then_some(FetchError::Empty);
+                continue;
+            };
+            if down {
+                self.errors[i] = Some(UNAVAILABLE);
+                continue;
+            }
+            // The parts of a total are read for the explanation only.
+            if feed.shape == FeedShape::PerPod || level > RecordLevel::Measures {
+                for pod in cluster.pods() {
+                    let sample = pipeline.query(now, query, pod.id());
+                    samples
+                        .extend(sample.map(|s| PodSample::new(pod.id().0, s.value, s.scraped_at)));
+                }
+            }
+            self.errors[i] = match feed.shape {
+                FeedShape::PerPod | FeedShape::Resource => {
+                    samples.is_empty().then_some(FetchError::Empty)
+                }
+                FeedShape::Total(_) => match pipeline.query_total(now, query) {
+                    Total::Value(value) => {
+                        self.totals[i] = [value];
+                        None
+                    }
+                    Total::Empty => Some(FetchError::Empty),
+                    Total::Error => Some(TARGET_LOST),
+                },
+            };
+        }
+    }
+
     /// The scale write of the last reconcile lands; returns the wanted number of replicas.
     pub(super) fn write(&mut self, now: SimTime, level: RecordLevel) -> u32 {
         let replicas = self.pending_write.take().expect("a write was scheduled by a decision");
@@ -173,11 +273,12 @@ impl Controller {
             return Vec::new();
         }
         let samples = &self.samples[i];
-        let per_pod = self.setup.feeds[i].shape == FeedShape::PerPod;
+        let shape = self.setup.feeds[i].shape;
+        let per_pod = !matches!(shape, FeedShape::Total(_));
         let rules = self.hpa.calculator_rules();
         let now = self.hpa.decision().now_decide;
-        // Gauges of a server are never the `cpu` resource.
-        let groups = calculator::classify(&self.pods, samples, false, rules, now);
+        let cpu = shape == FeedShape::Resource;
+        let groups = calculator::classify(&self.pods, samples, cpu, rules, now);
         let reading = |(pod, group): (&PodView, _)| {
             let sample = samples.iter().find(|sample| sample.pod == pod.key);
             PodReading {

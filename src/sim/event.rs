@@ -4,6 +4,7 @@
 //! integer time a 300 s window and a 15 s period always meet.
 
 use crate::cluster::{ClusterEvent, EventRank};
+use crate::pipeline::Origin;
 use crate::units::{PodId, RequestId};
 
 /// Position of an event among those of the same instant; lower goes first.
@@ -47,8 +48,16 @@ pub enum Event {
     Retry(RequestId),
     /// Start of the statistics.
     Warmup,
-    /// Collect one pod's metrics.
-    Scrape(PodId),
+    /// Collect the metrics of one target.
+    Scrape(Origin, PodId),
+    /// The span starts that the next reading of a pod's GPUs covers.
+    WindowOpens(Origin, PodId),
+    /// The DCGM exporter reads a pod's GPUs.
+    Collect(PodId),
+    /// metrics-server reads the CPU of all pods.
+    ReadCpu,
+    /// KEDA asks its triggers whether they are active.
+    KedaPoll,
     /// Write one row per timeline series.
     Sample,
     /// Keep the `/metrics` page of every server.
@@ -75,9 +84,12 @@ impl Event {
             Self::ClientTimeout => Rank::ClientTimeout,
             Self::Retry(_) => Rank::Arrival,
             Self::Warmup => Rank::Warmup,
-            Self::Scrape(_) => Rank::Scrape,
+            Self::Scrape(..) | Self::WindowOpens(..) | Self::Collect(_) | Self::ReadCpu => {
+                Rank::Scrape
+            }
             Self::Sample | Self::Expose => Rank::Sample,
-            Self::HpaWrite | Self::Schedule => Rank::HpaWrite,
+            // KEDA's writes come between two reconciles as well.
+            Self::HpaWrite | Self::Schedule | Self::KedaPoll => Rank::HpaWrite,
             Self::HpaSync => Rank::HpaSync,
             Self::Horizon => Rank::Horizon,
         }

@@ -9,19 +9,23 @@ mod clients;
 mod collector;
 pub mod event;
 mod explanation;
+mod keda;
 mod measures;
 pub mod queue;
 mod record;
 mod run;
 mod scenario;
+mod signal;
 
 pub use crate::cluster::{AutoscalerEvent, Death, FaultEvent, PodStage};
 pub use budget::{Budget, Creation, Link, Outcome, budgets, mean_links};
 pub use explanation::{EventRow, Explanation, FaultRow, PodReading};
+pub use keda::KedaConfig;
 pub use measures::Measures;
 pub use record::{
     Accounting, MetricsPage, NodeRow, PodRow, PoolUse, RecordLevel, RequestRow, RunRecord, Series,
     TimelineRow,
 };
 pub use run::{Realised, realise, run, run_realised, run_workload};
-pub use scenario::{Autoscaler, FeedShape, HpaSetup, MetricFeed, Scenario, Signal, Slo};
+pub use scenario::{Autoscaler, HpaSetup, Scenario, Slo};
+pub use signal::{CpuModel, DeviceModel, FeedShape, GpuModel, MetricFeed, Signal, SignalKind};

@@ -93,6 +93,7 @@ impl EventQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Origin;
     use crate::units::PodId;
 
     #[test]
@@ -101,11 +102,20 @@ mod tests {
         let t = SimTime::from_secs(15);
         queue.push(t, Event::Horizon);
         queue.push(t, Event::HpaSync);
-        queue.push(t, Event::Scrape(PodId(1)));
-        queue.push(t, Event::Scrape(PodId(0)));
+        queue.push(t, Event::Scrape(Origin::Server, PodId(1)));
+        queue.push(t, Event::Scrape(Origin::Server, PodId(0)));
         queue.push(SimTime::from_secs(14), Event::Sample);
         let order: Vec<String> =
             std::iter::from_fn(|| queue.pop()).map(|(_, event)| format!("{event:?}")).collect();
-        assert_eq!(order, ["Sample", "Scrape(PodId(1))", "Scrape(PodId(0))", "HpaSync", "Horizon"]);
+        assert_eq!(
+            order,
+            [
+                "Sample",
+                "Scrape(Server, PodId(1))",
+                "Scrape(Server, PodId(0))",
+                "HpaSync",
+                "Horizon"
+            ]
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! One run: the event loop and what each event moves.
 
+mod metrics;
 mod routing;
 mod servers;
 
@@ -7,6 +8,7 @@ use super::autoscaling::{Controller, ScaleCounter};
 use super::clients::{ClientSide, is_retriable};
 use super::collector::{Collector, ratio};
 use super::event::{Event, Rank};
+use super::keda::ScaleLoop;
 use super::measures::Measures;
 use super::queue::{EventQueue, Key};
 use super::record::{MetricsPage, PoolUse, RecordLevel, RunRecord, Series, TimelineRow};
@@ -14,7 +16,7 @@ use super::scenario::{Autoscaler, Scenario};
 use crate::cluster::{self, Cluster, Usage};
 use crate::engine::{Effect, EngineRequest, FinishReason, Replica, RequestRecord, TokenSpan};
 use crate::gateway::{EndpointView, Gateway, TextPiece};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, ResourceMetrics};
 use crate::rng::{Seed, Stream};
 use crate::stats::TimeWeighted;
 use crate::units::{PS_PER_S, PodId, RequestId, SimDuration, SimTime};
@@ -105,6 +107,7 @@ struct Server {
 
 struct Run<'a> {
     scenario: &'a Scenario,
+    seed: Seed,
     level: RecordLevel,
     now: SimTime,
     horizon: SimTime,
@@ -113,14 +116,18 @@ struct Run<'a> {
     pipeline: Pipeline,
     gateway: Gateway,
     controller: Option<Controller>,
+    keda: Option<ScaleLoop>,
+    /// What exporters know of each pod, by ordinal.
+    devices: Vec<Option<metrics::Device>>,
+    resources: ResourceMetrics,
+    /// Requests that reached the front door, retries included.
+    incoming: u64,
     /// `spec.replicas` of the deployment.
     spec_replicas: u32,
     schedule_next: usize,
     sync_phase: SimDuration,
     /// By pod ordinal; present while the server listens.
     servers: Vec<Option<Server>>,
-    /// By pod ordinal: whether it is being scraped, which goes on while its server is restarted.
-    targets: Vec<bool>,
     /// Pods the gateway routes to, by ordinal.
     endpoints: Vec<EndpointView>,
     /// What prompts have in common, and whether any have.
@@ -134,7 +141,8 @@ struct Run<'a> {
     cluster_effects: Vec<cluster::Effect>,
     /// How many of them have been carried out.
     cluster_effects_done: usize,
-    gauges: Vec<f64>,
+    /// The values of one scrape.
+    row: Vec<f64>,
     collector: Collector,
     clients: ClientSide,
     replicas: TimeWeighted,
@@ -152,12 +160,19 @@ impl<'a> Run<'a> {
         assert!(horizon <= SimTime::MAX_HORIZON, "validated: a run has at most 90 days");
         assert!(scenario.warmup < scenario.duration, "validated: the warm-up is part of the run");
         let warmup = SimTime::ZERO + scenario.warmup;
-        let (controller, spec_replicas, metrics) = match &scenario.autoscaler {
+        let (controller, spec_replicas) = match &scenario.autoscaler {
             Autoscaler::Hpa(setup) => {
-                (Some(Controller::new(setup)), setup.start_replicas, setup.feeds.len())
+                (Some(Controller::new(setup, &scenario.devices.cpu)), setup.start_replicas)
             }
-            Autoscaler::Fixed(n) => (None, *n, 0),
-            Autoscaler::Schedule(rows) => (None, rows.first().map_or(0, |row| row.1), 0),
+            Autoscaler::Fixed(n) => (None, *n),
+            Autoscaler::Schedule(rows) => (None, rows.first().map_or(0, |row| row.1)),
+        };
+        let (queries, keda) = match &scenario.autoscaler {
+            Autoscaler::Hpa(setup) => {
+                let queries = Controller::queries(setup, scenario.cluster.gpus_per_replica);
+                (queries, setup.keda.as_ref().map(ScaleLoop::new))
+            }
+            Autoscaler::Fixed(_) | Autoscaler::Schedule(_) => (Vec::new(), None),
         };
         let texts = scenario.workload.texts(seed);
         let sync_phase = controller.as_ref().map_or(SimDuration::ZERO, |c| {
@@ -167,22 +182,26 @@ impl<'a> Run<'a> {
         });
         Self {
             scenario,
+            seed,
             level,
             now: SimTime::ZERO,
             horizon,
             queue: EventQueue::default(),
             cluster: Cluster::new(&scenario.cluster, seed),
-            pipeline: Pipeline::new(&scenario.pipeline, metrics, seed),
+            pipeline: Pipeline::new(&scenario.pipeline, &queries, seed),
             gateway: Gateway::new(
                 scenario.gateway.with_kv_blocks(scenario.engine.scheduler.num_gpu_blocks),
                 seed,
             ),
             controller,
+            keda,
+            devices: Vec::new(),
+            resources: ResourceMetrics::default(),
+            incoming: 0,
             spec_replicas,
             schedule_next: 1,
             sync_phase,
             servers: Vec::new(),
-            targets: Vec::new(),
             endpoints: Vec::new(),
             shares_texts: texts.any(),
             texts,
@@ -192,7 +211,7 @@ impl<'a> Run<'a> {
             effects: Vec::new(),
             cluster_effects: Vec::new(),
             cluster_effects_done: 0,
-            gauges: vec![0.0; metrics],
+            row: Vec::new(),
             collector: Collector::new(scenario.slo, warmup, horizon, level),
             clients: ClientSide::new(
                 scenario.workload.clients(),
@@ -216,6 +235,7 @@ impl<'a> Run<'a> {
         if self.controller.is_some() {
             self.queue.push(SimTime::ZERO + self.sync_phase, Event::HpaSync);
         }
+        self.start_metrics();
         for at in self.scenario.expose_at.iter().filter(|at| **at <= self.horizon) {
             self.queue.push(*at, Event::Expose);
         }
@@ -245,7 +265,11 @@ impl<'a> Run<'a> {
             }
             Event::ClientTimeout => self.give_up(),
             Event::Warmup => self.restart_statistics(),
-            Event::Scrape(pod) => self.scrape(pod),
+            Event::Scrape(origin, pod) => self.scrape(origin, pod),
+            Event::WindowOpens(origin, pod) => self.window_opens(origin, pod),
+            Event::Collect(pod) => self.read_gpus(pod),
+            Event::ReadCpu => self.read_cpu(),
+            Event::KedaPoll => self.keda_poll(),
             Event::Sample => self.sample(),
             Event::Expose => self.expose(),
             Event::HpaWrite => {
@@ -276,6 +300,7 @@ impl<'a> Run<'a> {
 
     /// One attempt of a request, which first arrived at `request.arrival`.
     fn route(&mut self, id: RequestId, request: Request) {
+        self.incoming += 1;
         let chosen = self.choose(id, &request);
         let prompt = self.prompt(&request);
         let server = chosen
@@ -411,26 +436,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn scrape(&mut self, pod: PodId) {
-        self.advance(pod);
-        let Some(server) = &self.servers[pod.0 as usize] else {
-            if self.targets[pod.0 as usize] {
-                // Its container is being restarted: nobody answers.
-                let next = self.pipeline.scrape(self.now, pod, None);
-                self.queue.push(next, Event::Scrape(pod));
-            }
-            return;
-        };
-        let gauges = server.replica.gauges();
-        if let Some(controller) = &self.controller {
-            for (value, signal) in self.gauges.iter_mut().zip(controller.signals()) {
-                *value = signal.read(&gauges);
-            }
-        }
-        let next = self.pipeline.scrape(self.now, pod, Some(&self.gauges));
-        self.queue.push(next, Event::Scrape(pod));
-    }
-
     fn sync(&mut self) {
         let controller = self.controller.as_mut().expect("only an HPA syncs");
         let synced = controller.sync(
@@ -438,6 +443,7 @@ impl<'a> Run<'a> {
             self.spec_replicas,
             &self.cluster,
             &mut self.pipeline,
+            &self.resources,
             self.level,
         );
         if let Some(at) = synced.write_at {

@@ -1,7 +1,9 @@
 //! Everything that one run needs, validated by whoever built it.
 
+use super::keda::KedaConfig;
+use super::signal::{DeviceModel, MetricFeed};
 use crate::cluster::ClusterConfig;
-use crate::engine::{EngineConfig, Gauges};
+use crate::engine::EngineConfig;
 use crate::gateway::Policy;
 use crate::hpa::{ControllerConfig, HpaSpec, SyncSchedule};
 use crate::pipeline::PipelineConfig;
@@ -16,6 +18,8 @@ pub struct Scenario {
     pub engine: Arc<EngineConfig>,
     /// Pods, nodes and their delays.
     pub cluster: ClusterConfig,
+    /// How a pod's GPUs and CPU look to their exporters.
+    pub devices: DeviceModel,
     /// How metrics reach the autoscaler.
     pub pipeline: PipelineConfig,
     /// How requests reach a replica.
@@ -62,67 +66,8 @@ pub struct HpaSetup {
     pub feeds: Vec<MetricFeed>,
     /// `spec.replicas` of the deployment when the run starts; they serve from the first instant.
     pub start_replicas: u32,
-}
-
-/// Where the value of one HPA metric comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MetricFeed {
-    /// The quantity that a scrape of one pod reads.
-    pub signal: Signal,
-    /// How the API hands it to the HPA.
-    pub shape: FeedShape,
-}
-
-/// How a metrics API answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FeedShape {
-    /// `custom.metrics.k8s.io`, one value per pod.
-    PerPod,
-    /// `external.metrics.k8s.io` or an Object metric: one value, the sum over the pods.
-    Sum,
-}
-
-/// A quantity of one replica that can be scraped.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Signal {
-    /// `vllm:num_requests_running`.
-    NumRequestsRunning,
-    /// `vllm:num_requests_waiting`.
-    NumRequestsWaiting,
-    /// `vllm:kv_cache_usage_perc` (0 to 1).
-    KvCacheUsagePerc,
-}
-
-impl Signal {
-    /// Every signal.
-    pub const ALL: [Self; 3] =
-        [Self::NumRequestsRunning, Self::NumRequestsWaiting, Self::KvCacheUsagePerc];
-
-    /// The metric's name on `/metrics`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NumRequestsRunning => "vllm:num_requests_running",
-            Self::NumRequestsWaiting => "vllm:num_requests_waiting",
-            Self::KvCacheUsagePerc => "vllm:kv_cache_usage_perc",
-        }
-    }
-
-    /// The signal of a metric name; the name of older releases is known too.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "vllm:gpu_cache_usage_perc" => Some(Self::KvCacheUsagePerc),
-            _ => Self::ALL.into_iter().find(|signal| signal.name() == name),
-        }
-    }
-
-    /// Its value in a replica's gauges.
-    pub fn read(self, gauges: &Gauges) -> f64 {
-        match self {
-            Self::NumRequestsRunning => f64::from(gauges.num_requests_running),
-            Self::NumRequestsWaiting => f64::from(gauges.num_requests_waiting),
-            Self::KvCacheUsagePerc => gauges.kv_cache_usage_perc(),
-        }
-    }
+    /// KEDA's own part beside the HPA it generates; `None` without KEDA.
+    pub keda: Option<KedaConfig>,
 }
 
 /// Objectives that a request must meet, both of them.

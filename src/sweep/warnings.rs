@@ -84,11 +84,26 @@ fn bounded_below_target(case: &Case) -> Option<String> {
     let mut why = None;
     for (target, feed) in average_targets(&setup.spec).iter().zip(&setup.feeds) {
         let max_num_seqs = f64::from(case.scenario.engine.scheduler.max_num_seqs);
+        // A comparison gives 0 or 1, a window function over the rate of something else has no bound here.
+        if feed.above.is_some() {
+            return None;
+        }
+        let gpus = f64::from(case.scenario.cluster.gpus_per_replica);
+        let gpu = &case.scenario.devices.gpu;
         let (bound, reason) = match feed.signal {
             Signal::NumRequestsRunning => (max_num_seqs, format!("max_num_seqs {max_num_seqs}")),
             Signal::KvCacheUsagePerc => (1.0, "1 (a full cache)".to_owned()),
-            Signal::NumRequestsWaiting => return None,
+            Signal::GpuUtil | Signal::DutyCycle => {
+                let most = 100.0 * gpu.util_max * gpus;
+                (most, format!("{most:.0} (a GPU that never idles)"))
+            }
+            Signal::FbUsed => {
+                let most = gpu.fb_serving_mib * gpus;
+                (most, format!("{most:.0} MiB (constant once a server listens)"))
+            }
+            _ => return None,
         };
+        let bound = bound * feed.factor;
         let target = (*target)?;
         if bound > target * (1.0 + setup.controller.tolerance) {
             return None;
@@ -107,8 +122,7 @@ fn idle_metrics(plan: &Plan, result: &SweepResult) -> Vec<String> {
         Some([feed]) => Some(feed.signal),
         _ => None,
     };
-    Signal::ALL
-        .into_iter()
+    Signal::all()
         .filter_map(|signal| {
             let cases: Vec<usize> = (0..plan.cases.len())
                 .filter(|&index| single(&plan.cases[index]) == Some(signal))
@@ -119,7 +133,7 @@ fn idle_metrics(plan: &Plan, result: &SweepResult) -> Vec<String> {
                     Signal::NumRequestsWaiting => {
                         ": the queue stays empty until `max_num_seqs` requests run"
                     }
-                    Signal::NumRequestsRunning | Signal::KvCacheUsagePerc => "",
+                    _ => "",
                 };
                 format!("no target of `{}` ever scaled up{hint}", signal.name())
             })

@@ -223,7 +223,7 @@ fn external_metrics_are_sums() {
     );
     let Autoscaler::Hpa(setup) = scenario(&text).autoscaler else { panic!("an HPA") };
     assert_eq!(setup.feeds[0].signal, Signal::KvCacheUsagePerc);
-    assert_eq!(setup.feeds[0].shape, FeedShape::Sum);
+    assert_eq!(setup.feeds[0].shape, FeedShape::SUM);
 }
 
 #[test]

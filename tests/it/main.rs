@@ -43,6 +43,7 @@ mod known_answers;
 mod laws;
 mod routing;
 mod sessions;
+mod signals;
 mod support;
 mod sweep;
 mod tidy;

@@ -10,7 +10,9 @@ use hpasim::gateway::Policy;
 use hpasim::hpa::{ControllerConfig, HpaSpec, SyncMode, SyncSchedule};
 use hpasim::pipeline::{Adapter, PipelineConfig};
 use hpasim::rng::Dist;
-use hpasim::sim::{Autoscaler, FeedShape, HpaSetup, MetricFeed, Scenario, Signal, Slo};
+use hpasim::sim::{
+    Autoscaler, DeviceModel, FeedShape, HpaSetup, MetricFeed, Scenario, Signal, Slo,
+};
 use hpasim::units::{SimDuration, SimTime};
 use hpasim::workload::{Recorded, Request, WorkloadSpec};
 use std::sync::Arc;
@@ -138,6 +140,7 @@ pub(crate) fn pipeline() -> PipelineConfig {
         ingest: Dist::LogNormal { median: secs(5), p95: secs(10) },
         lookback: secs(300),
         adapter: Adapter::Stackdriver { new_series_delay: constant_ms(10_000) },
+        ..PipelineConfig::stackdriver()
     }
 }
 
@@ -155,8 +158,9 @@ pub(crate) fn hpa(spec: HpaSpec, signals: &[Signal]) -> Autoscaler {
         },
         feeds: signals
             .iter()
-            .map(|&signal| MetricFeed { signal, shape: FeedShape::PerPod })
+            .map(|&signal| MetricFeed::instant(signal, FeedShape::PerPod))
             .collect(),
+        keda: None,
     })
 }
 
@@ -170,6 +174,7 @@ pub(crate) fn scenario(
     Scenario {
         engine: Arc::new(engine),
         cluster: cluster(),
+        devices: DeviceModel::default(),
         pipeline: pipeline(),
         gateway: Policy::Random,
         autoscaler,

@@ -89,15 +89,29 @@ fn vllm_minor(table: &Fields<'_>) -> u32 {
         .unwrap_or(DEFAULT_MINOR)
 }
 
-/// Reads `[engine]`: the minor release of vLLM, and the engine, which is `None` if there is no profile or an
-/// error was reported.
-pub(super) fn engine(
-    root: &Fields<'_>,
-    profile: Option<&GpuProfile>,
-) -> (u32, Option<EngineConfig>) {
+/// What `[engine]` says.
+pub(super) struct Engine {
+    /// Minor release of vLLM.
+    pub(super) minor: u32,
+    /// Its share of the GPU's memory.
+    pub(super) gpu_memory_utilization: f64,
+    /// `None` if there is no profile or an error was reported.
+    pub(super) config: Option<EngineConfig>,
+}
+
+/// Reads `[engine]`.
+pub(super) fn engine(root: &Fields<'_>, profile: Option<&GpuProfile>) -> Engine {
     let table = root.key("engine", "vLLM's own flags; absent = its default").table_or_empty();
     let minor = vllm_minor(&table);
-    (minor, engine_of(root, &table, profile, minor))
+    let gpu_memory_utilization = table
+        .key(
+            "gpu_memory_utilization",
+            "Share of GPU memory. Source: vLLM 0.11.0 and 0.33.0 arg_utils.py",
+        )
+        .shown("0.92; 0.9 before 0.33")
+        .number_or(0.05..=1.0, ServerDefaults::of(minor, profile).gpu_memory_utilization);
+    let config = engine_of(root, &table, profile, minor, gpu_memory_utilization);
+    Engine { minor, gpu_memory_utilization, config }
 }
 
 fn engine_of(
@@ -105,6 +119,7 @@ fn engine_of(
     table: &Fields<'_>,
     profile: Option<&GpuProfile>,
     minor: u32,
+    gpu_memory_utilization: f64,
 ) -> Option<EngineConfig> {
     let before = root.context().errors();
     let defaults = ServerDefaults::of(minor, profile);
@@ -133,13 +148,6 @@ fn engine_of(
         .key("max_num_batched_tokens", "Token budget of a step. Source: vLLM 0.33.0 arg_utils.py")
         .shown("2048; 8192 on GPUs of at least 70 GiB other than A100")
         .u32_or(1..=131_072, defaults.max_num_batched_tokens);
-    let gpu_memory_utilization = table
-        .key(
-            "gpu_memory_utilization",
-            "Share of GPU memory. Source: vLLM 0.11.0 and 0.33.0 arg_utils.py",
-        )
-        .shown("0.92; 0.9 before 0.33")
-        .number_or(0.05..=1.0, defaults.gpu_memory_utilization);
     let block_size =
         table.key("block_size", "Tokens per KV block. Source: vLLM on CUDA").u32_or(1..=1024, 16);
     let kv_tokens = profile

@@ -5,23 +5,25 @@
 //! comes from.
 
 use super::Inputs;
+use super::pipeline::Pipeline;
+use super::signals::feeds;
 use crate::config::diagnostic::{Code, Diagnostic, Span};
 use crate::config::reader::{Fields, Key};
 use crate::config::registry::Kind;
 use crate::config::tree::{Node, Value};
-use crate::config::values::{Problem, nearest, number_of};
+use crate::config::values::{Problem, number_of};
 use crate::hpa::spec::{
     Behavior, ContainerResourceSource, ExternalSource, LabelSelector, MetricIdentifier, MetricSpec,
     MetricTarget, ObjectReference, ObjectSource, PodsSource, ResourceSource, ScalingPolicy,
     ScalingRules,
 };
-use crate::hpa::{ControllerConfig, HpaSpec, Quantity, SyncSchedule, ValidationOptions};
-use crate::manifest::{self, HpaManifest};
-use crate::sim::{Autoscaler, FeedShape, HpaSetup, MetricFeed, Signal};
+use crate::hpa::{ControllerConfig, Quantity, SyncSchedule, ValidationOptions};
+use crate::manifest::HpaManifest;
+use crate::sim::{Autoscaler, HpaSetup};
 use crate::units::SimTime;
 
 /// Where each field of the spec was written: (path in the object, place), in the order of reading.
-type Places = Vec<(String, Span)>;
+pub(super) type Places = Vec<(String, Span)>;
 
 /// What sets the number of replicas, with the object to export.
 pub(super) struct Lowered {
@@ -34,14 +36,14 @@ pub(super) struct Lowered {
 pub(super) fn autoscaler(
     root: &Fields<'_>,
     inputs: &Inputs<'_>,
-    controller: ControllerConfig,
-    schedule: SyncSchedule,
+    pipeline: &Pipeline,
+    (controller, schedule): (ControllerConfig, SyncSchedule),
     name: &str,
 ) -> Option<Lowered> {
     let hpa = root.key("hpa", "A HorizontalPodAutoscaler in the words of autoscaling/v2").table();
     let replicas =
         root.key("replicas", "A fixed or scheduled number of replicas, no autoscaler").table();
-    let lowered_hpa = hpa.map(|t| read_hpa(&t, inputs, controller, schedule, name));
+    let lowered_hpa = hpa.map(|t| read_hpa(&t, inputs, pipeline, (controller, schedule), name));
     let lowered_replicas = replicas.map(|t| read_replicas(&t, inputs));
     match (lowered_hpa, lowered_replicas) {
         (Some(hpa), None) => hpa,
@@ -91,8 +93,8 @@ fn read_replicas(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Lowered> {
 fn read_hpa(
     t: &Fields<'_>,
     inputs: &Inputs<'_>,
-    controller: ControllerConfig,
-    schedule: SyncSchedule,
+    pipeline: &Pipeline,
+    (controller, schedule): (ControllerConfig, SyncSchedule),
     name: &str,
 ) -> Option<Lowered> {
     let before = t.context().errors();
@@ -157,7 +159,7 @@ fn read_hpa(
         return None;
     }
     let defaulted = spec.defaulted();
-    let feeds = feeds(t, &defaulted, &places);
+    let feeds = feeds(t, &defaulted, &places, &pipeline.names, &pipeline.config);
     if t.context().errors() > before {
         return None;
     }
@@ -189,6 +191,7 @@ fn read_hpa(
         autoscaler: Autoscaler::Hpa(HpaSetup {
             start_replicas: start_replicas
                 .unwrap_or_else(|| u32::try_from(defaulted.min_replicas.unwrap_or(1)).unwrap_or(0)),
+            keda: pipeline.keda(&defaulted),
             spec,
             controller,
             schedule,
@@ -198,12 +201,12 @@ fn read_hpa(
     })
 }
 
-fn fallback(t: &Fields<'_>) -> Span {
+pub(super) fn fallback(t: &Fields<'_>) -> Span {
     if t.has("manifest") { t.span_of("manifest") } else { t.span().clone() }
 }
 
 /// Whether `path` is `parent` or something below it.
-fn below(path: &str, parent: &str) -> bool {
+pub(super) fn below(path: &str, parent: &str) -> bool {
     path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
@@ -468,57 +471,4 @@ fn read_policy(p: &Fields<'_>) -> ScalingPolicy {
         value: number("value", "Pods or percent, above 0"),
         period_seconds: number("period_seconds", "Within this period [s], 1 to 1800"),
     }
-}
-
-/// Which gauge each metric of the *defaulted* spec reads.
-fn feeds(t: &Fields<'_>, spec: &HpaSpec, places: &Places) -> Option<Vec<MetricFeed>> {
-    let mut feeds = Vec::with_capacity(spec.metrics.len());
-    for (index, metric) in spec.metrics.iter().enumerate() {
-        let name = metric.metric_name();
-        if name.is_empty() {
-            // Reported where it was read, or by the API server's rules.
-            continue;
-        }
-        let signal = match metric.kind.as_str() {
-            "Pods" | "External" | "Object" => signal_of(name),
-            _ => None,
-        };
-        let shape = if metric.kind == "Pods" { FeedShape::PerPod } else { FeedShape::Sum };
-        if let Some(signal) = signal {
-            feeds.push(MetricFeed { signal, shape });
-            continue;
-        }
-        let parent = format!("spec.metrics[{index}]");
-        let place = places
-            .iter()
-            .find(|(path, _)| below(path, &parent) && path.ends_with("name"))
-            .or_else(|| places.iter().find(|(path, _)| *path == parent))
-            .map_or_else(|| fallback(t), |(_, span)| span.clone());
-        let known = Signal::ALL.map(Signal::name);
-        let title = if spec.metrics.len() == 1 && metric.kind == "Resource" && !t.has("metrics") {
-            "an HPA without metrics scales on cpu, which is not simulated".to_owned()
-        } else {
-            format!("metric `{name}` cannot be simulated")
-        };
-        let label = match nearest(name, known) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "not a gauge of the replicas".to_owned(),
-        };
-        t.report(Diagnostic::error(Code::UnknownMetric, title).at(&place, label).help(format!(
-            "can be simulated: {}; also as `{}`",
-            known.join(", "),
-            manifest::gmp_metric_name(Signal::NumRequestsWaiting.name(), "gauge")
-        )));
-    }
-    (feeds.len() == spec.metrics.len()).then_some(feeds)
-}
-
-/// The gauge of a metric name: plain, as GMP names it, or as prometheus-adapter rules rename it (`:` to `_`).
-pub(crate) fn signal_of(name: &str) -> Option<Signal> {
-    let plain = manifest::plain_metric_name(name).unwrap_or(name);
-    let plain = match plain.strip_prefix("vllm_") {
-        Some(rest) => format!("vllm:{rest}"),
-        None => plain.to_owned(),
-    };
-    Signal::from_name(&plain)
 }

@@ -1,6 +1,7 @@
 //! From a tree to a scenario: every key of an experiment file except `[sweep]`.
 
 mod cluster;
+mod devices;
 mod engine;
 mod hpa;
 mod inputs;
@@ -8,11 +9,12 @@ mod lengths;
 mod pipeline;
 mod routing;
 mod sessions;
+mod signals;
 pub(super) mod sweep;
 mod workload;
 
-pub(super) use hpa::signal_of;
 pub(super) use inputs::Inputs;
+pub(super) use signals::signal_of;
 
 use std::sync::Arc;
 
@@ -108,13 +110,14 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
         .key("timeline_interval", "Distance of the rows of timeline.csv")
         .duration_or(second..=ninety_days, SimDuration::from_secs(15));
     let profile = engine::model(root, inputs);
-    let (vllm_minor, engine) = engine::engine(root, profile.as_ref());
+    let engine::Engine { minor: vllm_minor, gpu_memory_utilization, config: engine } =
+        engine::engine(root, profile.as_ref());
     let max_model_len = engine.as_ref().map_or(u32::MAX, |e| e.scheduler.max_model_len);
     let workload = workload::workload(root, inputs, max_model_len);
     let mut cluster = cluster::cluster(root, profile.as_ref(), vllm_minor, inputs.constants());
-    let pipeline = pipeline::pipeline(root);
-    let (controller, schedule) = pipeline::controller(root, cluster.kube_minor);
-    let autoscaler = hpa::autoscaler(root, inputs, controller, schedule, name);
+    let pipeline = pipeline::pipeline(root, profile.as_ref(), gpu_memory_utilization);
+    let controller = pipeline::controller(root, cluster.kube_minor);
+    let autoscaler = hpa::autoscaler(root, inputs, &pipeline, controller, name);
     let slo = slo(root);
     let (node_usd_per_hour, mut price_note) = cost(root, &cluster);
     price_note.push_str(&cluster.set_prices(node_usd_per_hour));
@@ -127,7 +130,8 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
     let scenario = Scenario {
         engine: Arc::new(engine?),
         cluster: cluster.cluster,
-        pipeline,
+        devices: pipeline.devices,
+        pipeline: pipeline.config,
         gateway: cluster.gateway,
         autoscaler: autoscaler.autoscaler,
         workload: workload?,

@@ -1,10 +1,15 @@
-//! `[pipeline]` and `[controller]`: how a gauge reaches the HPA, and the controller's flags.
+//! `[pipeline]` and `[controller]`: how a metric reaches the HPA, and the controller's flags.
 
+use super::devices::devices;
+use super::signals::{Names, names};
+use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::profile::GpuProfile;
 use crate::config::reader::Fields;
-use crate::hpa::{ControllerConfig, SyncMode, SyncSchedule};
-use crate::pipeline::{Adapter, PipelineConfig};
+use crate::hpa::{ControllerConfig, HpaSpec, SyncMode, SyncSchedule};
+use crate::pipeline::{Adapter, Faults, Outage, Part, PipelineConfig, SystemMetrics};
 use crate::rng::Dist;
-use crate::units::SimDuration;
+use crate::sim::{DeviceModel, KedaConfig};
+use crate::units::{Milli, SimDuration, SimTime};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -14,10 +19,36 @@ enum Kind {
     Direct,
 }
 
+/// What `[pipeline]` says.
+pub(super) struct Pipeline {
+    /// The path.
+    pub(super) config: PipelineConfig,
+    /// How metric names become values.
+    pub(super) names: Names,
+    /// How a pod's GPUs and CPU look.
+    pub(super) devices: DeviceModel,
+    /// `[pipeline.keda]`, with `min_replica_count` if it is given.
+    keda: Option<(KedaConfig, Option<u32>)>,
+}
+
+impl Pipeline {
+    /// KEDA's own part beside the HPA of this (defaulted) spec.
+    pub(super) fn keda(&self, spec: &HpaSpec) -> Option<KedaConfig> {
+        let (keda, given) = self.keda.as_ref()?;
+        let own = u32::try_from(spec.min_replicas.unwrap_or(1)).unwrap_or(0);
+        Some(KedaConfig { min_replica_count: given.unwrap_or(own), ..keda.clone() })
+    }
+}
+
+const DAY: SimDuration = SimDuration::from_secs(86_400);
+
 /// Reads `[pipeline]`.
-pub(super) fn pipeline(root: &Fields<'_>) -> PipelineConfig {
-    let table = root.key("pipeline", "How a gauge becomes a number the HPA sees").table_or_empty();
-    let day = SimDuration::from_secs(86_400);
+pub(super) fn pipeline(
+    root: &Fields<'_>,
+    profile: Option<&GpuProfile>,
+    gpu_memory_utilization: f64,
+) -> Pipeline {
+    let table = root.key("pipeline", "How a metric becomes a number the HPA sees").table_or_empty();
     let kind = table
         .key("adapter", "What answers the HPA. Source: the guide uses the Stackdriver adapter")
         .choice_or(
@@ -31,7 +62,7 @@ pub(super) fn pipeline(root: &Fields<'_>) -> PipelineConfig {
         );
     let scrape_interval = table
         .key("scrape_interval", "Scrape period of every pod. Source: the guide's PodMonitoring")
-        .duration_or(SimDuration::from_millis(100)..=day, SimDuration::from_secs(15));
+        .duration_or(SimDuration::from_millis(100)..=DAY, SimDuration::from_secs(15));
     // ASSUMPTION(A44): Google documents "a few seconds" for existing series; Prometheus paths are local.
     let ingest = match kind {
         Kind::Stackdriver => {
@@ -54,7 +85,7 @@ pub(super) fn pipeline(root: &Fields<'_>) -> PipelineConfig {
             "lookback",
             "Older samples are not served. Source: Stackdriver adapter and Prometheus, 5 min",
         )
-        .duration_or(SimDuration::from_secs(1)..=day, SimDuration::from_secs(300));
+        .duration_or(SimDuration::from_secs(1)..=DAY, SimDuration::from_secs(300));
     let new_series_delay = table
         .key(
             "new_series_delay",
@@ -64,18 +95,134 @@ pub(super) fn pipeline(root: &Fields<'_>) -> PipelineConfig {
         .delay_or(&Dist::Constant(SimDuration::from_secs(10)));
     let refresh = table
         .key("refresh", "Period at which the adapter renews what it answers. Source: live query")
-        .shown("none: each query is live")
-        .duration(SimDuration::from_millis(1)..=day);
-    PipelineConfig {
+        .shown("none: each query is live; 30 s was measured on one cluster")
+        .duration(SimDuration::from_millis(1)..=DAY);
+    let keda = keda(&table, kind);
+    let adapter = match kind {
+        Kind::Stackdriver => Adapter::Stackdriver { new_series_delay },
+        Kind::PrometheusAdapter => Adapter::PrometheusAdapter { refresh },
+        Kind::Keda => Adapter::Keda {
+            cached: keda.cached.then_some(keda.config.polling_interval).or(refresh),
+            ignore_null_values: keda.ignore_null_values,
+        },
+        Kind::Direct => Adapter::Direct,
+    };
+    let config = PipelineConfig {
         scrape_interval,
         ingest,
         lookback,
-        adapter: match kind {
-            Kind::Stackdriver => Adapter::Stackdriver { new_series_delay },
-            Kind::PrometheusAdapter | Kind::Keda => Adapter::PrometheusAdapter { refresh },
-            Kind::Direct => Adapter::Direct,
-        },
+        adapter,
+        system: system(&table),
+        faults: faults(&table),
+    };
+    Pipeline {
+        names: names(&table, &config),
+        config,
+        devices: devices(&table, profile, gpu_memory_utilization),
+        keda: (kind == Kind::Keda).then_some((keda.config, keda.min_replica_count)),
     }
+}
+
+/// `[pipeline.keda]`.
+struct Keda {
+    config: KedaConfig,
+    min_replica_count: Option<u32>,
+    cached: bool,
+    ignore_null_values: bool,
+}
+
+fn keda(table: &Fields<'_>, kind: Kind) -> Keda {
+    let t = table.key("keda", "What a ScaledObject says besides its HPA").table_or_empty();
+    if kind != Kind::Keda && table.has("keda") {
+        table.report(
+            Diagnostic::error(Code::Conflict, "`[pipeline.keda]` needs `adapter = \"keda\"`")
+                .at(&table.key_span("keda"), ""),
+        );
+    }
+    let span = SimDuration::ZERO..=DAY;
+    let second = SimDuration::from_secs(1);
+    let config = KedaConfig {
+        polling_interval: t
+            .key("polling_interval", "pollingInterval: only wakes and puts to sleep. Source: KEDA")
+            .duration_or(second..=DAY, SimDuration::from_secs(30)),
+        cooldown_period: t
+            .key("cooldown_period", "cooldownPeriod: from the last activity to zero. Source: KEDA")
+            .duration_or(span.clone(), SimDuration::from_secs(300)),
+        initial_cooldown_period: t
+            .key("initial_cooldown_period", "initialCooldownPeriod. Source: KEDA")
+            .duration_or(span, SimDuration::ZERO),
+        activation_threshold: Milli(
+            (t.key("activation_threshold", "activationThreshold: active above it. Source: KEDA")
+                .number_or(0.0..=1e12, 0.0)
+                * 1000.0) as i64,
+        ),
+        min_replica_count: 0,
+    };
+    Keda {
+        config,
+        min_replica_count: t
+            .key("min_replica_count", "minReplicaCount; 0 lets it go to zero, the HPA keeps 1")
+            .shown("`hpa.min_replicas`")
+            .u32(0..=100_000),
+        cached: t
+            .key("use_cached_metrics", "useCachedMetrics: answers are those of the last poll")
+            .boolean_or(false),
+        ignore_null_values: t
+            .key(
+                "ignore_null_values",
+                "ignoreNullValues: an empty result counts as 0, not as an error. Source: KEDA",
+            )
+            .boolean_or(true),
+    }
+}
+
+fn system(table: &Fields<'_>) -> SystemMetrics {
+    let t = table.key("system", "GKE's own metrics, as the duty cycle").table_or_empty();
+    let base = SystemMetrics::default();
+    SystemMetrics {
+        interval: t
+            .key("interval", "Period of their samples. Source: Google Cloud metrics list, 60 s")
+            .duration_or(SimDuration::from_secs(1)..=DAY, base.interval),
+        delay: t
+            .key("delay", "Until a sample can be queried. Estimate; documented: up to 240 s")
+            .delay_or(&base.delay),
+    }
+}
+
+fn faults(table: &Fields<'_>) -> Faults {
+    let t = table.key("faults", "What goes wrong on the way").table_or_empty();
+    let lost_scrapes =
+        t.key("lost_scrapes", "Share of scrapes that fail").number_or(0.0..=1.0, 0.0);
+    let outages = t
+        .key("outages", "Times at which a part is down: `{ part, from, until }`")
+        .tables()
+        .iter()
+        .filter_map(|o| {
+            let ninety_days = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
+            let part =
+                o.key("part", "adapter: queries fail; collector: nothing is scraped").choice_or(
+                    &[("adapter", Part::Adapter), ("collector", Part::Collector)],
+                    Part::Adapter,
+                );
+            let from = o
+                .key("from", "Start, counted from that of the run")
+                .required()
+                .duration(SimDuration::ZERO..=ninety_days);
+            let until = o
+                .key("until", "End, counted from the start of the run")
+                .required()
+                .duration(SimDuration::ZERO..=ninety_days);
+            let (from, until) = (from?, until?);
+            if until <= from {
+                o.report(
+                    Diagnostic::error(Code::Range, "an outage must end after it starts")
+                        .at(&o.span_of("until"), ""),
+                );
+            }
+            Some(Outage { part, from: SimTime::ZERO + from, until: SimTime::ZERO + until })
+        })
+        .collect();
+    Faults { lost_scrapes, outages }
 }
 
 /// Reads `[controller]` for Kubernetes 1.`kube_minor`.

@@ -4,6 +4,7 @@ use super::{Run, Server};
 use crate::cluster;
 use crate::engine::{FinishReason, Replica};
 use crate::gateway::EndpointView;
+use crate::pipeline::Origin;
 use crate::sim::event::Event;
 use crate::sim::explanation::{EventRow, FaultRow};
 use crate::sim::record::{NodeRow, PodRow, RecordLevel};
@@ -43,6 +44,9 @@ impl Run<'_> {
         match effect {
             cluster::Effect::At(at, event) => self.queue.push(at, Event::Cluster(event)),
             cluster::Effect::Pod { pod, stage, node } => {
+                if stage == cluster::PodStage::Loading {
+                    self.container_up(pod);
+                }
                 if self.level > RecordLevel::Measures {
                     self.record.pods.push(PodRow { at: self.now, pod, stage, node });
                 }
@@ -71,10 +75,7 @@ impl Run<'_> {
             cluster::Effect::Abort(pod) | cluster::Effect::ServerDown(pod) => self.kill(pod),
             cluster::Effect::Gone(pod) => {
                 self.kill(pod);
-                if let Some(target) = self.targets.get_mut(pod.0 as usize) {
-                    *target = false;
-                }
-                self.pipeline.target_down(self.now, pod);
+                self.metrics_gone(pod);
             }
             cluster::Effect::Fault(event) => {
                 if self.level > RecordLevel::Measures {
@@ -95,7 +96,7 @@ impl Run<'_> {
             self.servers.resize_with(index + 1, || None);
         }
         let mut replica = Replica::new(self.scenario.engine.clone(), self.now);
-        if !self.scenario.expose_at.is_empty() {
+        if !self.scenario.expose_at.is_empty() || self.reads_counters() {
             replica.record_metrics();
         }
         self.servers[index] = Some(Server {
@@ -105,13 +106,9 @@ impl Run<'_> {
             armed: None,
             busy_at_restart: SimDuration::ZERO,
         });
-        if self.targets.len() <= index {
-            self.targets.resize(index + 1, false);
-        }
-        // A server that comes back is the target that it was.
-        if !std::mem::replace(&mut self.targets[index], true) {
-            let first = self.pipeline.target_up(self.now, pod);
-            self.queue.push(first, Event::Scrape(pod));
+        self.container_up(pod);
+        if let Some(first) = self.pipeline.target_up(self.now, Origin::Server, pod) {
+            self.queue.push(first, Event::Scrape(Origin::Server, pod));
         }
     }
 

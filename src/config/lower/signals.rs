@@ -1,0 +1,264 @@
+//! `[[pipeline.rules]]`, and which quantity each metric of an HPA reads.
+
+use super::hpa::{Places, below, fallback};
+use crate::config::diagnostic::{Code, Diagnostic, Span};
+use crate::config::promql;
+use crate::config::reader::Fields;
+use crate::config::values::nearest;
+use crate::hpa::HpaSpec;
+use crate::hpa::spec::MetricSpec;
+use crate::manifest;
+use crate::pipeline::{Adapter, Aggregate, Function, PipelineConfig};
+use crate::sim::{FeedShape, MetricFeed, Signal, SignalKind};
+use crate::units::SimDuration;
+
+/// A metric name that the adapter answers by a query.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    name: String,
+    query: promql::Query,
+    signal: Signal,
+}
+
+/// How names become values.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    pub(super) rules: Vec<Rule>,
+    /// Window of the rate of a counter that is named without a query.
+    pub(super) rate_window: SimDuration,
+}
+
+/// Reads `[[pipeline.rules]]` and `rate_window`; `table` is `[pipeline]`.
+pub(super) fn names(table: &Fields<'_>, pipeline: &PipelineConfig) -> Names {
+    let stackdriver = matches!(pipeline.adapter, Adapter::Stackdriver { .. });
+    // Source: k8s-stackdriver: ALIGN_RATE over 60 s; elsewhere the window is the user's, and `hpasim export` writes 2m.
+    let window = SimDuration::from_secs(if stackdriver { 60 } else { 120 });
+    let second = SimDuration::from_secs(1);
+    let rate_window = table
+        .key("rate_window", "Window of the rate of a counter that is named without a query")
+        .shown("1m for stackdriver, as it aligns; 2m for the others, as `hpasim export` writes it")
+        .duration_or(second..=SimDuration::from_secs(86_400), window);
+    let rules = table
+        .key("rules", "Names that the adapter answers by a query: `{ name, query }`")
+        .tables()
+        .iter()
+        .filter_map(rule)
+        .collect::<Vec<_>>();
+    if stackdriver && !rules.is_empty() {
+        table.report(
+            Diagnostic::error(Code::Conflict, "the Stackdriver adapter takes names, not queries")
+                .at(&table.span_of("rules"), "")
+                .help("set `pipeline.adapter` to `keda` or `prometheus-adapter`, or name a metric"),
+        );
+    }
+    Names { rules, rate_window }
+}
+
+fn rule(t: &Fields<'_>) -> Option<Rule> {
+    let name = t
+        .key("name", "Metric name in the HPA, as `s0-prometheus`")
+        .required()
+        .string()
+        .map(str::to_owned);
+    let text = t
+        .key("query", "PromQL, as `sum(rate(vllm:generation_tokens_total[1m]))`")
+        .required()
+        .string();
+    let (name, text) = (name?, text?);
+    let span = t.span_of("query");
+    let query = match promql::parse(text) {
+        Ok(query) => query,
+        Err(error) => {
+            let (before, after) = text.split_at(error.at.min(text.len()));
+            t.report(
+                Diagnostic::error(Code::UnknownMetric, "the query is not understood")
+                    .at(&span, error.message)
+                    .help(format!("understood up to `{before}`, not `{after}`")),
+            );
+            return None;
+        }
+    };
+    let Some(signal) = signal_of(&query.metric) else {
+        t.report(unknown(&query.metric).at(&span, near(&query.metric)).help(known()));
+        return None;
+    };
+    let fits = match query.function {
+        Function::Instant | Function::AvgOverTime(_) | Function::MaxOverTime(_) => {
+            signal.kind() == SignalKind::Gauge
+        }
+        Function::Rate(_) => signal.kind() == SignalKind::Counter,
+        Function::Quantile { .. } => signal.kind() == SignalKind::Histogram,
+    };
+    if !fits {
+        let kind = match signal.kind() {
+            SignalKind::Gauge => "is a gauge: take it as it is, or `avg_over_time`",
+            SignalKind::Counter => "is a counter: take its `rate`",
+            SignalKind::Histogram => "is a histogram: take `histogram_quantile` of its buckets",
+            SignalKind::Resource => "comes from metrics-server: use a Resource metric",
+        };
+        t.report(
+            Diagnostic::error(Code::UnknownMetric, format!("`{}` {kind}", query.metric))
+                .at(&span, ""),
+        );
+        return None;
+    }
+    Some(Rule { name, query, signal })
+}
+
+/// Where the value of each metric of the *defaulted* spec comes from.
+pub(super) fn feeds(
+    t: &Fields<'_>,
+    spec: &HpaSpec,
+    places: &Places,
+    names: &Names,
+    pipeline: &PipelineConfig,
+) -> Option<Vec<MetricFeed>> {
+    let mut feeds = Vec::with_capacity(spec.metrics.len());
+    for (index, metric) in spec.metrics.iter().enumerate() {
+        let name = metric.metric_name();
+        if name.is_empty() {
+            // Reported where it was read, or by the API server's rules.
+            continue;
+        }
+        let parent = format!("spec.metrics[{index}]");
+        let place = places
+            .iter()
+            .find(|(path, _)| below(path, &parent) && path.ends_with("name"))
+            .or_else(|| places.iter().find(|(path, _)| *path == parent))
+            .map_or_else(|| fallback(t), |(_, span)| span.clone());
+        match feed(metric, name, names) {
+            Ok(feed) => {
+                warn(t, metric, &feed, &place, pipeline);
+                feeds.push(feed);
+            }
+            Err(diagnostic) => t.report(diagnostic(&place)),
+        }
+    }
+    (feeds.len() == spec.metrics.len()).then_some(feeds)
+}
+
+type Refusal = Box<dyn Fn(&Span) -> Diagnostic>;
+
+fn refuse(make: impl Fn(&Span) -> Diagnostic + 'static) -> Refusal {
+    Box::new(make)
+}
+
+fn feed(metric: &MetricSpec, name: &str, names: &Names) -> Result<MetricFeed, Refusal> {
+    let named = name.to_owned();
+    if matches!(metric.kind.as_str(), "Resource" | "ContainerResource") {
+        if name == "cpu" {
+            return Ok(MetricFeed::instant(Signal::Cpu, FeedShape::Resource));
+        }
+        return Err(refuse(move |place| {
+            unknown(&named).at(place, "of the resources only `cpu` is simulated")
+        }));
+    }
+    let per_pod = metric.kind == "Pods";
+    if let Some(rule) = names.rules.iter().find(|rule| rule.name == name) {
+        if per_pod && rule.query.aggregate.is_some() {
+            return Err(refuse(move |place| {
+                let title = format!("`{named}` is one value, a Pods metric needs one per pod");
+                Diagnostic::error(Code::Conflict, title)
+                    .at(place, "")
+                    .help("make the metric `External`, or write `sum by (pod) (...)`")
+            }));
+        }
+        let aggregate = rule.query.aggregate.unwrap_or(Aggregate::Sum);
+        return Ok(MetricFeed {
+            signal: rule.signal,
+            function: rule.query.function,
+            shape: if per_pod { FeedShape::PerPod } else { FeedShape::Total(aggregate) },
+            above: rule.query.above,
+            factor: rule.query.factor,
+        });
+    }
+    let shape = if per_pod { FeedShape::PerPod } else { FeedShape::SUM };
+    let signal = signal_of(name);
+    match signal.map(|signal| (signal, signal.kind())) {
+        Some((signal, SignalKind::Gauge)) => Ok(MetricFeed::instant(signal, shape)),
+        Some((signal, SignalKind::Counter)) => Ok(MetricFeed {
+            function: Function::Rate(names.rate_window),
+            ..MetricFeed::instant(signal, shape)
+        }),
+        Some((signal, SignalKind::Histogram)) => {
+            let example = format!(
+                "histogram_quantile(0.95, sum by (le) (rate({}_bucket[1m])))",
+                signal.name()
+            );
+            Err(refuse(move |place| {
+                Diagnostic::error(Code::UnknownMetric, format!("`{named}` is a histogram"))
+                    .at(place, "an HPA needs one number")
+                    .help(format!(
+                        "add `[[pipeline.rules]]` with a name of your own and `query = \"{example}\"`, \
+                         and use that name here"
+                    ))
+            }))
+        }
+        Some((_, SignalKind::Resource)) | None => {
+            let keda = name.starts_with("s0-") || name.starts_with("s1-");
+            Err(refuse(move |place| {
+                let found = unknown(&named).at(place, near(&named));
+                if keda {
+                    return found.help(format!(
+                        "add `[[pipeline.rules]]` with `name = \"{named}\"` and the trigger's `query`"
+                    ));
+                }
+                found.help(known())
+            }))
+        }
+    }
+}
+
+/// What works but deserves a word.
+fn warn(
+    t: &Fields<'_>,
+    metric: &MetricSpec,
+    feed: &MetricFeed,
+    place: &Span,
+    pipeline: &PipelineConfig,
+) {
+    if feed.signal == Signal::Cpu {
+        t.report(
+            Diagnostic::warning(Code::Suspicious, "the CPU usage of a pod is an estimate")
+                .at(place, "results that depend on it are unverified")
+                .help("no record of it was found; set `pipeline.cpu` from your own (A243, A244)"),
+        );
+    }
+    if matches!(pipeline.adapter, Adapter::Keda { .. }) && metric.kind == "Pods" {
+        t.report(
+            Diagnostic::warning(Code::Suspicious, "KEDA serves External metrics only")
+                .at(place, "a Pods metric needs another adapter beside it")
+                .help("the HPAs that KEDA makes have metrics of type `External`"),
+        );
+    }
+}
+
+fn unknown(name: &str) -> Diagnostic {
+    Diagnostic::error(Code::UnknownMetric, format!("metric `{name}` cannot be simulated"))
+}
+
+fn near(name: &str) -> String {
+    match nearest(name, Signal::all().map(Signal::name)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "not a metric of the replicas".to_owned(),
+    }
+}
+
+fn known() -> String {
+    let names: Vec<&str> = Signal::all().map(Signal::name).collect();
+    format!(
+        "can be simulated: {}; also as `{}`, and by queries in `[[pipeline.rules]]`",
+        names.join(", "),
+        manifest::gmp_metric_name(Signal::NumRequestsWaiting.name(), "gauge")
+    )
+}
+
+/// The signal of a metric name: plain, as GMP names it, or as prometheus-adapter rules rename it (`:` to `_`).
+pub(crate) fn signal_of(name: &str) -> Option<Signal> {
+    let plain = manifest::plain_metric_name(name).unwrap_or(name);
+    let plain = match plain.strip_prefix("vllm_") {
+        Some(rest) => format!("vllm:{rest}"),
+        None => plain.to_owned(),
+    };
+    Signal::from_name(&plain)
+}
