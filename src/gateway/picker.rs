@@ -8,8 +8,8 @@ use super::{EndpointView, below};
 use crate::units::SimDuration;
 
 /// Weights and limits of the endpoint picker.
-// Source: gateway-api-inference-extension: score = w_q (max - q) / (max - min), 1 if all queues are equal, + w_kv (1 - use)
-// + w_prefix matched / all blocks of the prompt.
+// Source: gateway-api-inference-extension: score = w_q (max - q) / (max - min), 1 if all queues are equal,
+// + w_kv (1 - use) + w_prefix matched / all blocks of the prompt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Picker {
     /// Weight of the queue scorer.

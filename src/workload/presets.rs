@@ -30,8 +30,8 @@ pub const SESSIONS: [&str; 1] = ["chat-sessions"];
 /// The conversations with this name, beginning one per second; their arrivals are the caller's to set.
 pub fn sessions(name: &str) -> Result<Sessions, ParamError> {
     match name {
-        // Source: published statistics of conversations. Turns and lengths: ShareGPT without a chat template (24 % of one round, p50 3,
-        // p75 5, p95 8); pauses and the shared system prompt: the published catalogue of inference-perf.
+        // Source: turns and lengths: ShareGPT without a chat template (24 % of one round, p50 3, p75 5, p95 8);
+        // pauses and the shared system prompt: the published catalogue of inference-perf.
         "chat-sessions" => {
             // ASSUMPTION(A311): the longest conversations of the set have about 13 rounds.
             let turns =

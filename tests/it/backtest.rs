@@ -6,8 +6,8 @@ use hpasim::manifest;
 use std::fs;
 use std::path::Path;
 
-/// Per history: recorded steps, how many of them the middle and the upper end of the recorded start-up interval reproduce,
-/// and the steps that the recording lacks. The departures are explained in docs/validation.md.
+/// Per history: recorded steps, how many of them the middle and the upper end of the recorded start-up interval
+/// reproduce, and the steps that the recording lacks. The departures are explained in docs/validation.md.
 const MEASURED: [(&str, usize, usize, usize); 5] = [
     ("h100-llama8b-hpa-flat", 0, 0, 0),
     ("h100-llama8b-hpa-moderate", 10, 10, 0),
