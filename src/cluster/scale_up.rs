@@ -3,7 +3,7 @@
 use super::Cluster;
 use super::effect::{AutoscalerEvent, ClusterEvent, Effect, NodeStage};
 use super::node::{ImageState, Node, NodeDelays, Outcome, Refusal};
-use super::pool::Expander;
+use super::pool::{Capacity, Expander};
 use crate::units::{NodeId, SimTime};
 
 impl Cluster {
@@ -54,6 +54,8 @@ impl Cluster {
             let helped = f64::from(wanted.saturating_mul(limits.replicas_per_node).min(pods));
             let score = match self.config.autoscaler.expander {
                 Expander::Priority => 0.0,
+                // Reserved machines are paid for already.
+                Expander::Price if limits.capacity == Capacity::Reservation => 0.0,
                 Expander::Price => nodes * limits.usd_per_hour / helped,
                 Expander::LeastWaste => {
                     let gpus = nodes * f64::from(limits.gpus_per_node);

@@ -326,6 +326,13 @@ fn expanders_prefer_order_price_or_fit() {
     assert_eq!(first(Expander::Price, 4), [(0, 1)], "2.50 against 3 per pod");
     assert_eq!(first(Expander::LeastWaste, 1), [(1, 1)]);
     assert_eq!(first(Expander::LeastWaste, 4), [(0, 1)], "no waste in either: the first");
+    let mut reserved = config.clone();
+    reserved.autoscaler.expander = Expander::Price;
+    reserved.pools[0].capacity = Capacity::Reservation;
+    let mut driver = Driver::start(&reserved, 3, 0);
+    driver.replicas(at(100), 1);
+    driver.run_until(at(150));
+    assert_eq!(asked(&driver), [(0, 1)], "what is paid for costs nothing more");
     let mut full = config.clone();
     full.pools[0].max_nodes = 1;
     let mut driver = Driver::start(&full, 3, 0);
