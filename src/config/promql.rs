@@ -236,7 +236,10 @@ impl Parser<'_> {
             (name, Function::Instant, 1.0)
         };
         let above = if self.take('>') {
+            self.skip_space();
+            let start = self.at;
             if self.name() != "bool" {
+                self.at = start;
                 return Err(self.error("only `> bool` is simulated"));
             }
             Some(self.number()? / factor)
@@ -368,7 +371,7 @@ mod tests {
             ("histogram_quantile(0.9, x_bucket)", 23, "a quantile needs `rate"),
             ("histogram_quantile(0.9, avg(rate(x_bucket[1m])))", 23, "buckets can only be summed"),
             ("sum without (pod) (x)", 4, "`without` is not understood"),
-            ("x > 3", 3, "only `> bool` is simulated"),
+            ("x > 3", 4, "only `> bool` is simulated"),
             ("x{a=\"b", 2, "`}` is missing"),
             ("rate(\u{e9}[1m])", 5, "`[` is missing here"),
         ] {
