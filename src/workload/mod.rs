@@ -41,7 +41,7 @@ pub use request::{Recorded, Request, Side, SideTable, Trace};
 pub use sessions::{Growth, Sessions, Think};
 pub use spec::{Arrivals, StreamSpec, WorkloadSpec};
 pub use summary::Summary;
-pub use text::{TextId, TextTable, Texts};
+pub use text::{Sharing, TextId, TextTable, Texts};
 pub use transform::{OverLength, Overlay, Transform};
 
 /// A parameter that a workload cannot have.

@@ -1,6 +1,6 @@
 //! A request and a recorded trace: 24 bytes per row, side columns only where a trace has them.
 
-use super::text::{TextId, TextTable};
+use super::text::{TextId, TextTable, Texts};
 use crate::units::{SimDuration, SimTime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -103,6 +103,25 @@ impl Recorded {
         assert!(requests.is_sorted_by_key(|r| r.arrival), "requests are in time order");
         let texts = TextTable::assign(&mut requests, &side).map(Arc::new);
         Self { requests: requests.into(), side: Some(Arc::new(side)), texts }
+    }
+
+    /// A realisation of a workload with these `texts`, as a trace with the side columns that say the same.
+    pub fn realised(requests: Vec<Request>, texts: &Texts) -> Self {
+        let mut side = SideTable::default();
+        let mut shared = false;
+        for request in &requests {
+            let mut row = Side::default();
+            if request.text != TextId::UNIQUE {
+                shared = true;
+                row.session = side.intern(&format!("t{}", request.text.0));
+                if let Some((base, tokens)) = texts.base(request.text) {
+                    row.prefix_group = side.intern(&format!("t{}", base.0));
+                    row.prefix_tokens = tokens;
+                }
+            }
+            side.rows.push(row);
+        }
+        if shared { Self::with_side(requests, side) } else { Self::new(requests) }
     }
 
     /// From time zero to the last arrival.

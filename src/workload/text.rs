@@ -6,8 +6,8 @@
 //! conversation with its system prompt, a document's reader with the document. Two tokens are equal exactly when
 //! they are the same position of the same text, bases resolved. A request without a text shares nothing.
 
-use super::request::{NONE, Request, SideTable};
-use std::collections::BTreeMap;
+use super::request::{NONE, Recorded, Request, SideTable};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A text; unique within a workload. The stream's ordinal stands in the top 16 bits.
@@ -164,6 +164,52 @@ impl TextTable {
     }
 }
 
+/// How much the requests of a trace share.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Sharing {
+    /// Different conversations, requests that only name a prefix included.
+    pub sessions: u64,
+    /// Requests that share something.
+    pub requests: u64,
+    /// Share of all prompt tokens that an earlier prompt or answer of the trace begins with: what a prefix cache
+    /// without end would find, were it not for whole blocks and the last token.
+    pub reuse: f64,
+}
+
+impl Sharing {
+    /// The figures of a trace; `None` if nothing is shared.
+    pub fn of(trace: &Recorded) -> Option<Self> {
+        let table = Arc::clone(trace.texts.as_ref()?);
+        let mut said = vec![0_u32; table.texts.len()];
+        let texts = Texts { streams: vec![StreamTexts::Recorded(Arc::clone(&table))] };
+        let mut pieces = Vec::new();
+        let mut sessions = BTreeSet::new();
+        let (mut requests, mut reused, mut total) = (0, 0, 0);
+        for request in trace.requests.iter() {
+            total += u64::from(request.prompt_tokens);
+            if request.text == TextId::UNIQUE {
+                continue;
+            }
+            requests += 1;
+            sessions.insert(table.session(request.text.local()));
+            texts.pieces(request.text, request.prompt_tokens, &mut pieces);
+            // A prefix cache finds a piece only if all before it was found.
+            let mut whole = true;
+            for &(text, start, len) in &pieces {
+                let known = &mut said[text.local() as usize];
+                let found = if whole { known.saturating_sub(start).min(len) } else { 0 };
+                whole &= found == len;
+                reused += u64::from(found);
+                *known = (*known).max(start + len);
+            }
+            let own = &mut said[request.text.local() as usize];
+            *own = (*own).max(request.prompt_tokens.saturating_add(request.output_tokens));
+        }
+        let sessions = sessions.len() as u64;
+        (requests > 0).then(|| Self { sessions, requests, reuse: reused as f64 / total as f64 })
+    }
+}
+
 /// The texts of a workload, by their ids.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
@@ -308,6 +354,23 @@ mod tests {
         assert_eq!(pieces(&texts, &rows[3]), [(0, 0, 50), (3, 50, 5)]);
         // Nobody has said anything in `later` yet.
         assert_eq!(pieces(&texts, &rows[4]), [(4, 0, 55)]);
+    }
+
+    #[test]
+    fn what_was_said_before_is_reused() {
+        let (requests, texts) = assign(&[
+            ("a", "sys", 100, 120, 30),
+            ("b", "sys", 100, 110, 10),
+            ("", "", 0, 500, 10),
+            ("a", "sys", 100, 160, 40),
+        ]);
+        let StreamTexts::Recorded(table) = &texts.streams[0] else { unreachable!() };
+        let mut trace = Recorded::new(requests);
+        assert_eq!(Sharing::of(&trace), None);
+        trace.texts = Some(Arc::clone(table));
+        // 100 of b's prompt, 150 of the second turn's.
+        let reuse = 250.0 / 890.0;
+        assert_eq!(Sharing::of(&trace), Some(Sharing { sessions: 2, requests: 3, reuse }));
     }
 
     #[test]

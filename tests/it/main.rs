@@ -28,6 +28,7 @@ mod config_cluster;
 mod config_diagnostics;
 mod config_experiments;
 mod config_values;
+mod engine_guards;
 mod engine_laws;
 mod engine_oracle;
 mod engine_script;

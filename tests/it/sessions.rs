@@ -1,5 +1,6 @@
 //! Conversations and shared prefixes, from the workload to the blocks that the engine finds again.
 
+use crate::cli_support::Scratch;
 use crate::support;
 use hpasim::engine::{
     Chain, Effect, EngineMode, EngineRequest, Prompt, Replica, RequestRecord, Segment, TokenSpan,
@@ -11,9 +12,11 @@ use hpasim::units::{RequestId, SimDuration, SimTime};
 use hpasim::workload::import::{ReadOptions, read, read_trace, write_csv};
 use hpasim::workload::request::{Side, SideTable};
 use hpasim::workload::{
-    Arrivals, Clients, Generated, Growth, LengthDist, RateModel, Recorded, Renewal, Request,
-    Sessions, StreamSpec, Think, Transform, WorkloadSpec,
+    Arrivals, Clients, Generated, Growth, LengthDist, LengthKind, RateModel, Recorded, Renewal,
+    Request, Sessions, Sharing, StreamSpec, Think, Transform, WorkloadSpec,
 };
+use proptest::prelude::*;
+use std::path::Path;
 use std::sync::Arc;
 
 fn turn(id: u64, at_s: u64, system: u32, said: u32, output_tokens: u32) -> EngineRequest {
@@ -297,6 +300,36 @@ fn prefix_blocks_of_a_trace_reach_the_engine() {
     assert!((reuse - f64::from(found) / f64::from(prompts)).abs() < 1e-12);
 }
 
+/// A changed trace says in its side columns what is still shared.
+#[test]
+fn a_changed_trace_keeps_what_is_shared() {
+    let text: String = (0..6)
+        .map(|i| {
+            format!("{i},{},20,{},{},sys,100,\n", 150 + 40 * (i / 2), ["a", "b"][i % 2], i / 2)
+        })
+        .collect();
+    let head =
+        "arrival_s,prompt_tokens,output_tokens,session_id,turn,prefix_group,prefix_tokens,class\n";
+    let trace =
+        read_trace((head.to_owned() + &text).as_bytes(), &ReadOptions::strict()).expect("a trace");
+    let share = |trace: &Recorded| Sharing::of(trace).expect("something is shared").reuse;
+    // Turns of 150, 190 and 230 tokens; found: 100 and, each once for a and b, 170 and 210. Only a is the first.
+    let expected = f64::from(100 + 2 * (170 + 210)) / f64::from(2 * (150 + 190 + 230));
+    assert!((share(&trace) - expected).abs() < 1e-12);
+    let transform = Transform { rate_scale: 2.0, time_stretch: 3.0, ..Transform::default() };
+    let changed = transform.apply(&trace, Seed(1), 0);
+    let changed = Recorded::realised(changed, &WorkloadSpec::replay(trace).texts(Seed(1)));
+    // Two more clients, who have the system prompt in common with the others. The copy is rotated in time: what
+    // ends up before its beginning has lost history.
+    let sharing = Sharing::of(&changed).expect("something is shared");
+    assert_eq!((changed.requests.len(), sharing.requests), (12, 12));
+    assert!((4..=6).contains(&sharing.sessions), "{sharing:?}");
+    let mut csv = Vec::new();
+    write_csv(&changed, &[], &mut csv).expect("written");
+    let again = read_trace(csv.as_slice(), &ReadOptions::strict()).expect("our own format");
+    assert_eq!((again.requests, again.texts), (changed.requests, changed.texts));
+}
+
 /// `session_id` and `prefix_group` of our own format.
 #[test]
 fn sessions_and_groups_of_a_trace_reach_the_engine() {
@@ -329,4 +362,96 @@ fn sessions_and_groups_of_a_trace_reach_the_engine() {
     // b finds 96 of the system prompt's 100 tokens; a's second turn 199 computed tokens, 12 blocks; its third turn is
     // shorter than what was said, so that history was cut: the system prompt only.
     assert_eq!(cached, [0, 96, 192, 96]);
+}
+
+fn any_scenario() -> impl Strategy<Value = Scenario> {
+    let sizes = (1_u32..12, 1_u32..300, 1_u32..80, 1_u32..150, 0_u32..200, 1_u32..4);
+    let context = (300_u32..1000, any::<bool>(), 0.0_f64..8.0, 0.05_f64..2.0);
+    let engine = (1_u32..30, 65_u32..300, any::<bool>(), any::<bool>(), any::<bool>());
+    let policy = prop::sample::select(vec![
+        Policy::Random,
+        Policy::EndpointPicker(Picker::default()),
+        Policy::SessionAffinity,
+        Policy::PrefixAffinity,
+    ]);
+    let clients = (prop::option::of(1_u64..60), 0_u32..2, prop::option::of(3_u32..40));
+    (sizes, context, engine, policy, clients).prop_map(
+        |(sizes, (max_context, window, think, rate), engine, policy, clients)| {
+            let (turns, first, later, output, system, prompts) = sizes;
+            let up_to =
+                |n| LengthDist::new(LengthKind::Uniform { min: 1, max: n }, 1, n).expect("valid");
+            let spec = Sessions {
+                turns: up_to(turns),
+                first_prompt_tokens: up_to(first),
+                prompt_tokens: up_to(later),
+                output_tokens: up_to(output),
+                think: Think::Constant(think),
+                system_prompt_tokens: system,
+                system_prompts: prompts,
+                max_context,
+                growth: if window { Growth::Window } else { Growth::Accumulate },
+                ..sessions(rate)
+            };
+            let (seqs, blocks, asynchronous, gated, caching) = engine;
+            let mut scenario = scenario(spec.clone(), 1, policy);
+            let engine = Arc::make_mut(&mut scenario.engine);
+            engine.scheduler.max_num_seqs = seqs;
+            engine.scheduler.num_gpu_blocks = blocks;
+            engine.scheduler.async_scheduling = asynchronous;
+            engine.scheduler.scheduler_reserve_full_isl = gated;
+            engine.scheduler.enable_prefix_caching = caching;
+            let at = SimTime::from_secs;
+            let script = vec![(at(0), 1), (at(150), 3), (at(301), 1), (at(420), 2), (at(500), 1)];
+            scenario.autoscaler = Autoscaler::Schedule(script);
+            scenario.duration = support::secs(600);
+            scenario.warmup = SimDuration::ZERO;
+            scenario.expose_at = vec![at(177), at(303), at(599)];
+            let (patience, retries, max_connections) = clients;
+            let client_timeout = patience.map(SimDuration::from_secs);
+            let clients = Clients { client_timeout, retries, max_connections };
+            let stream = StreamSpec::new(Arrivals::Sessions(Box::new(spec)));
+            scenario.workload = WorkloadSpec::new(vec![stream], clients).expect("valid");
+            scenario
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Promise 2 where the arrivals themselves depend on the answers.
+    #[test]
+    fn random_conversations_do_not_tell_the_engines_apart(
+        mut scenario in any_scenario(),
+        seed: u64,
+    ) {
+        let mut run = |mode| {
+            Arc::make_mut(&mut scenario.engine).mode = mode;
+            format!("{:?}", run_workload(&scenario, Seed(seed), RecordLevel::Requests))
+        };
+        let (fast, stepwise) = (run(EngineMode::Fast), run(EngineMode::Stepwise));
+        let same = fast.bytes().zip(stepwise.bytes()).take_while(|(a, b)| a == b).count();
+        let around = |text: &str| {
+            let from = same.saturating_sub(300);
+            String::from_utf8_lossy(&text.as_bytes()[from..text.len().min(same + 60)]).into_owned()
+        };
+        prop_assert!(fast == stepwise, "{}\nagainst\n{}", around(&fast), around(&stepwise));
+    }
+}
+
+/// Law L5 for workloads that cannot be realised in advance.
+#[test]
+fn a_sweep_of_conversations_is_the_same_for_any_number_of_jobs() {
+    let experiment = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/chat-sessions.toml");
+    let experiment = experiment.to_str().expect("utf-8");
+    let scratch = Scratch::new();
+    for jobs in ["1", "2"] {
+        let cut = ["--set", "duration=\"16m\"", "--set", "sweep.replications=2"];
+        let args = [&["sweep", experiment, "-j", jobs, "-o", jobs][..], &cut[..]].concat();
+        scratch.hpasim(&args);
+    }
+    for name in ["runs.csv", "cases.csv"] {
+        let read = |jobs: &str| std::fs::read(scratch.path().join(jobs).join(name)).expect(name);
+        assert!(!read("1").is_empty() && read("1") == read("2"), "{name}");
+    }
 }

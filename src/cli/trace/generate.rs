@@ -78,7 +78,9 @@ fn of_experiment(
     }
     let seed = context.common.seed.unwrap_or(experiment.plan.seed);
     let until = SimTime::ZERO + scenario.duration;
-    let trace = scenario.workload.materialise(seed.replication(args.replication), until);
+    let seed_of_run = seed.replication(args.replication);
+    let requests = scenario.workload.materialise(seed_of_run, until).to_vec();
+    let trace = Recorded::realised(requests, &scenario.workload.texts(seed_of_run));
     let mut recipe = format!(
         "generated from the experiment `{}`, seed {}, replication {}",
         experiment.name, seed.0, args.replication
@@ -87,7 +89,7 @@ fn of_experiment(
         recipe.push_str(", ");
         recipe.push_str(set);
     }
-    Ok((Recorded { requests: trace, side: None, texts: None }, recipe))
+    Ok((trace, recipe))
 }
 
 fn of_preset(name: &str, args: &Args, context: &Context) -> Result<(Recorded, String)> {
@@ -139,7 +141,7 @@ fn of_preset(name: &str, args: &Args, context: &Context) -> Result<(Recorded, St
     let spec = WorkloadSpec::single(Arrivals::Generated(g, lengths))?;
     let rows = spec.source(seed, end).filter(|r| r.arrival >= SimTime::ZERO + from);
     let rows = rows.map(|r| Request { arrival: r.arrival - from, ..r }).collect();
-    Ok((Recorded { requests: rows, side: None, texts: None }, recipe.join(" ")))
+    Ok((Recorded::new(rows), recipe.join(" ")))
 }
 
 fn fixed(pair: &str) -> Result<LengthModel> {

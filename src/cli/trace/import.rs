@@ -8,7 +8,7 @@ use crate::units::SimDuration;
 use crate::workload::import::{
     Columns, Content, Format, Imported, ReadOptions, TimeUnit, ZeroOutput, read,
 };
-use crate::workload::{OverLength, Recorded, Summary, Transform};
+use crate::workload::{OverLength, Recorded, Sharing, Summary, Transform, WorkloadSpec};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -238,10 +238,12 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit> {
     } else {
         if trace.side.is_some() {
             context.note(
-                "note                  session and prefix columns are left out of a changed trace",
+                "note                  a changed trace has new names of sessions and prefixes, and no classes",
             );
         }
-        Recorded::new(transform.apply(&trace, context.common.seed.unwrap_or(Seed(1)), 0))
+        let seed = context.common.seed.unwrap_or(Seed(1));
+        let requests = transform.apply(&trace, seed, 0);
+        Recorded::realised(requests, &WorkloadSpec::replay(trace).texts(seed))
     };
     let Some(summary) = Summary::of(&trace.requests) else {
         bail!("no request of `{}` is left", args.file.display());
@@ -264,6 +266,9 @@ pub(super) fn stats(args: &StatsArgs) -> Result<Exit> {
         Content::Trace(trace) => {
             if let Some(s) = Summary::of(&trace.requests) {
                 out.push_str(&show::summary(&s));
+                if let Some(sharing) = Sharing::of(&trace) {
+                    out.push_str(&show::sharing(&sharing));
+                }
                 for warning in show::warnings(&s) {
                     out.extend(["\nwarning: ", &warning, "\n"]);
                 }

@@ -3,7 +3,7 @@
 use crate::units::SimDuration;
 use crate::workload::import::Report;
 use crate::workload::summary::PERCENTILES;
-use crate::workload::{Interpolation, RateCurve, Summary};
+use crate::workload::{Interpolation, RateCurve, Sharing, Summary};
 use std::fmt::Write as _;
 
 /// What happened during an import.
@@ -84,6 +84,16 @@ pub(super) fn summary(s: &Summary) -> String {
         let _ = writeln!(out, "{:>8}", l.max);
     }
     out
+}
+
+/// What the requests of a trace share, if they do.
+pub(super) fn sharing(s: &Sharing) -> String {
+    format!(
+        "\nshared prefixes       {:.1} % of prompt tokens were said before, in {} requests of {} sessions\n",
+        s.reuse * 100.0,
+        s.requests,
+        s.sessions
+    )
 }
 
 /// Remarks on a trace that deserve attention.

@@ -3,7 +3,6 @@
 //! In such a run every running request computes exactly its newest token in every call, nobody is admitted
 //! and nobody finishes before the last output. What is left to know is how long it lasts.
 
-use super::super::SchedulerRules;
 use super::{Batch, Item, OutputSink, Running, Scheduler, is_live};
 use crate::engine::FinishReason;
 use crate::units::SimTime;
@@ -97,15 +96,13 @@ impl Scheduler {
         let hit = self.pool.lookup(slot, known);
         let hit_tokens = hit.blocks * self.config.block_size;
         let wanted = (known - hit_tokens).min(self.chunk_limit());
+        // From here on the hit can only become shorter, and only from its end: whoever held a block held all before
+        // it, and freed them after it. Each block lost was free and counted as evictable, so what is available for
+        // others stays or falls, and what the first chunk needs stays or grows.
         if !self.config.enable_chunked_prefill && wanted > budget {
-            return hit.blocks == 0;
+            return true;
         }
-        // Free blocks become fewer, and losing cached blocks makes the full-prompt gate no easier. Without
-        // that gate a shorter hit could make the first chunk fit.
-        let gated =
-            self.config.scheduler_reserve_full_isl && self.config.rules >= SchedulerRules::V0_33;
-        (gated || hit.blocks == 0)
-            && self.new_blocks(known, hit, hit_tokens + wanted.min(budget)).is_none()
+        self.new_blocks(known, hit, hit_tokens + wanted.min(budget)).is_none()
     }
 
     /// How many of the next `wanted` calls find enough free blocks: a request takes one whenever its
