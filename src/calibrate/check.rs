@@ -5,11 +5,12 @@ use super::drive;
 use super::plan::{Gaps, Load, Plan, Reason, Server, plan};
 use crate::engine::EngineConfig;
 use crate::rng::Seed;
+use crate::units::SimDuration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Realisations of lengths and arrivals per row, of which the mean is compared.
-const REPLICATIONS: u64 = 5;
+const REPLICATIONS: u64 = 20;
 
 /// A row is saturated where this share of what the server can hold at once is in flight.
 // ASSUMPTION(A210): from 90 % on, waiting times depend on chance more than on the server.
@@ -17,8 +18,17 @@ const SATURATED: f64 = 0.9;
 /// An open loop is saturated where less than this share of the offered rate is served.
 const SERVED: f64 = 0.95;
 
-/// Looks up the engine that a row's server is, or says why there is none.
-pub type Lookup<'a> = dyn Fn(&Server) -> Result<EngineConfig, Reason> + Sync + 'a;
+/// A row's server as it is simulated.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The engine.
+    pub engine: EngineConfig,
+    /// Work of the API server per request.
+    pub api_work: SimDuration,
+}
+
+/// Looks up what a row's server is, or says why there is none.
+pub type Lookup<'a> = dyn Fn(&Server) -> Result<Machine, Reason> + Sync + 'a;
 
 /// The three quantities that medians are taken of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,8 +104,8 @@ impl Checked {
 /// Why it cannot be modelled.
 pub fn check(row: &Row, lookup: &Lookup<'_>, seed: Seed) -> Outcome {
     let plan = plan(row)?;
-    let mut config = lookup(&plan.server)?;
-    config.ingest = drive::waiting(config.ingest);
+    let Machine { engine: mut config, api_work } = lookup(&plan.server)?;
+    config.ingest = drive::waiting(config.ingest, api_work);
     let config = Arc::new(config);
     let random = plan.prompt.0 != super::lengths::Shape::Fixed
         || plan.output.0 != super::lengths::Shape::Fixed
@@ -107,7 +117,7 @@ pub fn check(row: &Row, lookup: &Lookup<'_>, seed: Seed) -> Outcome {
     let mut sum: Measured = [None; Figure::ALL.len()];
     let (mut in_flight, mut refused) = (0.0, 0);
     for index in 0..replications {
-        let run = drive::run(&plan, &config, seed.replication(index))
+        let run = drive::run(&plan, &config, api_work, seed.replication(index))
             .map_err(|e| Reason::DoesNotFit(e.to_string()))?;
         for (total, value) in sum.iter_mut().zip(run.figures) {
             if let Some(value) = value {

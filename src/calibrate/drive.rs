@@ -28,13 +28,18 @@ pub struct Outcome {
 ///
 /// # Errors
 /// A length that cannot be drawn.
-pub fn run(plan: &Plan, config: &Arc<EngineConfig>, seed: Seed) -> Result<Outcome, ParamError> {
+pub fn run(
+    plan: &Plan,
+    config: &Arc<EngineConfig>,
+    api_work: SimDuration,
+    seed: Seed,
+) -> Result<Outcome, ParamError> {
     let count = plan.requests as usize;
     let prompts = lengths(plan.prompt.0, plan.prompt.1, count, seed, 0)?;
     let outputs = lengths(plan.output.0, plan.output.1, count, seed, 1)?;
     let mut client = Client::new(plan, seed);
     let mut replica = Replica::new(Arc::clone(config), SimTime::ZERO);
-    let mut front = FrontEnd::default();
+    let mut front = FrontEnd { work: api_work, ..FrontEnd::default() };
     let mut effects = Vec::new();
     let mut seen = Seen::default();
     loop {
@@ -151,12 +156,12 @@ fn arrivals(rate: f64, gaps: Gaps, count: usize, seed: Seed) -> Vec<SimTime> {
         .collect()
 }
 
-/// Work of the API server per request: parsing, template, tokenising.
+/// Work of the API server per request on a fast machine: parsing, template, tokenising.
 // ASSUMPTION(A209): 1 ms: with all prompts sent at once, runs of vLLM 0.8.5 that only prefill lose 1.0-1.1 ms per
 // prompt against their own step times, at 111 to 407 tokens per prompt alike.
-const WORK: SimDuration = SimDuration::from_ps(PS_PER_MS);
+pub const API_WORK: SimDuration = SimDuration::from_ps(PS_PER_MS);
 /// From one hand-over to the engine to the next: the first request of a burst goes alone into the next step.
-// ASSUMPTION(A212): a tenth of the work; anything between an engine's wake-up and a step gives the same.
+// ASSUMPTION(A212): a tenth of a millisecond; anything between an engine's wake-up and a step gives the same.
 const HAND_OVER: SimDuration = SimDuration::from_ps(PS_PER_MS / 10);
 /// From one request of a burst to the next at the client, whose clock starts when it gets to it.
 // ASSUMPTION(A213): 0.5 ms of an asynchronous Python client: at 4096 prompts at once the measured TTFT percentiles
@@ -167,14 +172,15 @@ const SEND: SimDuration = SimDuration::from_ps(PS_PER_MS / 2);
 const DELIVER: SimDuration = SimDuration::from_ps(780 * PS_PER_US);
 
 /// The part of an `ingest` time that a request waits without work for it.
-pub fn waiting(ingest: SimDuration) -> SimDuration {
-    ingest.saturating_sub(WORK + HAND_OVER)
+pub fn waiting(ingest: SimDuration, api_work: SimDuration) -> SimDuration {
+    ingest.saturating_sub(api_work + HAND_OVER)
 }
 
 /// The API server before the engine: one thread that turns all requests in its hands in turn, so that a burst is
 /// through together, and hands them over one by one.
 #[derive(Default)]
 struct FrontEnd {
+    work: SimDuration,
     now: SimTime,
     /// Work done so far for each request in hand \[ps\].
     done: u64,
@@ -197,7 +203,7 @@ impl FrontEnd {
 
     fn take(&mut self, at: SimTime, id: usize) {
         self.progress(at);
-        self.in_hand.push_back((self.done + WORK.as_ps(), id));
+        self.in_hand.push_back((self.done + self.work.as_ps(), id));
     }
 
     /// When the work for the first request in hand ends.

@@ -419,3 +419,45 @@ fn shapes(words: &Words, input: f64, output: f64) -> (Shape, Shape) {
     let cap = if output > 256.0 { above(output) } else { 1024 };
     (prompt, Shape::Gamma { shape: HEAVY_OUTPUT, cap })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_dates() {
+        for (text, want) in [
+            ("0.11.0", 11),
+            ("v0.8.5", 8),
+            ("vllm 0.30.0", 30),
+            ("2025-08", 10),
+            ("fork, early 2026", 14),
+            ("v1 early 2025", 8),
+        ] {
+            assert_eq!(engine(text), Ok(want), "{text}");
+        }
+        for text in ["0.6.2", "0.9.0 (v0)", "early 2025", "sglang 0.5", "unknown"] {
+            assert!(engine(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_of_hits() {
+        assert_eq!(percent("on, ~64% shared prefix"), Some(64.0));
+        assert_eq!(percent("on (<=0.9% hits)"), Some(0.9));
+        assert_eq!(percent("on"), None);
+        assert_eq!(percent("% of"), None);
+    }
+
+    #[test]
+    fn number_formats() {
+        for (text, fp8) in
+            [("bf16", false), ("bf16 (assumed)", false), ("fp16", false), ("fp8", true)]
+        {
+            assert_eq!(number_format(text), Ok(fp8));
+        }
+        for text in ["fp8 (kv fp8)", "w4a16", "awq"] {
+            assert!(number_format(text).is_err());
+        }
+    }
+}

@@ -96,8 +96,8 @@ impl Work {
         let c = &theta.step;
         let (by_m, by_c) = corner(c.m_ms, c.c_ms_per_token, steps.tokens, c.p);
         let n = steps.count;
-        let launch_ms =
-            if steps.tokens > f64::from(c.graph_tokens) { c.cpu_launch_ms } else { 0.0 };
+        let whole = steps.tokens <= f64::from(c.graph_tokens) && steps.tokens <= steps.decodes;
+        let launch_ms = if whole { 0.0 } else { c.cpu_launch_ms };
         Self {
             by: [
                 n * by_m,

@@ -31,7 +31,7 @@ pub struct StepCoefficients {
     pub cpu_seq_ms: f64,
     /// Host part of launching the layers one by one, in steps that are not one whole CUDA graph \[ms\].
     pub cpu_launch_ms: f64,
-    /// Steps of at most this many tokens are one whole CUDA graph; `u32::MAX` = all.
+    /// Steps of pure decodes with at most this many tokens are one whole CUDA graph; steps with prefill never are.
     pub graph_tokens: u32,
     /// Optional measured G: (tokens, ms) knots in rising order of tokens, linear in between, constant
     /// before the first and extended along the last slope after the last; replaces the soft roof.
@@ -64,11 +64,14 @@ pub struct StepModelError {
 /// The step cost in integers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StepModel {
-    /// `base_ps[T]` = t0 + cpu_step + cpu_launch + G(T) for T = 0..=max_num_batched_tokens.
+    /// `base_ps[T]` = t0 + cpu_step + G(T) for T = 0..=max_num_batched_tokens.
     base_ps: Vec<u64>,
     seq_ps: u64,
     kv_ps: u64,
     att_fs: u64,
+    /// Added to a step that is not one whole CUDA graph.
+    launch_ps: u64,
+    graph_tokens: u32,
 }
 
 impl StepModel {
@@ -104,8 +107,7 @@ impl StepModel {
                     None => soft_roof(c.m_ms, c.c_ms_per_token * f64::from(tokens), c.p),
                 };
                 // A step never takes no time at all, or the engine could spin.
-                let launch_ms = if tokens > c.graph_tokens { c.cpu_launch_ms } else { 0.0 };
-                to_units(fixed_ms + launch_ms + g_ms, PS_PER_MS).max(1)
+                to_units(fixed_ms + g_ms, PS_PER_MS).max(1)
             })
             .collect();
         Ok(Self {
@@ -114,6 +116,8 @@ impl StepModel {
             kv_ps: to_units(c.c_kv_us, PS_PER_US),
             // 1e-6 ms is one nanosecond: a million femtoseconds.
             att_fs: to_units(c.c_att_1e6_ms, 1_000_000),
+            launch_ps: to_units(c.cpu_launch_ms, PS_PER_MS),
+            graph_tokens: c.graph_tokens,
         })
     }
 
@@ -123,14 +127,18 @@ impl StepModel {
             return SimDuration::ZERO;
         }
         let attention_ps = shape.pairs_twice * self.att_fs / 2_000;
-        SimDuration::from_ps(
-            self.decode_ps(shape.tokens, shape.decodes, shape.kv_tokens) + attention_ps,
-        )
+        // Beyond the largest graph `decode_ps` has it.
+        let mixed = shape.tokens > shape.decodes && shape.tokens <= self.graph_tokens;
+        let launch_ps = if mixed { self.launch_ps } else { 0 };
+        let decode_ps = self.decode_ps(shape.tokens, shape.decodes, shape.kv_tokens);
+        SimDuration::from_ps(decode_ps + attention_ps + launch_ps)
     }
 
     /// Picoseconds of a step without prefill attention.
     pub(super) fn decode_ps(&self, tokens: u32, decodes: u32, kv_tokens: u64) -> u64 {
-        self.base_ps[tokens as usize] + self.seq_ps * u64::from(decodes) + self.kv_ps * kv_tokens
+        let launch_ps = if tokens > self.graph_tokens { self.launch_ps } else { 0 };
+        let fixed_ps = self.base_ps[tokens as usize] + launch_ps;
+        fixed_ps + self.seq_ps * u64::from(decodes) + self.kv_ps * kv_tokens
     }
 
     /// Picoseconds per token of context of a decoding sequence.

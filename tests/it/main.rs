@@ -42,6 +42,7 @@ mod hpa_messages;
 mod hpa_oracle;
 mod known_answers;
 mod laws;
+mod profile_check;
 mod routing;
 mod sessions;
 mod signals;

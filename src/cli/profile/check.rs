@@ -3,15 +3,18 @@
 use super::server::ServerArgs;
 use super::{Context, Exit, output, requests};
 use crate::calibrate::benchmark::{self, Figure, Row};
-use crate::calibrate::check::{Checked, Kind, Medians, Outcome, check, family, left_out, medians};
+use crate::calibrate::check::{
+    Checked, Kind, Machine, Medians, Outcome, check, family, left_out, medians,
+};
 use crate::calibrate::plan::{Load, Reason, Server};
 use crate::calibrate::step_check::{StepErrors, StepGroup, StepReport, check_steps};
 use crate::calibrate::steps::{self, MeasuredStep};
 use crate::cli::terminal_width;
 use crate::config::profile::{Constants, GpuProfile, NoProfile, ServerFlags, Weights};
-use crate::engine::{EngineConfig, StepModel};
+use crate::engine::StepModel;
 use crate::report::{Align, text_table};
 use crate::rng::Seed;
+use crate::units::SimDuration;
 use anyhow::{Context as _, anyhow, bail};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -71,12 +74,12 @@ pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyh
     let rows = args.benchmarks.as_ref().map_or(Ok(Vec::new()), read_benchmarks)?;
     let steps = read_steps(&args.steps)?;
     let seed = context.common.seed.unwrap_or(SEED);
-    let lookup = |server: &Server| engine(server, constants);
+    let lookup = |server: &Server| machine(server, constants);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(context.jobs()).build()?;
     let outcomes: Vec<Outcome> =
         pool.install(|| rows.par_iter().map(|row| check(row, &lookup, seed)).collect());
     let step_lookup = |server: &Server| {
-        let engine = engine(server, constants)?;
+        let Machine { engine, .. } = machine(server, constants)?;
         Ok(StepModel::clone(&engine.step_model))
     };
     let steps = check_steps(&steps, &step_lookup);
@@ -139,8 +142,8 @@ fn read_steps(paths: &[PathBuf]) -> anyhow::Result<Vec<MeasuredStep>> {
     Ok(steps)
 }
 
-/// The engine of a row's server.
-fn engine(server: &Server, constants: &Constants) -> Result<EngineConfig, Reason> {
+/// The engine and the front end of a row's server.
+fn machine(server: &Server, constants: &Constants) -> Result<Machine, Reason> {
     let weights = if server.fp8 { Weights::Fp8 } else { Weights::Bf16 };
     let tp = server.tensor_parallel_size;
     let profile =
@@ -151,7 +154,7 @@ fn engine(server: &Server, constants: &Constants) -> Result<EngineConfig, Reason
                 NoProfile::NumberFormat(why) => Reason::NumberFormat(why),
             }
         })?;
-    profile
+    let engine = profile
         .engine(&ServerFlags {
             vllm_minor: server.vllm_minor,
             max_num_seqs: server.max_num_seqs,
@@ -159,7 +162,9 @@ fn engine(server: &Server, constants: &Constants) -> Result<EngineConfig, Reason
             kv_tokens: server.kv_tokens,
             enable_prefix_caching: server.prefix_caching,
         })
-        .map_err(Reason::DoesNotFit)
+        .map_err(Reason::DoesNotFit)?;
+    let api_work = SimDuration::from_secs_f64(profile.gpu.api_work_ms / 1e3);
+    Ok(Machine { engine, api_work })
 }
 
 /// What breaks `limits`, one line each.

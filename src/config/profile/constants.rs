@@ -49,6 +49,8 @@ pub struct GpuConstants {
     pub overhead_bytes: u64,
     /// `max_num_batched_tokens` at which `overhead_bytes` holds.
     pub overhead_tokens: u32,
+    /// Work of the API server per request on the machines of this GPU \[ms\].
+    pub api_work_ms: f64,
     /// Power limit \[W\].
     pub power_w: f64,
     /// Where the constants come from.
@@ -285,6 +287,9 @@ pub(super) fn read_gpu(fields: &Fields<'_>, name: &str) -> GpuConstants {
         overhead_tokens: fields
             .key("overhead_tokens", "`max_num_batched_tokens` at which `overhead_bytes` holds")
             .u32_or(1..=1 << 20, 2048),
+        api_work_ms: fields
+            .key("api_work_ms", "Work of the API server per request on this GPU's machines [ms]")
+            .number_or(0.0..=1e3, 1.0),
         power_w: fields.key("power_w", "Power limit [W]").number_or(0.0..=1e5, 0.0),
         source: fields.key("source", "Where the constants come from").string_or(""),
     }

@@ -232,15 +232,15 @@ impl HostTerms {
 /// Source: fitted on published H100 runs of vLLM 0.11.0, which schedules synchronously; runs of 0.29 and 0.30
 /// fit with none.
 // ASSUMPTION(A42): asynchronous scheduling is the default from 0.14 on.
-// ASSUMPTION(A211): 0.04 ms per layer where layers are launched one by one: fitted on the same runs (steps beyond the
-// largest graph) and on decode steps of 0.8.5; BLIS learned 0.032. Decode steps are whole graphs from 0.11 on
-// (`FULL_AND_PIECEWISE`), up to min(2 max_num_seqs, 512) tokens.
+// ASSUMPTION(A211): 0.032 ms per layer where layers are launched one by one, learned by BLIS; single decode steps of
+// 0.8.5 agree. Pure decode steps are whole graphs from 0.11 on (`FULL_AND_PIECEWISE`), up to min(2 max_num_seqs, 512)
+// tokens; steps with prefill never are.
 pub fn host_terms(vllm_minor: u32, layers: u32, max_num_seqs: u32) -> HostTerms {
     if vllm_minor >= 14 {
         return HostTerms::NONE;
     }
     let graph_tokens = if vllm_minor >= 11 { max_num_seqs.saturating_mul(2).min(512) } else { 0 };
-    HostTerms { step_ms: 0.75, seq_ms: 0.012, launch_ms: 0.04 * f64::from(layers), graph_tokens }
+    HostTerms { step_ms: 0.75, seq_ms: 0.012, launch_ms: 0.032 * f64::from(layers), graph_tokens }
 }
 
 /// All keys of a profile file.
