@@ -15,7 +15,7 @@ fn row(changes: &[(&str, &str)]) -> String {
             "id" => "r1",
             "gpu" => "A100-40",
             "model" => "qwen3-8b",
-            "n_replicas" | "tp" => "1",
+            "n_replicas" | "tp" | "req_per_s" | "tpot_mean_ms" | "ttft_mean_ms" => "1",
             "dtype" => "bf16",
             "engine_version" => "0.30.0",
             "workload" => "random",
@@ -25,7 +25,6 @@ fn row(changes: &[(&str, &str)]) -> String {
             "arrival" => "closed_loop",
             "concurrency" => "1.0",
             "num_prompts" => "4.0",
-            "req_per_s" | "tpot_mean_ms" | "ttft_mean_ms" => "1",
             _ => "",
         })
     };

@@ -19,7 +19,7 @@ use anyhow::{Context as _, anyhow, bail};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `profile check`.
 #[derive(clap::Args, Debug)]
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyh
         );
     }
     // All input is read before anything is simulated or written.
-    let rows = args.benchmarks.as_ref().map_or(Ok(Vec::new()), read_benchmarks)?;
+    let rows = args.benchmarks.as_deref().map_or(Ok(Vec::new()), read_benchmarks)?;
     let steps = read_steps(&args.steps)?;
     let seed = context.common.seed.unwrap_or(SEED);
     let lookup = |server: &Server| machine(server, constants);
@@ -108,14 +108,14 @@ pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyh
     Ok(if broken.is_empty() { Exit::Done } else { Exit::Negative })
 }
 
-fn text_of(path: &PathBuf) -> anyhow::Result<(String, String)> {
+fn text_of(path: &Path) -> anyhow::Result<(String, String)> {
     let name = path.display().to_string();
     let bytes = output::read_input(path).with_context(|| name.clone())?;
     let text = String::from_utf8(bytes).map_err(|_| anyhow!("{name}: not UTF-8"))?;
     Ok((name, text))
 }
 
-fn read_benchmarks(path: &PathBuf) -> anyhow::Result<Vec<Row>> {
+fn read_benchmarks(path: &Path) -> anyhow::Result<Vec<Row>> {
     let (name, text) = text_of(path)?;
     let rows = benchmark::read(&text).map_err(|errors| {
         let lines: Vec<String> =
