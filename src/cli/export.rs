@@ -7,9 +7,11 @@ use crate::export::adapters::{self, Format, Surroundings};
 use crate::export::{self, Deployable};
 use crate::manifest;
 use crate::pipeline::{Adapter, PipelineConfig};
-use crate::sim::Autoscaler;
+use crate::sim::{Autoscaler, HpaSetup, KedaConfig};
+use crate::units::Milli;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Write an HPA as manifests for kubectl
@@ -58,11 +60,17 @@ pub(super) fn format_of(adapter: &Adapter) -> Format {
 }
 
 /// What the manifests of an experiment are written for.
-pub(super) fn surroundings(pipeline: &PipelineConfig) -> Surroundings {
+pub(super) fn surroundings(
+    pipeline: &PipelineConfig,
+    setup: &HpaSetup,
+    queries: &BTreeMap<String, String>,
+) -> Surroundings {
     Surroundings {
         namespace: None,
         scrape_interval: pipeline.scrape_interval,
         prometheus_url: Surroundings::PROMETHEUS_URL.to_owned(),
+        queries: queries.clone(),
+        keda: setup.keda.clone(),
     }
 }
 
@@ -112,7 +120,7 @@ fn experiment(path: &Path, context: &Context) -> anyhow::Result<(String, Deploya
             provenance.experiment, provenance.command
         ),
         format: format_of(&scenario.pipeline.adapter),
-        surroundings: surroundings(&scenario.pipeline),
+        surroundings: surroundings(&scenario.pipeline, setup, &loaded.experiment.queries),
         kube_minor: setup.controller.kube_minor,
     };
     Ok((loaded.experiment.name.clone(), hpa))
@@ -145,9 +153,30 @@ fn swept(directory: &Path) -> anyhow::Result<(String, Deployable)> {
             namespace: None,
             scrape_interval: scrape_interval.map_err(|_| odd("scrape_interval"))?,
             prometheus_url: Surroundings::PROMETHEUS_URL.to_owned(),
+            queries: queries(&found["queries"]).ok_or_else(|| odd("queries"))?,
+            keda: match &found["keda"] {
+                Value::Null => None,
+                keda => Some(keda_config(keda).ok_or_else(|| odd("keda"))?),
+            },
         },
         kube_minor: minor.ok_or_else(|| odd("kube_minor"))?,
     };
     let experiment = summary["provenance"]["experiment"].as_str().unwrap_or("export");
     Ok((experiment.to_owned(), hpa))
+}
+
+fn queries(value: &Value) -> Option<BTreeMap<String, String>> {
+    let text = |(name, query): (&String, &Value)| Some((name.clone(), query.as_str()?.to_owned()));
+    value.as_object()?.iter().map(text).collect()
+}
+
+fn keda_config(value: &Value) -> Option<KedaConfig> {
+    let span = |key: &str| parse_duration(value[key].as_str()?).ok();
+    Some(KedaConfig {
+        polling_interval: span("polling_interval")?,
+        cooldown_period: span("cooldown_period")?,
+        initial_cooldown_period: span("initial_cooldown_period")?,
+        min_replica_count: u32::try_from(value["min_replica_count"].as_u64()?).ok()?,
+        activation_threshold: Milli(value["activation_threshold_milli"].as_i64()?),
+    })
 }

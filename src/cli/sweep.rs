@@ -145,7 +145,11 @@ fn deployable(loaded: &Loaded, result: &SweepResult) -> Option<Deployable> {
         manifest: export::hpa_manifest(own, &setup.spec, &loaded.experiment.name),
         header: export::recommendation_header(&loaded.provenance, plan, figures, index),
         format: super::export::format_of(&scenario.pipeline.adapter),
-        surroundings: super::export::surroundings(&scenario.pipeline),
+        surroundings: super::export::surroundings(
+            &scenario.pipeline,
+            setup,
+            &loaded.experiment.queries,
+        ),
         kube_minor: setup.controller.kube_minor,
     })
 }

@@ -4,6 +4,7 @@ use super::profile::GpuProfile;
 use crate::manifest::HpaManifest;
 use crate::sim::Scenario;
 use crate::sweep::Plan;
+use std::collections::BTreeMap;
 
 /// Reads files for [`load`](fn@super::load); implemented by `cli`, and by a map of strings in tests.
 pub trait Loader {
@@ -59,6 +60,8 @@ pub struct Experiment {
     pub profile: GpuProfile,
     /// Which price a node has and where it comes from, in words.
     pub price_note: String,
+    /// The query that the adapter answers a metric name with, by name: `[[pipeline.rules]]` of the base.
+    pub queries: BTreeMap<String, String>,
     /// Digest of the whole experiment: file, overrides and the files it names.
     pub digest: String,
     /// Every file that was read, in order.

@@ -184,6 +184,7 @@ fn load_with(
         manifests,
         profile: lowered.profile,
         price_note: lowered.price_note,
+        queries: lowered.queries,
         digest: all.finalize().to_hex().to_string(),
         inputs: Vec::new(),
     })

@@ -6,6 +6,7 @@ use super::provenance::Provenance;
 use crate::hpa::HpaSpec;
 use crate::hpa::spec::ObjectReference;
 use crate::manifest::HpaManifest;
+use crate::sim::KedaConfig;
 use crate::stats::Interval;
 use crate::sweep::{CaseResult, Plan};
 use serde_json::{Value, json};
@@ -42,9 +43,21 @@ impl Deployable {
             "header": self.header,
             "format": self.format.name(),
             "scrape_interval": self.surroundings.scrape_interval.to_string(),
+            "queries": self.surroundings.queries,
+            "keda": self.surroundings.keda.as_ref().map(keda_value),
             "kube_minor": self.kube_minor,
         })
     }
+}
+
+fn keda_value(keda: &KedaConfig) -> Value {
+    json!({
+        "polling_interval": keda.polling_interval.to_string(),
+        "cooldown_period": keda.cooldown_period.to_string(),
+        "initial_cooldown_period": keda.initial_cooldown_period.to_string(),
+        "min_replica_count": keda.min_replica_count,
+        "activation_threshold_milli": keda.activation_threshold.0,
+    })
 }
 
 /// The HPA object for `spec`: the user's `own` with its metadata and unvaried fields, or else one that is named

@@ -16,6 +16,7 @@ mod workload;
 pub(super) use inputs::Inputs;
 pub(super) use signals::signal_of;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::diagnostic::{Code, Diagnostic};
@@ -42,6 +43,8 @@ pub(super) struct Lowered {
     pub(super) manifest: Option<HpaManifest>,
     /// Which price is used, in words.
     pub(super) price_note: String,
+    /// Queries of `[[pipeline.rules]]`, by metric name.
+    pub(super) queries: BTreeMap<String, String>,
 }
 
 /// Keys that name and seed an experiment but do not change a case.
@@ -127,6 +130,7 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
     }
     let autoscaler = autoscaler?;
     warn_about_limits(root, &autoscaler.autoscaler, &cluster);
+    let queries = pipeline.names.queries();
     let scenario = Scenario {
         engine: Arc::new(engine?),
         cluster: cluster.cluster,
@@ -141,7 +145,8 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
         timeline_interval,
         expose_at: Vec::new(),
     };
-    Some(Lowered { scenario, profile: profile?, manifest: autoscaler.manifest, price_note })
+    let manifest = autoscaler.manifest;
+    Some(Lowered { scenario, profile: profile?, manifest, price_note, queries })
 }
 
 fn slo(root: &Fields<'_>) -> Slo {

@@ -11,11 +11,13 @@ use crate::manifest;
 use crate::pipeline::{Adapter, Aggregate, Function, PipelineConfig};
 use crate::sim::{FeedShape, MetricFeed, Signal, SignalKind};
 use crate::units::SimDuration;
+use std::collections::BTreeMap;
 
 /// A metric name that the adapter answers by a query.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
     name: String,
+    text: String,
     query: promql::Query,
     signal: Signal,
 }
@@ -26,6 +28,13 @@ pub(super) struct Names {
     pub(super) rules: Vec<Rule>,
     /// Window of the rate of a counter that is named without a query.
     pub(super) rate_window: SimDuration,
+}
+
+impl Names {
+    /// The query behind each name of a rule, as written.
+    pub(super) fn queries(&self) -> BTreeMap<String, String> {
+        self.rules.iter().map(|rule| (rule.name.clone(), rule.text.clone())).collect()
+    }
 }
 
 /// Reads `[[pipeline.rules]]` and `rate_window`; `table` is `[pipeline]`.
@@ -102,7 +111,7 @@ fn rule(t: &Fields<'_>) -> Option<Rule> {
         );
         return None;
     }
-    Some(Rule { name, query, signal })
+    Some(Rule { name, text: text.to_owned(), query, signal })
 }
 
 /// Where the value of each metric of the *defaulted* spec comes from.

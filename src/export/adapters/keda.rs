@@ -2,11 +2,12 @@
 
 use super::{Surroundings, plain};
 use crate::export::File;
+use crate::hpa::HpaSpec;
 use crate::hpa::spec::{
     ExternalSource, LabelSelector, MetricIdentifier, MetricSpec, MetricTarget, ObjectReference,
 };
-use crate::hpa::{HpaSpec, Quantity};
 use crate::manifest::{self, HpaManifest};
+use crate::units::SimDuration;
 use serde_json::{Value, json};
 
 /// What the HPA's comment says.
@@ -18,6 +19,12 @@ const OBJECT_NOTE: &str = "Check serverAddress: it is where KEDA asks for the me
 /// Counters are read as rates over this window.
 // Source: the same window as the rules for prometheus-adapter.
 const RATE_WINDOW: &str = "2m";
+
+/// Whether the name is one that KEDA gives to a trigger, as `s0-prometheus`: it says nothing about a series.
+fn is_own_name(name: &str) -> bool {
+    let index = name.strip_suffix("-prometheus").and_then(|head| head.strip_prefix('s'));
+    index.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
 
 /// The ScaledObject that stands for the HPA.
 ///
@@ -53,16 +60,23 @@ pub(super) fn scaled_object(
     if let Some(namespace) = &surroundings.namespace {
         metadata["namespace"] = namespace.clone().into();
     }
+    let keda = surroundings.keda.as_ref();
+    let whole = |span: SimDuration| (span.as_secs_f64().round() as u64).max(1);
+    // Source: kedacore/keda, the ScaledObject's defaults.
+    let (polling, cooldown) = keda
+        .map_or((30, 300), |k| (whole(k.polling_interval), k.cooldown_period.as_secs_f64() as u64));
+    let least = u32::try_from(spec.min_replicas.unwrap_or(1)).unwrap_or(0);
+    let minimum = keda.map_or(least, |k| k.min_replica_count);
     let object = json!({
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
         "metadata": metadata,
         "spec": {
             "scaleTargetRef": target_ref,
-            "minReplicaCount": spec.min_replicas.unwrap_or(1),
+            "minReplicaCount": minimum,
             "maxReplicaCount": spec.max_replicas,
-            "pollingInterval": 30,
-            "cooldownPeriod": 300,
+            "pollingInterval": polling,
+            "cooldownPeriod": cooldown,
             "advanced": { "horizontalPodAutoscalerConfig": made },
             "triggers": triggers,
         },
@@ -116,7 +130,30 @@ fn trigger(
         let metadata = json!({ "value": value, "containerName": resource.container });
         return Ok(json!({ "type": resource.name, "metricType": kind, "metadata": metadata }));
     }
-    // The pods of the deployment are named after it.
+    let Some(query) = surroundings
+        .queries
+        .get(name)
+        .cloned()
+        .or_else(|| (!is_own_name(name)).then(|| sum_of_pods(name, target_ref, surroundings)))
+    else {
+        return Err(format!(
+            "`{name}` is a name that KEDA gives: its query is needed, as a `[[pipeline.rules]]`"
+        ));
+    };
+    let threshold = surroundings.keda.as_ref().map_or(0, |k| k.activation_threshold.0);
+    let mut metadata = json!({
+        "serverAddress": surroundings.prometheus_url,
+        "query": query,
+        "threshold": value,
+    });
+    if threshold > 0 {
+        metadata["activationThreshold"] = decimal(threshold).into();
+    }
+    Ok(json!({ "type": "prometheus", "metricType": kind, "metadata": metadata }))
+}
+
+/// The sum of a series over the pods of the deployment, which are named after it.
+fn sum_of_pods(name: &str, target_ref: &ObjectReference, surroundings: &Surroundings) -> String {
     let mut matchers = format!("pod=~\"{}-.*\"", target_ref.name);
     if let Some(namespace) = &surroundings.namespace {
         matchers = format!("namespace=\"{namespace}\",{matchers}");
@@ -128,29 +165,22 @@ fn trigger(
     } else {
         selected
     };
-    Ok(json!({
-        "type": "prometheus",
-        "metricType": kind,
-        "metadata": {
-            "serverAddress": surroundings.prometheus_url,
-            "query": format!("sum({read})"),
-            "threshold": value,
-        },
-    }))
+    format!("sum({read})")
 }
 
 /// Type and value of a trigger. KEDA reads a plain decimal, not a quantity.
 fn goal(target: &MetricTarget) -> (&str, String) {
-    let decimal = |q: &Quantity| {
-        let milli = q.milli_value();
-        let text = format!("{}.{:03}", milli / 1000, milli % 1000);
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
     if let Some(average) = &target.average_value {
-        ("AverageValue", decimal(average))
+        ("AverageValue", decimal(average.milli_value()))
     } else if let Some(value) = &target.value {
-        ("Value", decimal(value))
+        ("Value", decimal(value.milli_value()))
     } else {
         ("Utilization", target.average_utilization.unwrap_or_default().to_string())
     }
+}
+
+/// Thousandths as a decimal number.
+fn decimal(milli: i64) -> String {
+    let text = format!("{}.{:03}", milli / 1000, milli % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -9,7 +9,9 @@ use crate::hpa::ValidationOptions;
 use crate::hpa::spec::MetricSpec;
 use crate::hpa::validation::is_dns1123_subdomain;
 use crate::manifest::{HpaManifest, plain_metric_name};
+use crate::sim::KedaConfig;
 use crate::units::SimDuration;
+use std::collections::BTreeMap;
 
 /// How the metrics reach the HPA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum Format {
 }
 
 /// What the manifests are written for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Surroundings {
     /// Namespace of the deployment, where known.
     pub namespace: Option<String>,
@@ -33,6 +35,10 @@ pub struct Surroundings {
     pub scrape_interval: SimDuration,
     /// Address of the Prometheus that KEDA asks.
     pub prometheus_url: String,
+    /// The query behind a metric name that is not a series' own, as `s0-prometheus`.
+    pub queries: BTreeMap<String, String>,
+    /// What a ScaledObject says besides its triggers; `None`: KEDA's defaults.
+    pub keda: Option<KedaConfig>,
 }
 
 impl Surroundings {
@@ -179,6 +185,9 @@ mod tests {
             namespace: Some("llm".to_owned()),
             scrape_interval: SimDuration::from_secs(15),
             prometheus_url: Surroundings::PROMETHEUS_URL.to_owned(),
+            queries: [("s0-prometheus".to_owned(), "sum(vllm:num_requests_running)".to_owned())]
+                .into(),
+            keda: None,
         };
         let files = files(format, &manifest(metrics), &surroundings, "Made by a test.").unwrap();
         files.into_iter().map(|f| (f.path, String::from_utf8(f.bytes).unwrap())).collect()
@@ -257,11 +266,19 @@ mod tests {
             trigger["metadata"]["query"],
             "sum(vllm:num_requests_waiting{namespace=\"llm\",pod=~\"vllm-pd-l4-.*\"})"
         );
-        let made = &object["spec"]["advanced"]["horizontalPodAutoscalerConfig"];
-        assert_eq!(made["behavior"]["scaleDown"]["stabilizationWindowSeconds"], 600);
+        let hpa = &object["spec"]["advanced"]["horizontalPodAutoscalerConfig"];
+        assert_eq!(hpa["behavior"]["scaleDown"]["stabilizationWindowSeconds"], 600);
         let hpa = crate::manifest::read(text(&files, "hpa.yaml")).unwrap();
         assert_eq!(hpa.hpas[0].name(), "keda-hpa-vllm-pd-l4");
         assert_eq!(hpa.hpas[0].spec.metrics[0].metric_name(), "s0-prometheus");
+        // A name of KEDA's own keeps the query that was simulated.
+        let target = MetricTarget::average_value(Quantity::from_milli(8_000));
+        let files_of_query =
+            made(Format::Keda, vec![MetricSpec::external("s0-prometheus", target)]);
+        let object: serde_json::Value =
+            serde_saphyr::from_str(text(&files_of_query, "scaledobject.yaml")).unwrap();
+        let metadata = &object["spec"]["triggers"][0]["metadata"];
+        assert_eq!(metadata["query"], "sum(vllm:num_requests_running)");
         // The HPA is shown, not applied.
         assert!(text(&files, "kustomization.yaml").ends_with("resources:\n- scaledobject.yaml\n"));
     }
