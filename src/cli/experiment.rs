@@ -6,7 +6,7 @@ use crate::export::Provenance;
 use crate::report::Heading;
 use crate::sim::{Scenario, Slo, realise};
 use crate::units::SimDuration;
-use crate::workload::summary::Summary;
+use crate::workload::{Arrivals, StreamSpec, Summary};
 use std::path::Path;
 
 /// The files that a command was given.
@@ -88,7 +88,13 @@ pub(crate) fn heading(scenario: &Scenario, loaded: &Loaded) -> Heading {
 fn workload(scenario: &Scenario, loaded: &Loaded) -> String {
     let span = duration(scenario.duration);
     if scenario.workload.is_closed_loop() {
-        return format!("closed loop of users over {span}");
+        let is_sessions = |s: &StreamSpec| matches!(s.arrivals, Arrivals::Sessions(_));
+        let who = if scenario.workload.streams().iter().any(is_sessions) {
+            "conversations"
+        } else {
+            "closed loop of users"
+        };
+        return format!("{who} over {span}");
     }
     let arrivals = realise(scenario, loaded.experiment.plan.seed.replication(0));
     let Some(summary) = Summary::of(&arrivals) else {
