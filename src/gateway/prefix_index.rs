@@ -93,12 +93,14 @@ pub(super) fn mix(x: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The most recently used keys: a map to entries that form a ring in order of use.
+/// The most recently used keys: entries that form a ring in order of use, found by an open table with linear probing
+/// that is at most half full.
 #[derive(Clone, Debug)]
 struct Lru {
-    capacity: u32,
-    places: BTreeMap<u64, u32>,
-    /// Entry 0 closes the ring: the newest is after it, the oldest before it.
+    capacity: usize,
+    /// Entry by place; 0 marks an empty one.
+    places: Vec<u32>,
+    /// Entry 0 closes the ring: its `older` is the newest entry, its `newer` the oldest.
     entries: Vec<Entry>,
 }
 
@@ -112,31 +114,47 @@ struct Entry {
 impl Lru {
     fn new(capacity: u32) -> Self {
         let ring = Entry { key: 0, older: 0, newer: 0 };
-        Self { capacity, places: BTreeMap::new(), entries: vec![ring] }
+        Self { capacity: capacity as usize, places: vec![0; 8], entries: vec![ring] }
     }
 
     fn has(&self, key: u64) -> bool {
-        self.places.contains_key(&key)
+        self.places[self.place(key)] != 0
+    }
+
+    /// Where `key` is, or the empty place where it belongs. Keys are mixed, so their low bits are their home.
+    fn place(&self, key: u64) -> usize {
+        let mask = self.places.len() - 1;
+        let mut at = key as usize & mask;
+        while self.places[at] != 0 && self.entries[self.places[at] as usize].key != key {
+            at = (at + 1) & mask;
+        }
+        at
     }
 
     fn touch(&mut self, key: u64) {
-        let at = match self.places.get(&key) {
-            Some(&at) => {
+        let place = self.place(key);
+        let at = match self.places[place] {
+            0 if self.entries.len() <= self.capacity => {
+                self.entries.push(Entry { key, older: 0, newer: 0 });
+                if self.entries.len() * 2 > self.places.len() {
+                    self.grow();
+                }
+                self.entries.len() as u32 - 1
+            }
+            0 => {
+                let oldest = self.entries[0].newer;
+                self.unlink(oldest);
+                self.forget(self.entries[oldest as usize].key);
+                oldest
+            }
+            at => {
                 self.unlink(at);
                 at
             }
-            None if self.places.len() < self.capacity as usize => {
-                self.entries.push(Entry { key, older: 0, newer: 0 });
-                self.entries.len() as u32 - 1
-            }
-            None => {
-                let oldest = self.entries[0].newer;
-                self.unlink(oldest);
-                self.places.remove(&self.entries[oldest as usize].key);
-                oldest
-            }
         };
-        self.places.insert(key, at);
+        self.entries[at as usize].key = key;
+        let place = self.place(key);
+        self.places[place] = at;
         let newest = self.entries[0].older;
         self.entries[at as usize] = Entry { key, older: newest, newer: 0 };
         self.entries[newest as usize].newer = at;
@@ -147,6 +165,37 @@ impl Lru {
         let Entry { older, newer, .. } = self.entries[at as usize];
         self.entries[older as usize].newer = newer;
         self.entries[newer as usize].older = older;
+    }
+
+    /// Doubles the table, for all entries but the last, which is not in it yet.
+    fn grow(&mut self) {
+        let size = self.places.len() * 2;
+        self.places.clear();
+        self.places.resize(size, 0);
+        for at in 1..self.entries.len() - 1 {
+            let place = self.place(self.entries[at].key);
+            self.places[place] = at as u32;
+        }
+    }
+
+    /// Takes a key out and moves up what linear probing had pushed past it.
+    fn forget(&mut self, key: u64) {
+        let mask = self.places.len() - 1;
+        let mut gap = self.place(key);
+        let mut at = gap;
+        loop {
+            at = (at + 1) & mask;
+            if self.places[at] == 0 {
+                break;
+            }
+            let home = self.entries[self.places[at] as usize].key as usize & mask;
+            // It may move back to the gap unless its home lies after the gap.
+            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(gap) & mask) {
+                self.places[gap] = self.places[at];
+                gap = at;
+            }
+        }
+        self.places[gap] = 0;
     }
 }
 
@@ -208,6 +257,19 @@ mod tests {
         assert_eq!([1, 2, 3, 4].map(|key| lru.has(key)), [true, false, true, true]);
         lru.touch(5);
         assert_eq!([1, 3, 4, 5].map(|key| lru.has(key)), [true, false, true, true]);
+        // Against a list: keys with crowded homes, so that probing and moving up are at work.
+        let mut lru = Lru::new(50);
+        let mut list: Vec<u64> = Vec::new();
+        for i in 0..5_000_u64 {
+            let key = (mix(i) % 90) * 16;
+            lru.touch(key);
+            list.retain(|known| *known != key);
+            list.push(key);
+            if list.len() > 50 {
+                list.remove(0);
+            }
+            assert!((0..90).all(|k| lru.has(k * 16) == list.contains(&(k * 16))), "after {i}");
+        }
         let mut one = Lru::new(1);
         one.touch(1);
         one.touch(1);

@@ -59,6 +59,11 @@ impl Content {
         }
     }
 
+    /// Whether the prompt contains output that belongs to no text.
+    pub(super) fn quotes_outputs(&self) -> bool {
+        self.spans().iter().any(|span| matches!(span.segment, Segment::Output(_)))
+    }
+
     /// Whether tokens that are generated at one of these places can be among those of this request.
     pub(super) fn quotes(&self, mut answers: impl Iterator<Item = Place>) -> bool {
         if matches!(self.prompt, Prompt::Unique) {

@@ -154,8 +154,11 @@ impl TrackedPool {
     }
 
     pub(super) fn prefix_is_settled(&self, slot: u32, running: impl Iterator<Item = u32>) -> bool {
-        let answers = running.map(|slot| self.answers[slot as usize]);
-        !self.caching || !self.holders[slot as usize].content.quotes(answers)
+        let content = &self.holders[slot as usize].content;
+        if !self.caching || !(self.writes_texts || content.quotes_outputs()) {
+            return true;
+        }
+        !content.quotes(running.map(|slot| self.answers[slot as usize]))
     }
 
     pub(super) fn admit(&mut self, slot: u32, hit: Hit, new: u32) {
