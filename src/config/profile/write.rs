@@ -140,6 +140,7 @@ fn gpu_table(gpu: &GpuConstants) -> String {
     number("attention_tflops", gpu.attention_tflops);
     number("all_reduce_latency_us", gpu.all_reduce_latency_us);
     number("all_reduce_gb_s", gpu.all_reduce_gb_s);
+    number("api_work_ms", gpu.api_work_ms);
     number("power_w", gpu.power_w);
     let _ = writeln!(
         out,

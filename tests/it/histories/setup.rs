@@ -1,5 +1,6 @@
 //! How a record becomes an experiment. What a record says is taken from it; what it does not say stands here, once
-//! per stack and never per history, with its reason. Nothing was fitted on a part with more than 20 % KV usage.
+//! per stack and never per history, with its reason. Numbers come from parts with low load; what was chosen with the
+//! whole runs in view is told in docs/validation.md.
 
 use super::record::{History, Load, Sent};
 use super::trajectory;
