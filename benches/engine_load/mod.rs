@@ -26,22 +26,8 @@ pub(crate) struct Load {
 }
 
 /// Llama-3.1-8B on one A100-80.
-// Source: measured and derived coefficients of `models/a100-80-llama-3.1-8b.toml`, rounded.
 pub(crate) fn config(load: &Load, mode: EngineMode) -> Arc<EngineConfig> {
-    let coefficients = StepCoefficients {
-        t0_ms: 0.80,
-        m_ms: 9.94,
-        c_ms_per_token: 0.0698,
-        p: 1.4,
-        c_seq_ms: 0.012,
-        c_kv_us: 0.085,
-        c_att_1e6_ms: 3.5,
-        cpu_step_ms: 0.0,
-        cpu_seq_ms: 0.0,
-        cpu_launch_ms: 0.0,
-        graph_tokens: u32::MAX,
-        g_table: None,
-    };
+    let coefficients = StepCoefficients::LLAMA_3_1_8B_ON_A100_80;
     let scheduler = SchedulerConfig {
         num_gpu_blocks: load.blocks + 1,
         max_num_seqs: 256,

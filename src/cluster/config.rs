@@ -238,14 +238,14 @@ impl ClusterConfig {
         );
         self.faults.check(&mut require);
         let startup = &self.startup;
-        require(dist_ok(&startup.attach), "startup.attach", DIST_RULE);
+        require(startup.attach.is_drawable(), "startup.attach", Dist::RULE);
         match &startup.image {
             ImagePull::Rate { bytes_per_s, .. } => {
                 require(*bytes_per_s > 0, "startup.image.bytes_per_s", "must be above 0");
             }
-            ImagePull::Time(dist) => require(dist_ok(dist), "startup.image", DIST_RULE),
+            ImagePull::Time(dist) => require(dist.is_drawable(), "startup.image", Dist::RULE),
         }
-        require(dist_ok(&startup.container_start), "startup.container_start", DIST_RULE);
+        require(startup.container_start.is_drawable(), "startup.container_start", Dist::RULE);
         match &startup.load {
             ModelLoad::Storage(load) => {
                 let rate = load.pod_rate;
@@ -271,9 +271,9 @@ impl ClusterConfig {
                     "must be above 0; leave it out for no cache",
                 );
             }
-            ModelLoad::Time(dist) => require(dist_ok(dist), "startup.load", DIST_RULE),
+            ModelLoad::Time(dist) => require(dist.is_drawable(), "startup.load", Dist::RULE),
         }
-        require(dist_ok(&startup.init), "startup.init", DIST_RULE);
+        require(startup.init.is_drawable(), "startup.init", Dist::RULE);
         let probe = &self.probe;
         require(
             probe.readiness.period > SimDuration::ZERO,
@@ -285,24 +285,12 @@ impl ClusterConfig {
             "probe.startup.period",
             "must be above 0",
         );
-        require(dist_ok(&probe.endpoint_delay), "probe.endpoint_delay", DIST_RULE);
+        require(probe.endpoint_delay.is_drawable(), "probe.endpoint_delay", Dist::RULE);
         require(
-            dist_ok(&self.termination.endpoint_removal),
+            self.termination.endpoint_removal.is_drawable(),
             "termination.endpoint_removal",
-            DIST_RULE,
+            Dist::RULE,
         );
         errors
-    }
-}
-
-pub(super) const DIST_RULE: &str =
-    "a lognormal needs a median above 0 and a p95 not below it, a list at least one value";
-
-/// Whether a distribution can be drawn from.
-pub(super) fn dist_ok(dist: &Dist) -> bool {
-    match dist {
-        Dist::Constant(_) => true,
-        Dist::LogNormal { median, p95 } => *median > SimDuration::ZERO && p95 >= median,
-        Dist::Empirical(values) => !values.is_empty(),
     }
 }

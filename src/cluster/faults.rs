@@ -4,7 +4,6 @@
 //! one of them shifts no other draw.
 
 use super::Cluster;
-use super::config::{DIST_RULE, dist_ok};
 use super::effect::{ClusterEvent, Effect, PodStage};
 use crate::rng::{Dist, Seed, Stream};
 use crate::units::{PodId, SimDuration, SimTime};
@@ -58,7 +57,7 @@ impl FaultConfig {
         ] {
             require(rate.is_finite() && rate >= 0.0, field, "must not be negative");
         }
-        require(dist_ok(&self.unready_for), "faults.unready_for", DIST_RULE);
+        require(self.unready_for.is_drawable(), "faults.unready_for", Dist::RULE);
         require(
             self.restart_backoff_initial <= self.restart_backoff_max,
             "faults.restart_backoff_initial",

@@ -1,6 +1,5 @@
 //! Node pools: what kind of machines, how many, at which price, and which pool a scale-up goes to.
 
-use super::config::{DIST_RULE, dist_ok};
 use crate::rng::Dist;
 use crate::units::{SimDuration, SimTime};
 
@@ -152,9 +151,9 @@ impl NodePool {
             "stock_out.probability",
             "must be between 0 and 1",
         );
-        require(dist_ok(&self.provisioning), "provisioning", DIST_RULE);
-        require(dist_ok(&self.stock_out.report_delay), "stock_out.report_delay", DIST_RULE);
-        require(dist_ok(&self.delete), "delete", DIST_RULE);
+        require(self.provisioning.is_drawable(), "provisioning", Dist::RULE);
+        require(self.stock_out.report_delay.is_drawable(), "stock_out.report_delay", Dist::RULE);
+        require(self.delete.is_drawable(), "delete", Dist::RULE);
         let rate = self.preemption.per_node_hour;
         require(
             rate.is_finite() && rate >= 0.0,

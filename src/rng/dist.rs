@@ -25,6 +25,19 @@ pub enum Dist {
 }
 
 impl Dist {
+    /// What [`Dist::is_drawable`] asks for, in words.
+    pub const RULE: &str =
+        "a lognormal needs a median above 0 and a p95 not below it, a list at least one value";
+
+    /// Whether it can be drawn from.
+    pub fn is_drawable(&self) -> bool {
+        match self {
+            Self::Constant(_) => true,
+            Self::LogNormal { median, p95 } => *median > SimDuration::ZERO && p95 >= median,
+            Self::Empirical(values) => !values.is_empty(),
+        }
+    }
+
     /// One draw. Takes the same number of values from the stream on every call of one variant.
     pub fn sample(&self, rng: &mut Generator) -> SimDuration {
         match self {

@@ -13,20 +13,7 @@ use serde_json::json;
 
 /// Llama-3.1-8B on an A100 80 GB, as the constants have it.
 pub(crate) fn constants() -> Theta {
-    let step = StepCoefficients {
-        t0_ms: 0.8,
-        m_ms: 9.94,
-        c_ms_per_token: 0.0698,
-        p: 1.4,
-        c_seq_ms: 0.012,
-        c_kv_us: 0.085,
-        c_att_1e6_ms: 3.5,
-        cpu_step_ms: 0.0,
-        cpu_seq_ms: 0.0,
-        cpu_launch_ms: 0.0,
-        graph_tokens: u32::MAX,
-        g_table: None,
-    };
+    let step = StepCoefficients::LLAMA_3_1_8B_ON_A100_80;
     Theta { step, ingest_ms: 12.0 }
 }
 

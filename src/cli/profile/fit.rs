@@ -1,6 +1,7 @@
 //! `hpasim profile fit`: a profile from one's own measurements.
 
 use super::inputs::{Inputs, Wanted, read};
+use super::requests::percent;
 use super::server::ServerArgs;
 use super::{Context, Exit, load, output, requests, weights};
 use crate::calibrate::fit::{Fit, Outcome, Residual, fit};
@@ -252,11 +253,6 @@ impl Checks {
 /// `1 file`, `2 files`.
 fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// `+1.2 %`.
-pub(super) fn percent(share: f64) -> String {
-    format!("{:+.1} %", share * 100.0)
 }
 
 /// `1.2 %`.

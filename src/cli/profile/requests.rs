@@ -1,6 +1,5 @@
 //! `hpasim profile check --requests`: a per-request trace of a real server, replayed.
 
-use super::fit::percent;
 use super::server::ServerArgs;
 use super::{Exit, load, output};
 use crate::calibrate::requests::{Figures, RequestTrace};
@@ -51,6 +50,11 @@ pub(super) fn run(
     }
     output::print(&out)?;
     Ok(Exit::Done)
+}
+
+/// `+1.2 %`.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:+.1} %", share * 100.0)
 }
 
 /// Measured and simulated figures of a trace.
