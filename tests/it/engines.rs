@@ -51,16 +51,10 @@ fn every_shipped_experiment_writes_the_same_bytes() {
     assert!(experiments >= 5, "{experiments} experiments");
 }
 
-fn scenarios() -> impl Strategy<Value = Scenario> {
-    let one = (0..600_000_u64, 1_u32..900, 1_u32..400);
-    let requests = prop::collection::vec(one, 1..250).prop_map(|mut list| {
-        list.sort_unstable();
-        list.into_iter().map(|(at, p, o)| support::request(at, p, o)).collect::<Vec<Request>>()
-    });
-    let engine = (1_u32..40, 65_u32..400, any::<bool>(), any::<bool>());
-    let clients = (prop::option::of(1_u64..90), 0_u32..2, prop::option::of(3_u32..30));
+/// Policies that look at nothing, at the replicas, at connections and at everything.
+pub(crate) fn policies() -> impl Strategy<Value = Policy> {
     let second = SimDuration::from_secs(1);
-    let policy = prop::sample::select(vec![
+    prop::sample::select(vec![
         Policy::Random,
         Policy::LeastRequest,
         Policy::RandomPerConnection(KeepAlive {
@@ -73,7 +67,18 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
             refresh: second,
             ..Picker::default()
         }),
-    ]);
+    ])
+}
+
+fn scenarios() -> impl Strategy<Value = Scenario> {
+    let one = (0..600_000_u64, 1_u32..900, 1_u32..400);
+    let requests = prop::collection::vec(one, 1..250).prop_map(|mut list| {
+        list.sort_unstable();
+        list.into_iter().map(|(at, p, o)| support::request(at, p, o)).collect::<Vec<Request>>()
+    });
+    let engine = (1_u32..40, 65_u32..400, any::<bool>(), any::<bool>());
+    let clients = (prop::option::of(1_u64..90), 0_u32..2, prop::option::of(3_u32..30));
+    let policy = policies();
     let faults = crate::laws::faults();
     (requests, engine, clients, policy, faults).prop_map(
         |(

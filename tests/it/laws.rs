@@ -182,6 +182,31 @@ fn full(scenario: &Scenario, seed: u64) -> RunRecord {
     run_workload(scenario, Seed(seed), RecordLevel::Requests)
 }
 
+/// L8: pods move along the arrows, and no node holds more of them than it has room for.
+pub(crate) fn check_places(scenario: &Scenario, record: &RunRecord) -> Result<(), TestCaseError> {
+    let room = scenario.cluster.pools[0].replicas_per_node;
+    let mut stages: BTreeMap<PodId, PodStage> = BTreeMap::new();
+    let mut places: BTreeMap<PodId, hpasim::units::NodeId> = BTreeMap::new();
+    for row in &record.pods {
+        if let Some(before) = stages.insert(row.pod, row.stage)
+            && row.at > SimTime::ZERO
+        {
+            prop_assert!(before.may_become(row.stage), "{before:?} to {:?}", row.stage);
+        }
+        match row.node {
+            Some(node) if row.stage != PodStage::Gone => {
+                places.insert(row.pod, node);
+                let held = places.values().filter(|n| **n == node).count();
+                prop_assert!(held <= room as usize, "{held} pods on {node:?}");
+            }
+            _ => {
+                places.remove(&row.pod);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Bytes in which two runs would differ.
 fn fingerprint(record: &RunRecord) -> String {
     format!("{record:?}")
@@ -245,24 +270,7 @@ proptest! {
     /// L8: pod stages move along the arrows, and no node holds more pods than it has room for.
     #[test]
     fn l8_pods_move_along_the_arrows(scenario in scenarios(), seed: u64) {
-        let room = scenario.cluster.pools[0].replicas_per_node;
-        let mut stages: BTreeMap<PodId, PodStage> = BTreeMap::new();
-        let mut places: BTreeMap<PodId, hpasim::units::NodeId> = BTreeMap::new();
-        for row in full(&scenario, seed).pods {
-            if let Some(before) = stages.insert(row.pod, row.stage) && row.at > SimTime::ZERO {
-                prop_assert!(before.may_become(row.stage), "{before:?} to {:?}", row.stage);
-            }
-            match row.node {
-                Some(node) if row.stage != PodStage::Gone => {
-                    places.insert(row.pod, node);
-                    let held = places.values().filter(|n| **n == node).count();
-                    prop_assert!(held <= room as usize, "{held} pods on {node:?}");
-                }
-                _ => {
-                    places.remove(&row.pod);
-                }
-            }
-        }
+        check_places(&scenario, &full(&scenario, seed))?;
     }
 
     /// L9: nothing decided before `cut` depends on requests that come at or after it.

@@ -48,6 +48,7 @@ mod sessions;
 mod signals;
 mod support;
 mod sweep;
+mod systems;
 mod tidy;
 mod workload_fit;
 mod workload_generators;
