@@ -31,7 +31,8 @@ impl Capacity {
     }
 
     /// Whether its GPUs count against the preemptible quota.
-    // Source: Google Cloud documentation, allocation quotas: Spot and flex-start machines use preemptible quota.
+    // Source: Google Cloud documentation, allocation quotas, for Spot; Google Cloud blog of 25 September 2025,
+    // "Introducing Flex-start VMs", for flex-start.
     pub const fn uses_preemptible_quota(self) -> bool {
         matches!(self, Self::Spot | Self::FlexStart)
     }

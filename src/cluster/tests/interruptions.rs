@@ -1,6 +1,7 @@
 //! Faults, preemption, drains, buffers and several pools, with known times.
 
 use super::*;
+use crate::units::PS_PER_S;
 use AutoscalerEvent::{Drain, QuotaExceeded, ScaleDown, StockOut as StockedOut, TriggeredScaleUp};
 
 fn scripted(config: &mut ClusterConfig, at_s: u64, replica: usize, kind: FaultKind) {
@@ -392,14 +393,43 @@ fn deletion_cost_decides_before_age() {
     }
 }
 
-/// Rank 7: of pods that have been ready for equally long, the one with more restarts goes first.
+/// Rank 3: a crashed server is not ready until it has loaded again, and goes before one that is.
 #[test]
-fn a_crashed_pod_goes_before_its_like() {
+fn a_pod_that_is_not_ready_goes_before_a_ready_one() {
     let mut config = fixed();
     scripted(&mut config, 1_000, 1, FaultKind::Crash);
     let mut driver = Driver::start(&config, 5, 2);
     driver.run_until(at(1_100));
     assert!(!driver.cluster.pods()[1].is_ready());
     driver.replicas(at(1_100), 1);
-    assert!(driver.cluster.pods().iter().all(|p| p.id() == PodId(0) || p.is_deleting()), "rank 3");
+    assert!(driver.cluster.pods().iter().all(|p| p.id() == PodId(0) || p.is_deleting()));
+}
+
+/// Rank 7: of pods that have been ready since the same second, the one with more restarts goes first. Both were
+/// created at once, so that without this rank the UID would decide, which differs by seed.
+#[test]
+fn a_pod_with_more_restarts_goes_before_its_like() {
+    let mut config = fixed();
+    // Probes every millisecond: both are ready within the second in which they could be.
+    config.probe.readiness.initial_delay = SimDuration::ZERO;
+    config.probe.readiness.period = SimDuration::from_millis(1);
+    // A restart takes create 2 + load 12 (page cache) + init 50 s; the other's health check fails for as long.
+    for (crashes, likes) in [(0, 1), (1, 0)] {
+        for seed in 0..8 {
+            let mut config = config.clone();
+            // In this order: a fault counts the servers that listen.
+            scripted(&mut config, 1_000, likes, FaultKind::Unready(secs(64)));
+            scripted(&mut config, 1_000, crashes, FaultKind::Crash);
+            let mut driver = Driver::start(&config, seed, 2);
+            driver.run_until(at(2_000));
+            let pods = driver.cluster.pods();
+            assert!(pods.iter().all(|pod| pod.is_ready() && pod.created == SimTime::ZERO));
+            let since = |i: usize| pods[i].ready_transition.map(|at| at.as_ps() / PS_PER_S);
+            assert_eq!((since(0), since(1)), (Some(1_064), Some(1_064)));
+            assert_eq!((pods[crashes].restarts(), pods[likes].restarts()), (1, 0));
+            driver.replicas(at(2_000), 1);
+            assert!(driver.cluster.pods()[crashes].is_deleting(), "seed {seed}");
+            assert!(!driver.cluster.pods()[likes].is_deleting(), "seed {seed}");
+        }
+    }
 }
