@@ -36,7 +36,8 @@ pub enum Adapter {
     },
     /// Prometheus behind KEDA's metrics server: one value per trigger.
     Keda {
-        /// `useCachedMetrics`: the answer is that of the last poll, at this period; `None` = a live query.
+        /// `useCachedMetrics`: the answer is that of the last poll, at this period, and live before the first;
+        /// `None` = a live query.
         cached: Option<SimDuration>,
         /// `ignoreNullValues`: an empty result, NaN and infinity count as 0 instead of an error.
         ignore_null_values: bool,

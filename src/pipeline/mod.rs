@@ -222,11 +222,12 @@ impl Pipeline {
     }
 
     /// The instant whose state an answer at `now` shows; `None` before an adapter's first renewal.
+    // Source: keda pkg/scaling/scale_handler.go, GetScaledObjectMetrics: a value that is not in the cache is asked for.
     fn answered_as_of(&self, now: SimTime) -> Option<SimTime> {
         let Some(period) = self.config.refresh() else { return Some(now) };
         let first = SimTime::ZERO + self.refresh_phase;
         if now < first {
-            return None;
+            return matches!(self.config.adapter, Adapter::Keda { .. }).then_some(now);
         }
         Some(now - (now - first) % period)
     }

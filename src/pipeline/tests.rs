@@ -159,6 +159,140 @@ fn memory_is_bounded_by_samples_in_flight() {
     }
 }
 
+/// A path without delays that loses a share of the scrapes.
+fn lossy(lost_scrapes: f64) -> PipelineConfig {
+    let faults = Faults { lost_scrapes, outages: Vec::new() };
+    PipelineConfig { faults, ..PipelineConfig::direct() }
+}
+
+/// Which of the first `count` scrapes of a pod are answered.
+fn answered(pipeline: &mut Pipeline, pod: PodId, count: usize) -> Vec<bool> {
+    let mut at = pipeline.up(SimTime::ZERO, pod);
+    let mut list = Vec::new();
+    for _ in 0..count {
+        let next = pipeline.get(at, pod, Some(&[1.0]));
+        list.push(pipeline.query(at, 0, pod).is_some());
+        at = next;
+    }
+    list
+}
+
+/// A quarter of 20,000 scrapes: 5,000 with a standard deviation of 61.
+#[test]
+fn the_share_of_lost_scrapes_is_the_configured_one() {
+    for (share, range) in [(0.0, 0..=0), (0.25, 4_750..=5_250), (1.0, 20_000..=20_000)] {
+        let mut pipeline = gauges(&lossy(share), 1, Seed(4));
+        let lost = answered(&mut pipeline, POD, 20_000).iter().filter(|seen| !**seen).count();
+        assert!(range.contains(&lost), "{lost} of 20000 at {share}");
+    }
+}
+
+/// Losses are drawn from a stream that belongs to the pod: neither the other pods, nor the adapter's other
+/// settings, nor what is asked change them. Those are what an HPA's policy brings about.
+#[test]
+fn lost_scrapes_are_drawn_by_pod() {
+    let mut rng = Seed(9).stream(Stream::LostScrapes, u64::from(POD.0));
+    let expected: Vec<bool> = (0..200).map(|_| rng.random::<f64>() >= 0.4).collect();
+    assert_eq!(answered(&mut gauges(&lossy(0.4), 1, Seed(9)), POD, 200), expected);
+    let mut crowd = gauges(&lossy(0.4), 1, Seed(9));
+    for pod in [0, 1, 2, 4, 5].map(PodId) {
+        assert_ne!(answered(&mut crowd, pod, 200), expected, "each pod has losses of its own");
+    }
+    assert_eq!(answered(&mut crowd, POD, 200), expected);
+    let slow = PipelineConfig { scrape_interval: secs(60), lookback: secs(900), ..lossy(0.4) };
+    assert_eq!(answered(&mut gauges(&slow, 1, Seed(9)), POD, 200), expected);
+}
+
+/// A lost scrape shifts no later delay: what arrives, arrives when it would have arrived anyway.
+#[test]
+fn lost_scrapes_leave_the_delays_alone() {
+    let run = |lost_scrapes| {
+        let faults = Faults { lost_scrapes, outages: Vec::new() };
+        let mut pipeline = gauges(&PipelineConfig { faults, ..stackdriver() }, 1, Seed(2));
+        pipeline.config.ingest = PipelineConfig::stackdriver().ingest;
+        let mut next = pipeline.up(SimTime::ZERO, POD);
+        let mut shown = std::collections::BTreeMap::new();
+        for tick in 0..12_000 {
+            let now = SimTime::ZERO + SimDuration::from_millis(100 * tick);
+            if next <= now {
+                next = pipeline.get(next, POD, Some(&[1.0]));
+            }
+            if let Some(sample) = pipeline.query(now, 0, POD) {
+                shown.entry(sample.scraped_at).or_insert(now);
+            }
+        }
+        shown
+    };
+    let (all, some) = (run(0.0), run(0.3));
+    assert!(some.len() < all.len() * 8 / 10 && some.len() > all.len() / 2, "{}", some.len());
+    // The new-series delay hides the first samples until it is over, which losses may put off.
+    let late: Vec<_> = some.iter().skip(2).collect();
+    assert!(late.iter().all(|(scraped, shown)| all.get(scraped) == Some(shown)));
+}
+
+/// A total over the pods in Cloud Monitoring keeps a gone pod's last point for the look-back, the edge included;
+/// Prometheus marks it stale at once.
+#[test]
+fn a_gone_pod_stays_in_a_stackdriver_total_for_the_look_back() {
+    let totals = |config: &PipelineConfig| {
+        let mut pipeline = gauges(config, 1, Seed(1));
+        let last = pipeline.up(SimTime::from_secs(100), POD);
+        pipeline.get(last, POD, Some(&[7.0]));
+        // A pod that stays, scraped like the other's last time and from then on.
+        let mut next = pipeline.up(SimTime::from_secs(100), PodId(4));
+        while next < last + secs(20) {
+            next = pipeline.get(next, PodId(4), Some(&[2.0]));
+        }
+        let gone = last + secs(20);
+        pipeline.target_down(gone, Origin::Server, POD);
+        assert_eq!(pipeline.query(gone, 0, POD), None, "nobody asks for a pod that is gone");
+        [gone, gone + secs(100), last + secs(300), last + secs(300) + TICK].map(|now| {
+            while next < now - secs(15) {
+                next = pipeline.get(next, PodId(4), Some(&[2.0]));
+            }
+            pipeline.query_total(now, 0)
+        })
+    };
+    let milli = |list: [i64; 4]| list.map(|value| Total::Value(Milli(value)));
+    assert_eq!(totals(&stackdriver()), milli([9_000, 9_000, 9_000, 2_000]));
+    assert_eq!(totals(&PipelineConfig::direct()), milli([2_000; 4]));
+}
+
+/// `useCachedMetrics`: the HPA gets the answer of the last poll, whatever a live query would give; before the first
+/// poll nothing is cached and the query is live.
+#[test]
+fn keda_answers_from_its_cache_between_polls() {
+    let config = PipelineConfig {
+        ingest: Dist::Constant(SimDuration::ZERO),
+        scrape_interval: secs(1),
+        adapter: Adapter::Keda { cached: Some(secs(30)), ignore_null_values: true },
+        ..PipelineConfig::keda()
+    };
+    // A seed whose first poll is late enough to see what comes before it.
+    let late = |pipeline: &Pipeline| pipeline.renewals().unwrap().0 > SimTime::from_secs(20);
+    let mut pipeline =
+        (0..100).map(|seed| gauges(&config, 1, Seed(seed))).find(late).expect("some seed");
+    let first = pipeline.renewals().unwrap().0;
+    let mut next = pipeline.up(SimTime::ZERO, POD);
+    let mut by_poll = std::collections::BTreeMap::new();
+    for s in 2..400 {
+        let now = SimTime::from_secs(s);
+        while next <= now {
+            next = pipeline.get(next, POD, Some(&[s as f64]));
+        }
+        let (cached, live) = (pipeline.query_total(now, 0), pipeline.query_live(now, 0));
+        assert_eq!(live, Total::Value(Milli(s as i64 * 1000)));
+        if now < first {
+            assert_eq!(cached, live, "nothing is cached yet");
+        } else {
+            let polls = (now - first).as_ps() / secs(30).as_ps();
+            assert_eq!(*by_poll.entry(polls).or_insert(cached), cached, "at {s} s");
+        }
+    }
+    let answers: Vec<Total> = by_poll.into_values().collect();
+    assert!(answers.len() >= 12 && answers.windows(2).all(|w| w[0] != w[1]), "{answers:?}");
+}
+
 fn adapters() -> impl Strategy<Value = PipelineConfig> {
     prop_oneof![
         Just(PipelineConfig::stackdriver()),
