@@ -45,6 +45,7 @@ mod laws;
 mod profile_check;
 mod routing;
 mod sessions;
+mod signal_faults;
 mod signals;
 mod support;
 mod sweep;

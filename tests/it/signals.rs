@@ -37,12 +37,12 @@ init = \"10s\"
 probes = \"inference-gateway\"
 ";
 
-fn poisson(rate: f64) -> String {
+pub(crate) fn poisson(rate: f64) -> String {
     format!("[workload.poisson]\nrate_rps = {rate}\nprompt_tokens = 200\noutput_tokens = 100\n")
 }
 
 /// A replay of (second, number of requests) bursts, spread over a second.
-fn bursts(list: &[(u64, u64)]) -> String {
+pub(crate) fn bursts(list: &[(u64, u64)]) -> String {
     let mut text = "arrival_s,prompt_tokens,output_tokens\n".to_owned();
     for (s, count) in list {
         for i in 0..*count {
@@ -66,32 +66,32 @@ fn try_load(text: &str, trace: &str, set: &[&str]) -> Result<(Experiment, String
         .map_err(|findings| findings.to_string())
 }
 
-fn simulate(text: &str, trace: &str, set: &[&str]) -> RunRecord {
+pub(crate) fn simulate(text: &str, trace: &str, set: &[&str]) -> RunRecord {
     let (experiment, _) =
         try_load(text, trace, set).unwrap_or_else(|findings| panic!("{findings}"));
     run_workload(&experiment.base, Seed(7), RecordLevel::Requests)
 }
 
 /// An HPA of one to eight replicas on one metric.
-fn hpa(kind: &str, name: &str, target: &str) -> String {
+pub(crate) fn hpa(kind: &str, name: &str, target: &str) -> String {
     format!(
         "[hpa]\nmin_replicas = 1\nmax_replicas = 8\n[[hpa.metrics]]\ntype = \"{kind}\"\nname = \"{name}\"\n{target}\n\
          [hpa.behavior.scale_down]\nstabilization_window_seconds = 60\n"
     )
 }
 
-fn average(value: &str) -> String {
+pub(crate) fn average(value: &str) -> String {
     format!("target_average_value = \"{value}\"")
 }
 
 /// `replicas_desired` at a time.
-fn desired(record: &RunRecord, s: u64) -> f64 {
+pub(crate) fn desired(record: &RunRecord, s: u64) -> f64 {
     let rows = record.timeline.iter().filter(|row| row.series == Series::ReplicasDesired);
     rows.take_while(|row| row.at <= SimTime::from_secs(s)).last().expect("a row").value
 }
 
 /// Values of the HPA's first metric with their times.
-fn readings(record: &RunRecord) -> Vec<(f64, f64)> {
+pub(crate) fn readings(record: &RunRecord) -> Vec<(f64, f64)> {
     let rows = record.timeline.iter().filter(|row| row.series == Series::HpaMetric(0));
     rows.map(|row| (row.at.as_secs_f64(), row.value)).collect()
 }

@@ -18,10 +18,9 @@ const ROUTER: PodId = PodId(0);
 /// What exporters and the kubelet know of a pod.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Device {
-    /// Start of its container.
-    started: SimTime,
-    /// The server has listened.
-    serving: bool,
+    container: Container,
+    /// A container has died since the last reading of the CPU.
+    died: bool,
     /// GPU time at the start of the present window, by exporter and system.
     opened: [SimDuration; 2],
     /// What the exporter last read: utilisation \[%\] and memory \[MiB\].
@@ -31,6 +30,17 @@ pub(super) struct Device {
     cpu_read_at: SimTime,
     cpu_busy: SimDuration,
     cpu_running: f64,
+}
+
+/// What runs in a pod.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Container {
+    /// A server that does not listen yet, since its start.
+    Loading(SimTime),
+    /// A server that listens.
+    Serving,
+    /// Nothing: it died and waits for its restart. The pod keeps its GPUs, a process that ends frees their memory.
+    Dead,
 }
 
 /// The first instant of a period with the given phase at or after `now`.
@@ -90,19 +100,16 @@ impl Run<'_> {
         if self.devices.len() <= index {
             self.devices.resize(index + 1, None);
         }
+        // Pods that serve from the start on have no loading stage.
         let serving = self.servers.get(index).is_some_and(Option::is_some);
-        if let Some(device) = &mut self.devices[index] {
-            device.serving = serving;
-            if !serving {
-                // A container that restarts loads the weights anew.
-                device.started = self.now;
-            }
+        let container = if serving { Container::Serving } else { Container::Loading(self.now) };
+        if self.devices[index].is_some() {
+            self.container_becomes(pod, container);
             return;
         }
         self.devices[index] = Some(Device {
-            started: self.now,
-            // Pods that serve from the start on have no loading stage.
-            serving,
+            container,
+            died: false,
             opened: [SimDuration::ZERO; 2],
             collected: None,
             core_seconds: 0.0,
@@ -120,6 +127,28 @@ impl Run<'_> {
         if system && let Some(at) = self.pipeline.target_up(self.now, Origin::System, pod) {
             self.expect_reading(Origin::System, pod, at);
             self.queue.push(at, Event::Scrape(Origin::System, pod));
+        }
+    }
+
+    /// A pod's container has died; its pod waits to restart it.
+    pub(super) fn container_down(&mut self, pod: PodId) {
+        self.container_becomes(pod, Container::Dead);
+        if let Some(Some(device)) = self.devices.get_mut(pod.0 as usize) {
+            device.died = true;
+            // The next server counts from zero.
+            device.opened = [SimDuration::ZERO; 2];
+            device.cpu_busy = SimDuration::ZERO;
+            device.cpu_running = 0.0;
+        }
+    }
+
+    /// What ran before has used CPU until now.
+    fn container_becomes(&mut self, pod: PodId, container: Container) {
+        if self.reads_cpu() {
+            self.use_cpu(pod);
+        }
+        if let Some(Some(device)) = self.devices.get_mut(pod.0 as usize) {
+            device.container = container;
         }
     }
 
@@ -167,7 +196,7 @@ impl Run<'_> {
     fn utilisation(&mut self, origin: Origin, pod: PodId) -> Option<f64> {
         let busy = self.busy_time(pod);
         let device = self.devices.get(pod.0 as usize)?.as_ref()?;
-        // A server that restarted counts from zero.
+        // A server that has just died counts no more.
         let inside = busy.saturating_sub(device.opened[usize::from(origin == Origin::System)]);
         let share = inside.as_ps() as f64 / self.gpu_window(origin).as_ps() as f64;
         Some(100.0 * self.scenario.devices.gpu.util_max * share.min(1.0))
@@ -179,12 +208,14 @@ impl Run<'_> {
         let now = self.now;
         let (gpu, load) = (&self.scenario.devices.gpu, self.typical_load());
         let Some(Some(device)) = self.devices.get_mut(pod.0 as usize) else { return };
-        let fb = if device.serving {
-            gpu.fb_serving_mib
-        } else {
+        let fb = match device.container {
+            Container::Serving => gpu.fb_serving_mib,
             // Weights come in evenly over a typical load; the KV cache is taken when the server is about to listen.
-            let share = (now - device.started).as_secs_f64() / load.as_secs_f64();
-            gpu.fb_context_mib + gpu.fb_weights_mib * share.min(1.0)
+            Container::Loading(since) => {
+                let share = (now - since).as_secs_f64() / load.as_secs_f64();
+                gpu.fb_context_mib + gpu.fb_weights_mib * share.min(1.0)
+            }
+            Container::Dead => 0.0,
         };
         device.collected = Some((util, fb));
         let next = now + gpu.collect_interval;
@@ -261,35 +292,48 @@ impl Run<'_> {
     }
 
     /// metrics-server reads all pods.
+    // Source: metrics-server pkg/storage/pod.go: readings of a container that has started anew since are forgotten; a
+    // pod without a running container has none.
     pub(super) fn read_cpu(&mut self) {
         for index in 0..self.devices.len() {
             let pod = PodId(index as u32);
-            if self.devices[index].is_none() {
-                continue;
-            }
-            let busy = self.busy_time(pod);
-            let server = self.servers.get(index).and_then(Option::as_ref);
-            let running = server.map_or(0, |server| server.replica.gauges().num_requests_running);
-            let running = f64::from(running);
-            let cpu = &self.scenario.devices.cpu;
+            let Some(core_seconds) = self.use_cpu(pod) else { continue };
             let Some(device) = &mut self.devices[index] else { continue };
-            let span = (self.now - device.cpu_read_at).as_secs_f64();
-            if span > 0.0 {
-                let inside = busy.saturating_sub(device.cpu_busy).as_secs_f64();
-                let cores = if device.serving {
-                    cpu.serving(
-                        (inside / span).min(1.0),
-                        f64::midpoint(device.cpu_running, running),
-                    )
-                } else {
-                    cpu.starting()
-                };
-                device.core_seconds += cores * span;
+            if std::mem::take(&mut device.died) {
+                self.resources.remove(pod);
             }
-            (device.cpu_read_at, device.cpu_busy, device.cpu_running) = (self.now, busy, running);
-            self.resources.read(self.now, pod, device.core_seconds);
+            if device.container != Container::Dead {
+                self.resources.read(self.now, pod, core_seconds);
+            }
         }
         self.queue.push(self.now + self.scenario.devices.cpu.resolution, Event::ReadCpu);
+    }
+
+    /// Brings the CPU time of a pod to now; returns what it used since its start \[core-seconds\].
+    fn use_cpu(&mut self, pod: PodId) -> Option<f64> {
+        let index = pod.0 as usize;
+        self.devices.get(index)?.as_ref()?;
+        let busy = self.busy_time(pod);
+        let server = self.servers.get(index).and_then(Option::as_ref);
+        let running = server.map_or(0, |server| server.replica.gauges().num_requests_running);
+        let running = f64::from(running);
+        let cpu = &self.scenario.devices.cpu;
+        let device = self.devices[index].as_mut()?;
+        let span = (self.now - device.cpu_read_at).as_secs_f64();
+        if span > 0.0 {
+            let inside = busy.saturating_sub(device.cpu_busy).as_secs_f64();
+            let busy_share = (inside / span).min(1.0);
+            let cores = match device.container {
+                Container::Serving => {
+                    cpu.serving(busy_share, f64::midpoint(device.cpu_running, running))
+                }
+                Container::Loading(_) => cpu.starting(),
+                Container::Dead => 0.0,
+            };
+            device.core_seconds += cores * span;
+        }
+        (device.cpu_read_at, device.cpu_busy, device.cpu_running) = (self.now, busy, running);
+        Some(device.core_seconds)
     }
 
     /// KEDA's own loop.

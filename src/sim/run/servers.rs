@@ -44,8 +44,10 @@ impl Run<'_> {
         match effect {
             cluster::Effect::At(at, event) => self.queue.push(at, Event::Cluster(event)),
             cluster::Effect::Pod { pod, stage, node } => {
-                if stage == cluster::PodStage::Loading {
-                    self.container_up(pod);
+                match stage {
+                    cluster::PodStage::Loading => self.container_up(pod),
+                    cluster::PodStage::Restarting => self.container_down(pod),
+                    _ => {}
                 }
                 if self.level > RecordLevel::Measures {
                     self.record.pods.push(PodRow { at: self.now, pod, stage, node });
