@@ -122,7 +122,7 @@ fn objective(slo: &Slo) -> String {
 }
 
 /// `24 h`, `10 min`, `2 s`, `100 ms`.
-fn duration(span: SimDuration) -> String {
+pub(super) fn duration(span: SimDuration) -> String {
     let s = span.as_secs_f64();
     let (value, unit) = match s {
         s if s >= 7_200.0 => (s / 3_600.0, "h"),

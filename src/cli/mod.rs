@@ -13,6 +13,7 @@ mod export;
 mod interrupt;
 mod manual;
 mod output;
+mod page;
 mod profile;
 mod progress;
 mod run;

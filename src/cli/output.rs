@@ -71,9 +71,40 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// `written to out/l4: cases.csv, runs.csv, ...`
+/// Removes the files of `folder` below `directory` whose names are `ours` and that are not among the paths `kept`.
+pub(crate) fn remove_others(
+    directory: &Path,
+    folder: &str,
+    ours: fn(&str) -> bool,
+    kept: &[&str],
+) -> Result<()> {
+    let Ok(entries) = fs::read_dir(directory.join(folder)) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if ours(&name) && !kept.contains(&format!("{folder}/{name}").as_str()) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a path is that of a chart.
+pub(crate) fn is_picture(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|ending| ending == "svg")
+}
+
+/// `written to out/l4: cases.csv, runs.csv, ...`; pictures are one entry per folder.
 pub(crate) fn written(directory: &Path, files: &[File]) -> String {
-    let names: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    let mut names: Vec<String> = Vec::new();
+    for file in files {
+        let name = match file.path.rsplit_once('/') {
+            Some((folder, _)) if is_picture(&file.path) => format!("{folder}/*.svg"),
+            _ => file.path.clone(),
+        };
+        if names.last() != Some(&name) {
+            names.push(name);
+        }
+    }
     format!("written to {}: {}", directory.display(), names.join(", "))
 }
 

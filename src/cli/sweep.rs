@@ -2,7 +2,7 @@
 
 use super::experiment::{self, Loaded, Sources};
 use super::progress::{Bar, UnitLog};
-use super::{Context, Exit, interrupt, output, shard};
+use super::{Context, Exit, interrupt, output, page, shard};
 use crate::export::{self, Deployable, File, adapters};
 use crate::report;
 use crate::sim::Autoscaler;
@@ -118,19 +118,28 @@ pub(super) fn finish(
         let below = |file: File| File { path: format!("recommended/{}", file.path), ..file };
         files.extend(made.into_iter().map(below));
     }
-    // Files of an earlier recommendation do not outlive it.
+    let heading = experiment::heading(&plan.cases[0].scenario, loaded);
+    files.extend(page::files(loaded, result, &heading, &warnings, context));
+    // Files of an earlier recommendation do not outlive it, nor do charts of metrics that are gone.
     let recommended = adapters::FILES.map(|name| format!("recommended/{name}"));
     for path in recommended.iter().filter(|path| files.iter().all(|file| file.path != **path)) {
         output::remove(&directory.join(path))?;
     }
     output::write_files(directory, &files)?;
-    let heading = experiment::heading(&plan.cases[0].scenario, loaded);
+    let charts: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    output::remove_others(directory, report::html::CHARTS, is_chart, &charts)?;
     output::print(&report::sweep_summary(plan, result, &heading))?;
     for warning in &warnings {
         context.warn(&warning.text);
     }
     context.note(&output::written(directory, &files));
     Ok(if result.recommended.is_some() { Exit::Done } else { Exit::Negative })
+}
+
+/// Whether a file name is that of a chart of a sweep.
+fn is_chart(name: &str) -> bool {
+    let ours = ["pareto", "surface", "timeline-"].iter().any(|stem| name.starts_with(stem));
+    ours && output::is_picture(name)
 }
 
 /// The recommended HPA, ready to be written.

@@ -1,8 +1,9 @@
-//! Results as text for a terminal. Makes strings; printing them is the caller's business.
+//! Results as text for a terminal, and a sweep as a page. Makes strings; printing them is the caller's business.
 
 mod budget;
 mod explain;
 mod figures;
+pub mod html;
 mod run;
 mod sweep;
 mod text_table;

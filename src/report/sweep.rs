@@ -225,24 +225,25 @@ fn recommendation<S>(out: &mut String, plan: &Plan<S>, result: &SweepResult, ind
 }
 
 fn no_recommendation<S>(out: &mut String, plan: &Plan<S>, result: &SweepResult) {
-    let attainment = |index: &usize| result.cases[*index].measure("slo_attainment");
     let wanted = percent(plan.objective.attainment);
-    let Some(best) = result
-        .pareto
-        .iter()
-        .max_by(|a, b| attainment(a).low_or_mean().total_cmp(&attainment(b).low_or_mean()))
-    else {
+    let Some(best) = nearest(result) else {
         let _ = writeln!(out, "no recommendation: no case has all its replications");
         return;
     };
     let _ = writeln!(
         out,
         "no case meets the SLO for {wanted} of requests with confidence; the best is {} {} with {}",
-        plan.cases[*best].id,
-        knobs_of(plan, &plan.cases[*best]),
-        with_interval(&attainment(best), share),
+        plan.cases[best].id,
+        knobs_of(plan, &plan.cases[best]),
+        with_interval(&result.cases[best].measure("slo_attainment"), share),
     );
     out.push_str("hint: raise `hpa.max_replicas`, lower the targets, or relax `slo`\n");
+}
+
+/// Of the front, the case whose attainment is highest at the lower confidence bound.
+pub(super) fn nearest(result: &SweepResult) -> Option<usize> {
+    let bound = |index: usize| result.cases[index].measure("slo_attainment").low_or_mean();
+    result.pareto.iter().copied().max_by(|&a, &b| bound(a).total_cmp(&bound(b)))
 }
 
 /// One line for the progress bar: the best case so far.
@@ -252,7 +253,7 @@ pub fn progress_line<S>(case: &Case<S>, measures: &Measures) -> String {
 }
 
 /// The case's varied keys in one line, with full key names.
-fn knobs_of<S>(plan: &Plan<S>, case: &Case<S>) -> String {
+pub(super) fn knobs_of<S>(plan: &Plan<S>, case: &Case<S>) -> String {
     let knobs: Vec<String> = plan
         .knob_keys()
         .into_iter()
@@ -262,19 +263,19 @@ fn knobs_of<S>(plan: &Plan<S>, case: &Case<S>) -> String {
     knobs.join(", ")
 }
 
-fn varies<S>(plan: &Plan<S>, key: &str) -> bool {
+pub(super) fn varies<S>(plan: &Plan<S>, key: &str) -> bool {
     plan.cases.iter().any(|case| case.knob(key) != plan.cases[0].knob(key))
 }
 
 /// A case's value in the table; metric names go without their `vllm:` prefix and their adapter's form.
-fn value_of<S>(case: &Case<S>, key: &str) -> String {
+pub(super) fn value_of<S>(case: &Case<S>, key: &str) -> String {
     let value = case.knob(key);
     let value = plain_metric_name(value).unwrap_or(value);
     value.strip_prefix("vllm:").unwrap_or(value).to_owned()
 }
 
 /// The last words of a key that tell it from the other keys: `scale_down stabilization_window_seconds`.
-fn heading_of(key: &str, keys: &[&str]) -> String {
+pub(super) fn heading_of(key: &str, keys: &[&str]) -> String {
     let words: Vec<&str> = key.split('.').collect();
     for take in 1..words.len() {
         let tail = &words[words.len() - take..];

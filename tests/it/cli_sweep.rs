@@ -20,9 +20,15 @@ fn a_recommendation_is_written_and_printed() {
         names,
         [
             "cases.csv",
+            "charts/pareto.svg",
+            "charts/surface-num_requests_running-cost_usd.svg",
+            "charts/surface-num_requests_running-slo_attainment.svg",
+            "charts/timeline-recommended.svg",
+            "charts/timeline-worst.svg",
             "recommended/hpa.yaml",
             "recommended/kustomization.yaml",
             "recommended/podmonitoring.yaml",
+            "report.html",
             "runs.csv",
             "summary.json",
             "units.jsonl",
@@ -76,7 +82,7 @@ fn jobs_do_not_change_a_byte() {
         scratch.hpasim(&["sweep", "tiny.toml", "-q", "-j", jobs, "-o", folder]).expect(0);
     }
     let one = scratch.files("one");
-    assert_eq!(one.len(), 7);
+    assert_eq!(one.len(), 13, "charts and page included");
     assert!(one == scratch.files("two"), "--jobs 2 differs from --jobs 1");
     assert!(one == scratch.files("again"), "two runs differ");
 }

@@ -1,0 +1,368 @@
+//! The page's text: sections, tables, and the charts between them.
+
+use super::super::figures::{count, counted, percent, share, short, with_interval};
+use super::super::sweep::{heading_of, knobs_of, value_of, varies};
+use super::svg::{Figure, STYLE, escaped};
+use super::{Background, Heading, Role};
+use crate::export::Provenance;
+use crate::stats::Interval;
+use crate::sweep::{Plan, SweepResult, Warning};
+use std::fmt::Write as _;
+
+/// Looks of the page.
+const PAGE_STYLE: &str = include_str!("page.css");
+
+/// Everything that the page shows.
+pub(super) struct Page<'a, S> {
+    pub(super) plan: &'a Plan<S>,
+    pub(super) result: &'a SweepResult,
+    pub(super) heading: &'a Heading,
+    pub(super) provenance: &'a Provenance,
+    pub(super) warnings: &'a [Warning],
+    pub(super) background: &'a Background,
+    pub(super) pareto: Vec<Figure>,
+    /// With a note each, which may be empty.
+    pub(super) surfaces: Vec<(Figure, String)>,
+    pub(super) timelines: Vec<Figure>,
+    /// Seconds of one column of the timelines.
+    pub(super) column_s: Option<f64>,
+    pub(super) shown: Vec<(Role, usize)>,
+}
+
+/// A measure in the table of the shown cases.
+struct Measure {
+    name: &'static str,
+    column: &'static str,
+    text: fn(f64) -> String,
+}
+
+const MEASURES: [Measure; 15] = [
+    Measure { name: "SLO met", column: "slo_attainment", text: share },
+    Measure { name: "cost [USD]", column: "cost_usd", text: |v| short(v, 2) },
+    Measure {
+        name: "USD per million output tokens",
+        column: "usd_per_million_output_tokens",
+        text: |v| short(v, 3),
+    },
+    Measure { name: "TTFT p50 [s]", column: "ttft_p50_s", text: |v| short(v, 3) },
+    Measure { name: "TTFT p95 [s]", column: "ttft_p95_s", text: |v| short(v, 3) },
+    Measure { name: "TTFT p99 [s]", column: "ttft_p99_s", text: |v| short(v, 3) },
+    Measure { name: "TPOT p95 [ms]", column: "tpot_p95_s", text: |v| short(v * 1e3, 1) },
+    Measure { name: "replicas, mean", column: "replicas_mean", text: |v| short(v, 2) },
+    Measure { name: "replicas, most", column: "replicas_max", text: count },
+    Measure { name: "GPU hours", column: "gpu_hours", text: |v| short(v, 1) },
+    Measure { name: "GPU time idle", column: "gpu_idle_ratio", text: share },
+    Measure { name: "scale-ups", column: "scale_ups", text: count },
+    Measure { name: "scale-downs", column: "scale_downs", text: count },
+    Measure { name: "flaps", column: "flaps", text: count },
+    Measure { name: "requests failed", column: "requests_failed", text: count },
+];
+
+impl<S> Page<'_, S> {
+    pub(super) fn render(&self) -> String {
+        let mut page = String::new();
+        let out = &mut page;
+        let name = escaped(&self.provenance.experiment);
+        let _ = writeln!(
+            out,
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{name}: autoscaling report</title>\n<style>\n{PAGE_STYLE}{STYLE}</style>\n</head>\n<body>\n\
+             <h1>{name}</h1>"
+        );
+        let links = [
+            ("front", "Cost and SLO", !self.pareto.is_empty()),
+            ("surface", "Response surface", !self.surfaces.is_empty()),
+            ("time", "Over time", !self.timelines.is_empty()),
+            ("assumptions", "Assumptions", true),
+            ("origin", "Origin", true),
+        ];
+        out.push_str("<nav>");
+        for (id, text, _) in links.iter().filter(|(_, _, there)| *there) {
+            let _ = write!(out, "<a href=\"#{id}\">{text}</a>");
+        }
+        out.push_str("</nav>\n");
+        self.recommendation(out);
+        self.front(out);
+        self.surface(out);
+        self.over_time(out);
+        self.assumptions(out);
+        self.origin(out);
+        out.push_str("</body>\n</html>\n");
+        page
+    }
+
+    fn recommendation(&self, out: &mut String) {
+        let (plan, result) = (self.plan, self.result);
+        let met =
+            |index: usize| with_interval(&result.cases[index].measure("slo_attainment"), share);
+        let cost =
+            |index: usize| with_interval(&result.cases[index].measure("cost_usd"), |v| short(v, 2));
+        let level = (plan.confidence * 1000.0).round() / 10.0;
+        if let Some(index) = result.recommended {
+            let case = &plan.cases[index];
+            let id = escaped(&case.id);
+            let _ = writeln!(
+                out,
+                "<div class=\"lead\"><p>Recommended: case <b class=\"id\">{id}</b>. It meets the SLO for {} of requests \
+                     at {} USD; no case that holds at the lower bound of {level} % confidence is cheaper.</p>",
+                met(index),
+                cost(index)
+            );
+            out.push_str("<table>\n");
+            for key in plan.knob_keys() {
+                if !case.knob(key).is_empty() {
+                    let (key, value) = (escaped(key), escaped(case.knob(key)));
+                    let _ = writeln!(out, "<tr><th>{key}</th><td class=\"id\">{value}</td></tr>");
+                }
+            }
+            out.push_str("</table>\n");
+            let _ = writeln!(out, "<p>{}</p></div>", self.savings(index));
+        } else {
+            let best = self.shown.iter().find(|(role, _)| *role == Role::Nearest);
+            let best = best.map_or_else(
+                || "No case has all its replications.".to_owned(),
+                |(_, index)| {
+                    format!(
+                        "The nearest is <b class=\"id\">{}</b> ({}) with {} at {} USD.",
+                        escaped(&plan.cases[*index].id),
+                        escaped(&knobs_of(plan, &plan.cases[*index])),
+                        met(*index),
+                        cost(*index)
+                    )
+                },
+            );
+            let _ = writeln!(
+                out,
+                "<div class=\"lead none\"><p>No recommendation: no case meets the SLO for {} of requests at the \
+                     lower bound of {level} % confidence. {best} Raise <code>hpa.max_replicas</code>, lower the targets, \
+                     or relax <code>slo</code>.</p></div>",
+                percent(plan.objective.attainment)
+            );
+        }
+        for warning in self.warnings {
+            let _ = writeln!(out, "<p class=\"warn\">{}</p>", escaped(&warning.text));
+        }
+        out.push_str("<table>\n");
+        let heading = [
+            ("Workload", &self.heading.workload),
+            ("SLO", &self.heading.slo),
+            ("Prices", &self.heading.price),
+        ];
+        for (what, text) in heading {
+            let _ = writeln!(out, "<tr><th>{what}</th><td>{}</td></tr>", escaped(text));
+        }
+        let _ = writeln!(
+            out,
+            "<tr><th>Simulated</th><td>{} with {} each, every replication a new draw of load and delays</td></tr>\n</table>",
+            counted(plan.cases.len(), "case"),
+            counted(plan.replications as usize, "replication")
+        );
+        self.figures(out);
+    }
+
+    fn savings(&self, index: usize) -> String {
+        let Some(current) = self.plan.current else {
+            return "Give the manifest in use today with <code>--current</code> to see what this saves.".to_owned();
+        };
+        if current == index {
+            return "That is the present HPA: no case is cheaper within the SLO.".to_owned();
+        }
+        let Some(savings) = self.result.savings else { return String::new() };
+        let present = self.result.cases[current].measure("slo_attainment").low_or_mean();
+        let cheaper = savings.cost_usd.mean >= 0.0;
+        let sign = if cheaper { 1.0 } else { -1.0 };
+        let Interval { mean, low, high } = savings.cost_usd;
+        let (low, high) = if cheaper { (low, high) } else { (-high, -low) };
+        let amount = with_interval(&Interval { mean: mean * sign, low, high }, |usd| short(usd, 2));
+        format!(
+            "That is {amount} USD ({}) {} than the present HPA, which {} the SLO.",
+            percent(savings.share.abs()),
+            if cheaper { "less" } else { "more" },
+            if present >= self.plan.objective.attainment { "meets" } else { "misses" },
+        )
+    }
+
+    /// The shown cases side by side.
+    fn figures(&self, out: &mut String) {
+        if self.shown.is_empty() {
+            return;
+        }
+        out.push_str("<div class=\"scroll\"><table>\n<tr><th></th>");
+        for (role, index) in &self.shown {
+            let id = escaped(&self.plan.cases[*index].id);
+            let _ =
+                write!(out, "<th class=\"n\">{} <span class=\"id\">{id}</span></th>", role.name());
+        }
+        out.push_str("</tr>\n");
+        for measure in &MEASURES {
+            let _ = write!(out, "<tr><th>{}</th>", measure.name);
+            for (_, index) in &self.shown {
+                // No measure is below zero, whatever a symmetric interval says.
+                let mut value = self.result.cases[*index].measure(measure.column);
+                if value.low < 0.0 {
+                    value.low = 0.0;
+                }
+                let _ = write!(out, "<td class=\"n\">{}</td>", with_interval(&value, measure.text));
+            }
+            out.push_str("</tr>\n");
+        }
+        out.push_str("</table></div>\n");
+    }
+
+    fn front(&self, out: &mut String) {
+        if self.pareto.is_empty() {
+            return;
+        }
+        out.push_str("<h2 id=\"front\">Cost and SLO attainment</h2>\n");
+        out.push_str(
+            "<p>Each point is a case, the mean over its replications. Cases on the line are beaten by no other case in \
+             both cost and attainment; bars are confidence intervals. Point at a marker to read it.</p>\n",
+        );
+        for figure in &self.pareto {
+            let _ = writeln!(out, "{}", figure.inline());
+        }
+        self.front_table(out);
+    }
+
+    fn front_table(&self, out: &mut String) {
+        let (plan, result) = (self.plan, self.result);
+        let keys: Vec<&str> =
+            plan.knob_keys().into_iter().filter(|key| varies(plan, key)).collect();
+        let _ = writeln!(
+            out,
+            "<details open><summary>The front in figures</summary>\n<div class=\"scroll\"><table>\n<tr><th>case</th>{}\
+             <th class=\"n\">SLO met [%]</th><th class=\"n\">cost [USD]</th><th class=\"n\">TTFT p95 [s]</th>\
+             <th class=\"n\">TPOT p95 [ms]</th><th class=\"n\">replicas</th></tr>",
+            keys.iter().fold(String::new(), |mut cells, key| {
+                let class = if *key == "metric" { "" } else { " class=\"n\"" };
+                let _ = write!(cells, "<th{class}>{}</th>", escaped(&heading_of(key, &keys)));
+                cells
+            })
+        );
+        let mut rows = result.pareto.clone();
+        rows.extend(plan.current.filter(|current| !rows.contains(current)));
+        let cost = |index: usize| result.cases[index].measure("cost_usd").mean;
+        rows.sort_by(|&a, &b| cost(a).total_cmp(&cost(b)));
+        for index in rows {
+            let (case, figures) = (&plan.cases[index], &result.cases[index]);
+            let (class, mark) = match index {
+                _ if result.recommended == Some(index) => (" class=\"pick\"", ", recommended"),
+                _ if plan.current == Some(index) => ("", ", present"),
+                _ => ("", ""),
+            };
+            let _ = write!(
+                out,
+                "<tr{class}><td><span class=\"id\">{}</span>{mark}</td>",
+                escaped(&case.id)
+            );
+            for key in &keys {
+                let class = if *key == "metric" { "" } else { " class=\"n\"" };
+                let _ = write!(out, "<td{class}>{}</td>", escaped(&value_of(case, key)));
+            }
+            let text = |column: &str, show: &dyn Fn(f64) -> String| {
+                with_interval(&figures.measure(column), show)
+            };
+            let mean = |column: &str, factor: f64, decimals: usize| {
+                short(figures.measure(column).mean * factor, decimals)
+            };
+            let _ = writeln!(
+                out,
+                "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+                 <td class=\"n\">{}</td></tr>",
+                text("slo_attainment", &|v| share(v).trim_end_matches(" %").to_owned()),
+                text("cost_usd", &|v| short(v, 2)),
+                mean("ttft_p95_s", 1.0, 2),
+                mean("tpot_p95_s", 1e3, 1),
+                mean("replicas_mean", 1.0, 2),
+            );
+        }
+        out.push_str("</table></div></details>\n<p class=\"note\">Every case is a row of cases.csv, every replication one of runs.csv.</p>\n");
+    }
+
+    fn surface(&self, out: &mut String) {
+        if self.surfaces.is_empty() {
+            return;
+        }
+        out.push_str("<h2 id=\"surface\">Response surface</h2>\n<p>How attainment and cost follow the settings; bars are confidence intervals.</p>\n");
+        for (figure, note) in &self.surfaces {
+            let _ = writeln!(out, "{}", figure.inline());
+            if !note.is_empty() {
+                let _ = writeln!(out, "<p class=\"note\">{}</p>", escaped(note));
+            }
+        }
+    }
+
+    fn over_time(&self, out: &mut String) {
+        if self.timelines.is_empty() {
+            return;
+        }
+        let column = self.column_s.map_or(String::new(), |s| {
+            format!(
+                " A column of the charts covers {s} s: load is its mean, replicas are those at its end, queue and TTFT its peak."
+            )
+        });
+        let _ = writeln!(
+            out,
+            "<h2 id=\"time\">Over time</h2>\n<p>The first replication, warm-up included, the same load in each.{column} Load and \
+             replicas have the same scale in all, queue and TTFT their own; the \
+             TTFT is that of the requests that arrived in the minute and ends where none of them gets an answer.</p>"
+        );
+        for figure in &self.timelines {
+            let _ = writeln!(out, "{}", figure.inline());
+        }
+    }
+
+    fn assumptions(&self, out: &mut String) {
+        out.push_str("<h2 id=\"assumptions\">Assumptions in force</h2>\n");
+        if !self.background.facts.is_empty() {
+            out.push_str("<div class=\"scroll\"><table>\n");
+            for fact in &self.background.facts {
+                let _ = writeln!(
+                    out,
+                    "<tr><th>{}</th><td>{}</td><td class=\"note\">{}</td></tr>",
+                    escaped(&fact.what),
+                    escaped(&fact.value),
+                    escaped(&fact.basis)
+                );
+            }
+            out.push_str("</table></div>\n");
+        }
+        if !self.background.estimates.is_empty() {
+            out.push_str(
+                "<details><summary>Estimates of the model that these figures may rest on</summary>\n\
+                 <p class=\"note\">Guesses without a measurement behind them; those of features that this experiment does not \
+                 use are left out where that is known. Details in docs/model.md.</p>\n<div class=\"scroll\"><table>\n",
+            );
+            for estimate in &self.background.estimates {
+                let _ = writeln!(
+                    out,
+                    "<tr><td class=\"id\">{}</td><td>{}</td><td>{}</td></tr>",
+                    escaped(&estimate.tag),
+                    escaped(&estimate.part),
+                    escaped(&estimate.text)
+                );
+            }
+            out.push_str("</table></div></details>\n");
+        }
+    }
+
+    fn origin(&self, out: &mut String) {
+        let origin = self.provenance;
+        let _ = writeln!(
+            out,
+            "<h2 id=\"origin\">Origin</h2>\n<p>This command makes the same page again:</p>\n<p><code>{}</code></p>\n\
+             <div class=\"scroll\"><table>\n<tr><th>hpasim</th><td>{}</td></tr>\n<tr><th>seed</th><td>{}</td></tr>\n\
+             <tr><th>digest</th><td class=\"id\">{}</td></tr>",
+            escaped(&origin.command),
+            Provenance::VERSION,
+            origin.seed,
+            escaped(&origin.digest())
+        );
+        for (path, digest) in &origin.inputs {
+            let (path, digest) = (escaped(path), escaped(digest));
+            let _ = writeln!(out, "<tr><th>{path}</th><td class=\"id\">blake3:{digest}</td></tr>");
+        }
+        out.push_str("</table></div>\n");
+    }
+}

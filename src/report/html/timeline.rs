@@ -1,0 +1,235 @@
+//! What one case looked like over time, thinned to what a chart can show.
+
+use super::svg::{Axis, Draw, Figure, Panel, Point, Series as Drawn};
+use crate::sim::{RunRecord, Scenario, Series};
+
+/// Columns of a chart; more would be finer than its pixels.
+const COLUMNS: usize = 320;
+
+/// Why a case has a timeline in the report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// The recommended case.
+    Recommended,
+    /// Where nothing holds: the case that comes nearest to the objective.
+    Nearest,
+    /// The HPA in use today.
+    Present,
+    /// The case with the least SLO attainment.
+    Worst,
+}
+
+impl Role {
+    /// As a heading.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recommended => "recommended",
+            Self::Nearest => "nearest to the SLO",
+            Self::Present => "present",
+            Self::Worst => "worst",
+        }
+    }
+}
+
+/// One case over time: the first replication, in columns of equal width.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Timeline {
+    /// Why it is shown.
+    pub role: Role,
+    /// Index of the case in the plan.
+    pub case: usize,
+    length_s: f64,
+    column_s: f64,
+    /// Objective of the TTFT \[s\].
+    ttft_s: f64,
+    /// Mean of each column; NaN where there is no row.
+    load: Vec<f64>,
+    wanted: Vec<f64>,
+    ready: Vec<f64>,
+    /// Largest value of each column.
+    waiting: Vec<f64>,
+    ttft: Vec<f64>,
+}
+
+/// Largest values over some timelines, for scales that can be compared.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(super) struct Peaks {
+    load: f64,
+    replicas: f64,
+}
+
+impl Peaks {
+    pub(super) fn of(timelines: &[Timeline]) -> Self {
+        let peak = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
+        Self {
+            load: peak(&mut timelines.iter().flat_map(|t| t.load.iter().copied())),
+            replicas: peak(
+                &mut timelines.iter().flat_map(|t| t.wanted.iter().chain(&t.ready).copied()),
+            ),
+        }
+    }
+}
+
+impl Timeline {
+    /// Thins the rows of `record`, a run of `scenario` with its timeline.
+    pub fn of(role: Role, case: usize, scenario: &Scenario, record: &RunRecord) -> Self {
+        let length_s = scenario.duration.as_secs_f64();
+        let interval_s = scenario.timeline_interval.as_secs_f64();
+        let per_column = (length_s / interval_s / COLUMNS as f64).ceil().max(1.0);
+        let columns = Columns { width_s: per_column * interval_s, length_s };
+        let load = columns.mean(record, Series::RequestRate);
+        // Load and pods change within a column: its last value keeps the two in step with each other.
+        let wanted = columns.last(record, Series::ReplicasDesired);
+        let ready = columns.last(record, Series::ReplicasReady);
+        let waiting = columns.largest(record, Series::NumRequestsWaiting);
+        let ttft = columns.largest(record, Series::TtftMean);
+        let (column_s, ttft_s) = (columns.width_s, scenario.slo.ttft.as_secs_f64());
+        Self { role, case, length_s, column_s, ttft_s, load, wanted, ready, waiting, ttft }
+    }
+
+    /// Seconds that one column of the charts covers.
+    pub(super) fn column_s(&self) -> f64 {
+        self.column_s
+    }
+
+    /// Load, replicas, queue and TTFT one below the other.
+    pub(super) fn figure(&self, case_id: &str, peaks: Peaks) -> Figure {
+        let largest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+        let panel = |label: &str, top: f64, series: Vec<Drawn>, levels| Panel {
+            height: 96.0,
+            x: Axis { label: String::new(), ..Axis::time(self.length_s) },
+            y: Axis::linear(label, 0.0, top),
+            series,
+            levels,
+        };
+        let one = |values: &[f64], style| vec![self.drawn("", style, Draw::Line, values)];
+        let replicas = vec![
+            self.drawn("wanted", 1, Draw::Steps, &self.wanted),
+            self.drawn("ready", 0, Draw::Steps, &self.ready),
+        ];
+        let slo = vec![(self.ttft_s, "SLO".to_owned())];
+        // Minutes behind a queue, tenths of a second without one: only a logarithm shows both.
+        let answered = self.ttft.iter().copied().filter(|ttft| *ttft > 0.0);
+        let (low, high) =
+            answered.fold((self.ttft_s, self.ttft_s), |(low, high), s| (low.min(s), high.max(s)));
+        let mut panels = vec![
+            panel("requests/s", peaks.load, one(&self.load, 2), Vec::new()),
+            panel("replicas", peaks.replicas, replicas, Vec::new()),
+            panel(
+                "requests waiting",
+                largest(&self.waiting).max(1.0),
+                one(&self.waiting, 3),
+                Vec::new(),
+            ),
+            Panel {
+                y: Axis::decades("TTFT, mean of a minute [s]", low, high),
+                ..panel("", 1.0, one(&self.ttft, 4), slo)
+            },
+        ];
+        if let Some(last) = panels.last_mut() {
+            last.x = Axis::time(self.length_s);
+        }
+        let name = match self.role {
+            Role::Recommended => "timeline-recommended",
+            Role::Nearest => "timeline-nearest",
+            Role::Present => "timeline-present",
+            Role::Worst => "timeline-worst",
+        };
+        let title = format!("{case_id} ({}) over time, replication 0", self.role.name());
+        Figure { name: name.to_owned(), title, panels }
+    }
+
+    fn drawn(&self, name: &str, style: usize, draw: Draw, values: &[f64]) -> Drawn {
+        let points = values
+            .iter()
+            .enumerate()
+            .map(|(column, &y)| Point {
+                x: column as f64 * self.column_s,
+                y,
+                low: f64::NAN,
+                high: f64::NAN,
+                title: String::new(),
+            })
+            .collect();
+        Drawn { name: name.to_owned(), style, draw, points }
+    }
+}
+
+struct Columns {
+    width_s: f64,
+    length_s: f64,
+}
+
+impl Columns {
+    /// Folds the rows of each column; NaN without rows.
+    fn folded(
+        &self,
+        record: &RunRecord,
+        series: Series,
+        fold: impl Fn(f64, f64) -> f64,
+    ) -> Vec<f64> {
+        let count = (self.length_s / self.width_s).ceil().max(1.0) as usize;
+        let mut columns = vec![f64::NAN; count];
+        for row in record.series(series).filter(|row| !row.value.is_nan()) {
+            let at = row.at.as_secs_f64() / self.width_s;
+            let column = &mut columns[(at as usize).min(count - 1)];
+            *column = if column.is_nan() { row.value } else { fold(*column, row.value) };
+        }
+        columns
+    }
+
+    fn mean(&self, record: &RunRecord, series: Series) -> Vec<f64> {
+        let sums = self.folded(record, series, |sum, value| sum + value);
+        let mut counts = vec![0.0; sums.len()];
+        for row in record.series(series).filter(|row| !row.value.is_nan()) {
+            let at = row.at.as_secs_f64() / self.width_s;
+            counts[(at as usize).min(sums.len() - 1)] += 1.0;
+        }
+        sums.iter().zip(&counts).map(|(sum, count)| sum / count).collect()
+    }
+
+    fn last(&self, record: &RunRecord, series: Series) -> Vec<f64> {
+        self.folded(record, series, |_, value| value)
+    }
+
+    fn largest(&self, record: &RunRecord, series: Series) -> Vec<f64> {
+        self.folded(record, series, f64::max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::TimelineRow;
+    use crate::units::{SimDuration, SimTime};
+
+    #[test]
+    fn columns_keep_means_peaks_and_gaps() {
+        let row = |at_s, series, value| TimelineRow {
+            at: SimTime::ZERO + SimDuration::from_secs(at_s),
+            series,
+            value,
+        };
+        let record = RunRecord {
+            timeline: vec![
+                row(0, Series::RequestRate, 1.0),
+                row(15, Series::RequestRate, 3.0),
+                row(15, Series::NumRequestsWaiting, 9.0),
+                row(20, Series::NumRequestsWaiting, 4.0),
+                row(60, Series::RequestRate, 5.0),
+                row(100, Series::RequestRate, 8.0),
+            ],
+            ..RunRecord::default()
+        };
+        let columns = Columns { width_s: 30.0, length_s: 100.0 };
+        let mean = columns.mean(&record, Series::RequestRate);
+        assert_eq!(
+            (mean[0], mean[2], mean[3]),
+            (2.0, 5.0, 8.0),
+            "the end belongs to the last column"
+        );
+        assert!(mean[1].is_nan(), "no row from 30 to 60 s");
+        assert_eq!(columns.largest(&record, Series::NumRequestsWaiting)[0], 9.0);
+        assert_eq!(columns.last(&record, Series::NumRequestsWaiting)[0], 4.0);
+    }
+}
