@@ -135,8 +135,8 @@ impl<S> Page<'_, S> {
             let _ = writeln!(
                 out,
                 "<div class=\"lead none\"><p>No recommendation: no case meets the SLO for {} of requests at the \
-                     lower bound of {level} % confidence. {best} Raise <code>hpa.max_replicas</code>, lower the targets, \
-                     or relax <code>slo</code>.</p></div>",
+                     lower bound of {level} % confidence. {best} Raise <code>hpa.max_replicas</code>, lower \
+                     the targets, or relax <code>slo</code>.</p></div>",
                 percent(plan.objective.attainment)
             );
         }
