@@ -5,8 +5,7 @@ use crate::cli_support::{Scratch, TINY};
 const PRESENT: &str = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata:\n  name: now\nspec:\n  \
      minReplicas: 3\n  maxReplicas: 4\n  scaleTargetRef:\n    apiVersion: apps/v1\n    kind: Deployment\n    \
      name: vllm\n  metrics:\n  - type: Pods\n    pods:\n      metric:\n        \
-     name: prometheus.googleapis.com|vllm:num_requests_running|gauge\n      target:\n        type: AverageValue\n 
-    //       \
+     name: prometheus.googleapis.com|vllm:num_requests_running|gauge\n      target:\n        type: AverageValue\n        \
      averageValue: 10\n";
 
 fn swept() -> Scratch {
