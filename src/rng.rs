@@ -63,6 +63,8 @@ pub enum Stream {
     UnreadyFor = 32,
     /// Time until a machine is taken away, by node ordinal.
     Preemption = 33,
+    /// Time until a machine dies without notice, and until that is noticed, by node ordinal.
+    NodeLoss = 34,
 }
 
 /// A master seed, or one derived from it.

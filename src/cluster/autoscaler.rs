@@ -209,11 +209,20 @@ impl Cluster {
                 self.place_pending(now, out);
             }
             NodeStage::Deleting => {
+                let (pool, repaired) = (self.nodes[n].pool, self.nodes[n].repaired);
                 self.enter_node(now, n, NodeStage::Deleted, out);
                 self.nodes.remove(n);
+                if repaired {
+                    self.pools[pool].size -= 1;
+                    self.request_node(now, pool, out);
+                }
             }
             NodeStage::Preempted => self.preempted_gone(now, n, out),
-            NodeStage::Ready | NodeStage::Draining | NodeStage::Failed | NodeStage::Deleted => {
+            NodeStage::Ready
+            | NodeStage::Draining
+            | NodeStage::NotReady
+            | NodeStage::Failed
+            | NodeStage::Deleted => {
                 unreachable!("law L8: stage has no timer: {:?}", self.nodes[n])
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Values with their sources are in [`super::presets`]; this file only says what each one means.
 
+use super::disruption::Disruption;
 use super::faults::FaultConfig;
 use super::pool::{Expander, NodePool, Quota};
 use crate::rng::Dist;
@@ -29,6 +30,8 @@ pub struct ClusterConfig {
     pub probe: ProbeConfig,
     /// From the deletion of a pod to a free GPU.
     pub termination: TerminationConfig,
+    /// What keeps replicas on their nodes when the autoscaler would move them.
+    pub disruption: Disruption,
     /// What goes wrong.
     pub faults: FaultConfig,
 }
@@ -65,12 +68,16 @@ pub struct AutoscalerConfig {
     pub max_parallel_deletes: u32,
     /// Which pool gets a scale-up.
     pub expander: Expander,
-    /// Nodes with pods are removed, too, if those fit elsewhere (no PodDisruptionBudget, no `safe-to-evict: "false"`).
+    /// Nodes with pods are removed, too, if those fit elsewhere and [`ClusterConfig::disruption`] lets them go.
     pub drain: bool,
     /// Largest share of a node's GPUs in use at which it is drained, 0..=1.
     pub scale_down_gpu_utilization: f64,
     /// Longest grace period that a drain grants a pod.
     pub max_graceful_termination: SimDuration,
+    /// A drain whose evictions are not all granted within this time is given up.
+    pub max_pod_eviction_time: SimDuration,
+    /// No node is removed this long after a drain that was given up.
+    pub scale_down_after_failure: SimDuration,
 }
 
 /// From a bound pod to a listening server.

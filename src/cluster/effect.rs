@@ -73,6 +73,31 @@ pub enum ClusterEvent {
         /// Which node.
         node: NodeId,
     },
+    /// Evictions that were refused on a draining node are tried again; stale if it is gone.
+    Evict {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A machine dies without notice; stale if it is gone.
+    LoseNode {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A dead machine's lease has run out; stale if it is gone.
+    NodeNotReady {
+        /// Which node.
+        node: NodeId,
+    },
+    /// The pods of an unreachable node are deleted; stale if it is gone.
+    EvictUnreachable {
+        /// Which node.
+        node: NodeId,
+    },
+    /// The machine of an unreachable node is recreated; stale if it is gone.
+    RepairNode {
+        /// Which node.
+        node: NodeId,
+    },
     /// A scripted fault.
     Scripted {
         /// Index into [`super::FaultConfig::scripted`].
@@ -106,6 +131,11 @@ impl ClusterEvent {
             | Self::StartupDeadline { .. }
             | Self::Preempt { .. }
             | Self::Expire { .. }
+            | Self::Evict { .. }
+            | Self::LoseNode { .. }
+            | Self::NodeNotReady { .. }
+            | Self::EvictUnreachable { .. }
+            | Self::RepairNode { .. }
             | Self::Scripted { .. } => EventRank::StageEnd,
             Self::Scan => EventRank::Scan,
         }
@@ -136,7 +166,10 @@ pub enum PodStage {
     InService,
     /// The container died (crash, failed startup probe); a new one will be started on the same node.
     Restarting,
-    /// Deleted, or its machine is being taken; the container still runs (endpoint removal, preStop, drain).
+    /// Its node has turned NotReady; the container is gone, Kubernetes' phase is still `Running`.
+    Unreachable,
+    /// Deleted, or its machine is being taken; the container still runs (endpoint removal, preStop, drain). On
+    /// a dead machine nothing runs, and the stage lasts until the machine is recreated.
     Terminating,
     /// Its machine was taken: Kubernetes' phase `Failed`. The object is collected at once.
     Failed,
@@ -146,7 +179,7 @@ pub enum PodStage {
 
 impl PodStage {
     /// All stages in their order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Pending,
         Self::Attaching,
         Self::Pulling,
@@ -157,6 +190,7 @@ impl PodStage {
         Self::Ready,
         Self::InService,
         Self::Restarting,
+        Self::Unreachable,
         Self::Terminating,
         Self::Failed,
         Self::Gone,
@@ -175,6 +209,7 @@ impl PodStage {
             Self::Ready => "Ready",
             Self::InService => "InService",
             Self::Restarting => "Restarting",
+            Self::Unreachable => "Unreachable",
             Self::Terminating => "Terminating",
             Self::Failed => "Failed",
             Self::Gone => "Gone",
@@ -191,6 +226,11 @@ impl PodStage {
         matches!(self, Self::Pending | Self::Attaching | Self::Pulling | Self::Creating)
     }
 
+    /// Whether any stage with a running container may be followed by it.
+    const fn ends_a_container(self) -> bool {
+        matches!(self, Self::Restarting | Self::Unreachable | Self::Terminating)
+    }
+
     /// Whether law L8 allows `self` to be followed by `next`.
     pub fn may_become(self, next: Self) -> bool {
         match self {
@@ -200,21 +240,18 @@ impl PodStage {
             }
             Self::Pulling => matches!(next, Self::Creating | Self::Failed | Self::Gone),
             Self::Creating => matches!(next, Self::Loading | Self::Failed | Self::Gone),
-            Self::Loading => {
-                matches!(next, Self::Initializing | Self::Restarting | Self::Terminating)
+            Self::Loading => matches!(next, Self::Initializing) || next.ends_a_container(),
+            Self::Initializing | Self::InService => {
+                matches!(next, Self::NotReady) || next.ends_a_container()
             }
-            Self::Initializing => {
-                matches!(next, Self::NotReady | Self::Restarting | Self::Terminating)
+            Self::NotReady => matches!(next, Self::Ready) || next.ends_a_container(),
+            Self::Ready => {
+                matches!(next, Self::InService | Self::NotReady) || next.ends_a_container()
             }
-            Self::NotReady => matches!(next, Self::Ready | Self::Restarting | Self::Terminating),
-            Self::Ready => matches!(
-                next,
-                Self::InService | Self::NotReady | Self::Restarting | Self::Terminating
-            ),
-            Self::InService => {
-                matches!(next, Self::NotReady | Self::Restarting | Self::Terminating)
+            Self::Restarting => {
+                matches!(next, Self::Loading | Self::Unreachable | Self::Terminating)
             }
-            Self::Restarting => matches!(next, Self::Loading | Self::Terminating),
+            Self::Unreachable => matches!(next, Self::Terminating | Self::Gone),
             Self::Terminating => matches!(next, Self::Failed | Self::Gone),
             Self::Failed => matches!(next, Self::Gone),
             Self::Gone => false,
@@ -227,14 +264,16 @@ impl PodStage {
 pub enum NodeStage {
     /// Asked of the cloud; billed from here unless it fails by stock-out.
     Requested,
-    /// Its GPUs are allocatable.
+    /// Its GPUs are allocatable, for all that the control plane knows.
     Ready,
     /// The autoscaler, or the end of its time, removes it once its pods have left; no pod is placed on it.
     Draining,
-    /// The autoscaler is removing it; no pod is placed on it, it is still billed.
+    /// The autoscaler is removing it, or GKE recreates its machine; no pod is placed on it, it is still billed.
     Deleting,
     /// The cloud is taking it away; no pod is placed on it, its pods have seconds left.
     Preempted,
+    /// The machine died and its lease has run out; it is still billed.
+    NotReady,
     /// Given up before it was ready: stock-out or provisioning timeout.
     Failed,
     /// The VM is gone.
@@ -243,12 +282,13 @@ pub enum NodeStage {
 
 impl NodeStage {
     /// All stages.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Requested,
         Self::Ready,
         Self::Draining,
         Self::Deleting,
         Self::Preempted,
+        Self::NotReady,
         Self::Failed,
         Self::Deleted,
     ];
@@ -261,6 +301,7 @@ impl NodeStage {
             Self::Draining => "Draining",
             Self::Deleting => "Deleting",
             Self::Preempted => "Preempted",
+            Self::NotReady => "NotReady",
             Self::Failed => "Failed",
             Self::Deleted => "Deleted",
         }
@@ -270,8 +311,13 @@ impl NodeStage {
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Requested => matches!(next, Self::Ready | Self::Failed),
-            Self::Ready => matches!(next, Self::Draining | Self::Deleting | Self::Preempted),
-            Self::Draining => matches!(next, Self::Deleting | Self::Preempted),
+            Self::Ready => {
+                matches!(next, Self::Draining | Self::Deleting | Self::Preempted | Self::NotReady)
+            }
+            Self::Draining => {
+                matches!(next, Self::Ready | Self::Deleting | Self::Preempted | Self::NotReady)
+            }
+            Self::NotReady => matches!(next, Self::Deleting),
             Self::Deleting | Self::Preempted => matches!(next, Self::Deleted),
             Self::Failed | Self::Deleted => false,
         }
@@ -330,6 +376,13 @@ pub enum AutoscalerEvent {
         /// Replicas on it.
         pods: u32,
     },
+    /// `ScaleDownFailed`: evictions were refused for too long, the node stays.
+    DrainFailed {
+        /// Which node.
+        node: NodeId,
+        /// Replicas that stay on it.
+        pods: u32,
+    },
 }
 
 /// What the cluster tells its caller, in order. All effects but [`Effect::At`] happen at the
@@ -360,6 +413,9 @@ pub enum Effect {
     ServerUp(PodId),
     /// The pod's server process died: every request it has is lost. [`Effect::ServerUp`] may follow.
     ServerDown(PodId),
+    /// The pod's machine died: every request it has is lost, and nothing can be read of it any more. Its endpoint may
+    /// stay for a while, and its object until [`Effect::Gone`].
+    Lost(PodId),
     /// The gateway may route to the pod.
     InService(PodId),
     /// The gateway stops routing to the pod. May come after the server refuses requests

@@ -1,4 +1,4 @@
-//! What goes wrong on its own: servers that crash, probes that fail for a while, machines that are taken.
+//! What goes wrong on its own: servers that crash, probes that fail for a while, machines that are taken or die.
 //!
 //! Chances are exponential, drawn from streams of the pod's or node's ordinal, so that what a run does with
 //! one of them shifts no other draw.
@@ -20,6 +20,14 @@ pub struct FaultConfig {
     pub unready_for: Dist,
     /// Faults at given times, in any order.
     pub scripted: Vec<ScriptedFault>,
+    /// Machines that die without notice (kernel panic, host error) per node and hour; 0 = none.
+    pub node_loss_per_hour: f64,
+    /// `--node-monitor-grace-period`: a node that does not renew its lease for this long turns NotReady.
+    pub node_monitor_grace_period: SimDuration,
+    /// `tolerationSeconds` of a pod on an unreachable node: it is deleted this long after NotReady.
+    pub unreachable_toleration: SimDuration,
+    /// GKE recreates a machine this long after its node turned NotReady.
+    pub node_repair: SimDuration,
     /// Wait before the second restart of a container; the first restart does not wait.
     pub restart_backoff_initial: SimDuration,
     /// Longest wait before a restart.
@@ -47,6 +55,8 @@ pub enum FaultKind {
     Unready(SimDuration),
     /// The pod's node is preempted, whatever its pool.
     Preemption,
+    /// The pod's machine dies without notice.
+    NodeLoss,
 }
 
 impl FaultConfig {
@@ -54,6 +64,7 @@ impl FaultConfig {
         for (rate, field) in [
             (self.crash_per_hour, "faults.crash_per_hour"),
             (self.unready_per_hour, "faults.unready_per_hour"),
+            (self.node_loss_per_hour, "faults.node_loss_per_hour"),
         ] {
             require(rate.is_finite() && rate >= 0.0, field, "must not be negative");
         }
@@ -96,7 +107,7 @@ impl Cluster {
     /// A scripted fault happens.
     pub(super) fn scripted(&mut self, now: SimTime, index: usize, out: &mut Vec<Effect>) {
         let fault = self.config.faults.scripted[index];
-        let listening = |i: &usize| self.pods[*i].stage.listens();
+        let listening = |i: &usize| self.pods[*i].stage.listens() && !self.pods[*i].lost;
         let Some(i) = (0..self.pods.len()).filter(listening).nth(fault.replica) else { return };
         match fault.kind {
             FaultKind::Crash => self.container_died(now, i, Death::Crash, out),
@@ -104,6 +115,10 @@ impl Cluster {
             FaultKind::Preemption => {
                 let node = self.pods[i].node.expect("law L8: a listening pod is bound");
                 self.preempt(now, node, out);
+            }
+            FaultKind::NodeLoss => {
+                let node = self.pods[i].node.expect("law L8: a listening pod is bound");
+                self.lose_node(now, node, out);
             }
         }
     }
@@ -205,12 +220,7 @@ impl Cluster {
             pod.ready = false;
             pod.ready_transition = Some(now);
         }
-        // Invalidates an endpoint that was on its way.
-        pod.endpoint_generation += 1;
-        if pod.routed {
-            let known = now + pod.delays.endpoint_removal;
-            self.endpoint_timer(i, known, out);
-        }
+        self.forget_endpoint(now, i, out);
     }
 
     /// A container dies; the kubelet starts a new one on the same node, where image, volume and page cache stay.
@@ -293,12 +303,27 @@ pub enum FaultEvent {
         /// Which node.
         node: crate::units::NodeId,
     },
+    /// A machine died without notice.
+    NodeLost {
+        /// Which node.
+        node: crate::units::NodeId,
+    },
+    /// A dead machine's node turned NotReady.
+    NodeNotReady {
+        /// Which node.
+        node: crate::units::NodeId,
+    },
+    /// GKE recreates the machine of a node that has been NotReady for too long.
+    NodeRepaired {
+        /// Which node.
+        node: crate::units::NodeId,
+    },
     /// A pod ended as Failed with its node.
     PodFailed {
         /// Which pod.
         pod: PodId,
     },
-    /// A pod is evicted because its node is drained.
+    /// A pod is evicted because its node is drained, or has been unreachable for too long.
     Evicted {
         /// Which pod.
         pod: PodId,

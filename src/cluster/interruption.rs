@@ -1,4 +1,4 @@
-//! Machines that end on their own: Spot preemption, and the longest run of flex-start machines.
+//! Machines that end on their own and say so: Spot preemption, and the longest run of flex-start machines.
 //!
 //! Source: Google Cloud documentation, GKE Spot VMs: graceful node shutdown leaves ordinary pods 15 s of the 30 s that
 //! a preempted machine has, and they end as Failed. The Compute Engine documentation: a managed instance group
@@ -16,6 +16,9 @@ impl Cluster {
         if let Some(after) = node.delays.preempted_after {
             out.push(Effect::At(now + after, ClusterEvent::Preempt { node: node.id }));
         }
+        if let Some(after) = node.delays.lost_after {
+            out.push(Effect::At(now + after, ClusterEvent::LoseNode { node: node.id }));
+        }
         if let Some(longest) = self.config.pools[node.pool].max_run_duration {
             out.push(Effect::At(now + longest, ClusterEvent::Expire { node: node.id }));
         }
@@ -23,8 +26,11 @@ impl Cluster {
 
     /// The cloud announces that it takes a machine.
     pub(super) fn preempt(&mut self, now: SimTime, node: NodeId, out: &mut Vec<Effect>) {
-        let taken =
-            |n: &usize| matches!(self.nodes[*n].stage, NodeStage::Ready | NodeStage::Draining);
+        // A dead machine has nothing left to be taken: its repair replaces it.
+        let taken = |n: &usize| {
+            let node = &self.nodes[*n];
+            matches!(node.stage, NodeStage::Ready | NodeStage::Draining) && !node.lost
+        };
         let Some(n) = self.node_index(node).filter(taken) else { return };
         out.push(Effect::Fault(FaultEvent::Preempted { node }));
         if self.nodes[n].stage == NodeStage::Draining {
@@ -90,9 +96,9 @@ impl Cluster {
 
     /// A machine has run for as long as it may: its pods are evicted and it is removed.
     pub(super) fn expire(&mut self, now: SimTime, node: NodeId, out: &mut Vec<Effect>) {
-        let ready = |n: &usize| self.nodes[*n].stage == NodeStage::Ready;
+        let ready = |n: &usize| self.nodes[*n].stage == NodeStage::Ready && !self.nodes[*n].lost;
         let Some(n) = self.node_index(node).filter(ready) else { return };
-        self.begin_drain(now, n, out);
+        self.begin_drain(now, n, None, out);
         self.place_pending(now, out);
     }
 }

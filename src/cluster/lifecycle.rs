@@ -65,6 +65,11 @@ impl Cluster {
             };
             self.hold_gpus(now, i, n);
             self.enter(i, PodStage::Attaching, out);
+            if self.nodes[n].lost {
+                // No kubelet takes it.
+                self.pods[i].lost = true;
+                continue;
+            }
             let done = now + self.pods[i].delays.attach;
             self.pod_timer(i, done, out);
         }
@@ -141,6 +146,7 @@ impl Cluster {
             | PodStage::Pulling
             | PodStage::Ready
             | PodStage::InService
+            | PodStage::Unreachable
             | PodStage::Failed
             | PodStage::Gone => unreachable!("law L8: stage has no timer: {:?}", self.pods[i]),
         }
@@ -164,6 +170,9 @@ impl Cluster {
     /// The image is on a node: every pod that waited there goes on.
     pub(super) fn image_present(&mut self, now: SimTime, node: NodeId, out: &mut Vec<Effect>) {
         let Some(n) = self.node_index(node) else { return };
+        if self.nodes[n].lost {
+            return;
+        }
         self.nodes[n].image = ImageState::Present;
         for i in 0..self.pods.len() {
             if self.pods[i].stage == PodStage::Pulling && self.pods[i].node == Some(node) {
@@ -340,13 +349,12 @@ impl Cluster {
         let listens = self.pods[i].stage.listens();
         self.stop_load(now, i, out);
         self.enter(i, PodStage::Terminating, out);
-        self.pods[i].kill_at = now + grace;
-        // Invalidates an endpoint that was on its way.
-        self.pods[i].endpoint_generation += 1;
-        if self.pods[i].routed {
-            let known = now + self.pods[i].delays.endpoint_removal;
-            self.endpoint_timer(i, known, out);
+        if self.pods[i].lost {
+            // No kubelet confirms its end.
+            return self.forget_endpoint(now, i, out);
         }
+        self.pods[i].kill_at = now + grace;
+        self.forget_endpoint(now, i, out);
         if !listens {
             // ASSUMPTION(A103): a server that is still starting ends on SIGTERM at once, and its
             // preStop hook is not waited for.
@@ -358,6 +366,17 @@ impl Cluster {
         } else {
             self.pods[i].shutdown = Shutdown::PreStop;
             self.pod_timer(i, now + hook, out);
+        }
+    }
+
+    /// The gateway will hear that a pod is no endpoint any more.
+    pub(super) fn forget_endpoint(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
+        let pod = &mut self.pods[i];
+        // Invalidates an endpoint that was on its way.
+        pod.endpoint_generation += 1;
+        if pod.routed {
+            let known = now + pod.delays.endpoint_removal;
+            self.endpoint_timer(i, known, out);
         }
     }
 

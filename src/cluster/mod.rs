@@ -8,17 +8,19 @@
 //! [`NodeStage::may_become`], and GPUs are never oversubscribed.
 //!
 //! Not modelled: scheduling latency (under 1 s), the seconds between the decision and the creation of a
-//! pod, PodDisruptionBudgets, nodes that fail without notice.
+//! pod, a cluster with so many unready nodes that the autoscaler stops (45 %).
 
 mod autoscaler;
 mod buffer;
 mod config;
+mod disruption;
 mod effect;
 mod estimate;
 mod faults;
 mod interruption;
 mod lifecycle;
 mod node;
+mod node_loss;
 mod pod;
 mod pool;
 pub mod presets;
@@ -32,6 +34,7 @@ pub use config::{
     AutoscalerConfig, ClusterConfig, ImagePull, InvalidConfig, ModelLoad, Packing, Probe,
     ProbeConfig, Rate, ShutdownMode, StartupConfig, StorageLoad, TerminationConfig,
 };
+pub use disruption::{Budget, Disruption, IntOrPercent};
 pub use effect::{AutoscalerEvent, ClusterEvent, Effect, EventRank, NodeStage, PodStage};
 pub use faults::{Death, FaultConfig, FaultEvent, FaultKind, ScriptedFault};
 pub use node::Node;
@@ -69,6 +72,8 @@ pub struct Cluster {
     /// The loop that is asked for; others are stale.
     armed_scan: Option<SimTime>,
     last_scale_up: Option<SimTime>,
+    /// When a drain was last given up.
+    last_drain_failure: Option<SimTime>,
     /// Pods wait and no pool can help; told once.
     starved: bool,
     /// Runs loops in which nothing can happen, too (tests).
@@ -118,6 +123,7 @@ impl Cluster {
             scan_origin: SimTime::ZERO + SimDuration::from_ps(phase),
             armed_scan: None,
             last_scale_up: None,
+            last_drain_failure: None,
             starved: false,
             every_scan: false,
             victims: Vec::new(),
@@ -238,6 +244,11 @@ impl Cluster {
             }
             ClusterEvent::Preempt { node } => self.preempt(now, node, out),
             ClusterEvent::Expire { node } => self.expire(now, node, out),
+            ClusterEvent::Evict { node } => self.eviction_due(now, node, out),
+            ClusterEvent::LoseNode { node } => self.lose_node(now, node, out),
+            ClusterEvent::NodeNotReady { node } => self.node_not_ready(now, node, out),
+            ClusterEvent::EvictUnreachable { node } => self.evict_unreachable(now, node, out),
+            ClusterEvent::RepairNode { node } => self.repair_node(now, node, out),
             ClusterEvent::Scripted { index } => self.scripted(now, index, out),
             ClusterEvent::Scan => {
                 if self.armed_scan != Some(now) {

@@ -1,10 +1,10 @@
 //! One GPU node, and the machine time of a pool.
 
-use super::config::{ImagePull, StartupConfig};
+use super::config::{ClusterConfig, ImagePull};
 use super::effect::NodeStage;
-use super::faults;
+use super::faults::wait;
 use super::pool::NodePool;
-use super::{Usage, rate};
+use super::{Usage, node_loss, rate};
 use crate::rng::{Seed, Stream};
 use crate::units::{NodeId, SimDuration, SimTime};
 use rand::RngExt as _;
@@ -47,12 +47,18 @@ pub struct Node {
     pub(super) idle_since: Option<SimTime>,
     /// Since when its pods would fit elsewhere; `None` while they do not.
     pub(super) unneeded_since: Option<SimTime>,
+    /// The drain is given up if evictions are refused until then; `None` = nobody asks for permission.
+    pub(super) drain_until: Option<SimTime>,
     /// Pods bound to it.
     pub(super) pods: u32,
     /// Placeholder pods on it.
     pub(super) placeholders: u32,
     /// Its instance group replaces it if it is taken away.
     pub(super) recreate: bool,
+    /// Its machine died without notice.
+    pub(super) lost: bool,
+    /// GKE recreates it.
+    pub(super) repaired: bool,
     pub(super) image: ImageState,
     /// A pod on this node has read all weights since the volume was mounted.
     pub(super) weights_cached: bool,
@@ -70,11 +76,16 @@ pub(super) struct NodeDelays {
     pub(super) pull: SimDuration,
     /// From ready until it is taken away; `None` = not within a run.
     pub(super) preempted_after: Option<SimDuration>,
+    /// From ready until the machine dies without notice; `None` = not within a run.
+    pub(super) lost_after: Option<SimDuration>,
+    /// From then until the node turns NotReady.
+    pub(super) loss_detection: SimDuration,
 }
 
 impl NodeDelays {
     /// Draws everything at once, so that what a run does with the node shifts no other draw.
-    pub(super) fn draw(pool: &NodePool, startup: &StartupConfig, seed: Seed, id: NodeId) -> Self {
+    pub(super) fn draw(pool: &NodePool, config: &ClusterConfig, seed: Seed, id: NodeId) -> Self {
+        let faults = &config.faults;
         let mut rng = seed.stream(Stream::Provisioning, u64::from(id.0));
         let luck: f64 = rng.random();
         Self {
@@ -82,19 +93,15 @@ impl NodeDelays {
             provisioning: pool.provisioning.sample(&mut rng),
             report: pool.stock_out.report_delay.sample(&mut rng),
             delete: pool.delete.sample(&mut rng),
-            pull: match &startup.image {
+            pull: match &config.startup.image {
                 ImagePull::Rate { unpacked_bytes, bytes_per_s } => {
                     rate::time_for(*unpacked_bytes, *bytes_per_s)
                 }
                 ImagePull::Time(dist) => dist.sample(&mut rng),
             },
-            preempted_after: faults::wait(
-                pool.preemption.per_node_hour,
-                seed,
-                Stream::Preemption,
-                id.0,
-                0,
-            ),
+            preempted_after: wait(pool.preemption.per_node_hour, seed, Stream::Preemption, id.0, 0),
+            lost_after: wait(faults.node_loss_per_hour, seed, Stream::NodeLoss, id.0, 0),
+            loss_detection: node_loss::detection(faults.node_monitor_grace_period, seed, id),
         }
     }
 }
@@ -127,9 +134,11 @@ impl Node {
     pub(super) fn is_billed(&self) -> bool {
         match self.stage {
             NodeStage::Requested => matches!(self.outcome, Outcome::Ready(_)),
-            NodeStage::Ready | NodeStage::Draining | NodeStage::Deleting | NodeStage::Preempted => {
-                true
-            }
+            NodeStage::Ready
+            | NodeStage::Draining
+            | NodeStage::Deleting
+            | NodeStage::Preempted
+            | NodeStage::NotReady => true,
             NodeStage::Failed | NodeStage::Deleted => false,
         }
     }

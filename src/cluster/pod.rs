@@ -34,6 +34,8 @@ pub struct Pod {
     pub(super) unhealthy_until: SimTime,
     /// Its machine is being taken: it ends as Failed.
     pub(super) interrupted: bool,
+    /// Its machine died without notice: nothing of it runs.
+    pub(super) lost: bool,
     /// `controller.kubernetes.io/pod-deletion-cost`.
     pub(super) deletion_cost: i32,
     /// SIGKILL comes then, if the pod is ending.
@@ -143,6 +145,7 @@ impl Pod {
             unready_spells: 0,
             unhealthy_until: SimTime::ZERO,
             interrupted: false,
+            lost: false,
             deletion_cost: 0,
             kill_at: SimTime::NEVER,
             uid: seed.stream(Stream::Victim, u64::from(id.0)).next_u64(),

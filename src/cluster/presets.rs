@@ -7,6 +7,7 @@ use super::config::{
     AutoscalerConfig, ClusterConfig, ImagePull, ModelLoad, Packing, Probe, ProbeConfig, Rate,
     ShutdownMode, StartupConfig, StorageLoad, TerminationConfig,
 };
+use super::disruption::Disruption;
 use super::faults::FaultConfig;
 use super::pool::{Capacity, Expander, NodePool, Preemption, Quota, StockOut};
 use crate::rng::Dist;
@@ -114,6 +115,8 @@ pub fn autoscaler() -> AutoscalerConfig {
         drain: true,
         scale_down_gpu_utilization: 0.5,
         max_graceful_termination: secs(600),
+        max_pod_eviction_time: secs(120),
+        scale_down_after_failure: secs(180),
     }
 }
 
@@ -166,7 +169,15 @@ pub const fn no_preemption() -> Preemption {
 // Source: accelerated-platforms, ComputeClass gpu-l4-24gb-x2: maxRunDurationSeconds 604800.
 pub const FLEX_START_RUN: SimDuration = secs(604_800);
 
-/// No faults, with the kubelet's waits before restarts.
+/// `--node-monitor-grace-period` of Kubernetes 1.`minor`.
+// Source: kubernetes#126287: 50 s from 1.32 on, 40 s before.
+pub const fn node_monitor_grace_period(minor: u32) -> SimDuration {
+    secs(if minor >= 32 { 50 } else { 40 })
+}
+
+/// No faults, with the kubelet's waits before restarts and the control plane's before a dead machine is replaced.
+// Source: kubernetes plugin/pkg/admission/defaulttolerationseconds: 300 s; Google Cloud documentation, "Auto-repair
+// nodes": NotReady for approximately ten minutes.
 // Source: kubernetes pkg/kubelet: backOffPeriod 10 s, MaxContainerBackOff 300 s.
 // ASSUMPTION(A282): an unready spell lasts 30 s (p95 60).
 pub fn no_faults() -> FaultConfig {
@@ -175,6 +186,10 @@ pub fn no_faults() -> FaultConfig {
         unready_per_hour: 0.0,
         unready_for: lognormal(30, 60),
         scripted: Vec::new(),
+        node_loss_per_hour: 0.0,
+        node_monitor_grace_period: node_monitor_grace_period(32),
+        unreachable_toleration: secs(300),
+        node_repair: secs(600),
         restart_backoff_initial: secs(10),
         restart_backoff_max: secs(300),
     }
@@ -472,9 +487,14 @@ pub fn guide(accelerator: Accelerator, storage: Storage, model_bytes: u64) -> Cl
         startup: startup(accelerator, storage, EngineStart::V0, GUIDE_IMAGE_BYTES, model_bytes),
         probe: probe_guide(),
         termination: termination_guide(shutdown_of_vllm(6)),
+        disruption: NO_PROTECTION,
         faults: no_faults(),
     }
 }
+
+/// No PodDisruptionBudget, no annotation.
+// Source: accelerated-platforms, use-cases/inferencing/serving/vllm: the guide's manifests have neither.
+pub const NO_PROTECTION: Disruption = Disruption { budget: None, safe_to_evict: true };
 
 /// Weights of Gemma-2 9B in bf16 \[bytes\].
 // Source: huggingface.co/google/gemma-2-9b-it, size of the safetensors files (18.5 GB).

@@ -84,7 +84,7 @@ impl Cluster {
         let id = NodeId(self.next_node);
         self.next_node += 1;
         let limits = &self.config.pools[pool];
-        let delays = NodeDelays::draw(limits, &self.config.startup, self.seed, id);
+        let delays = NodeDelays::draw(limits, &self.config, self.seed, id);
         let node = Node {
             id,
             pool,
@@ -96,9 +96,12 @@ impl Cluster {
             },
             idle_since: None,
             unneeded_since: None,
+            drain_until: None,
             pods: 0,
             placeholders: 0,
             recreate: true,
+            lost: false,
+            repaired: false,
             image: ImageState::Absent,
             weights_cached: false,
             delays,

@@ -6,9 +6,11 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod autoscaling;
+mod disruption;
 mod interruptions;
 mod laws;
 mod lifecycle;
+mod node_loss;
 
 const fn secs(s: u64) -> SimDuration {
     SimDuration::from_secs(s)
@@ -185,6 +187,7 @@ impl Checks {
             Effect::At(..)
             | Effect::ServerUp(_)
             | Effect::ServerDown(_)
+            | Effect::Lost(_)
             | Effect::Fault(_)
             | Effect::Drain { .. }
             | Effect::Abort(_)
@@ -203,7 +206,7 @@ impl Checks {
             assert_eq!(on_it, node.pods() as usize, "{node:?}");
             let may_hold = matches!(
                 node.stage(),
-                NodeStage::Ready | NodeStage::Draining | NodeStage::Preempted
+                NodeStage::Ready | NodeStage::Draining | NodeStage::Preempted | NodeStage::NotReady
             );
             assert!(may_hold || on_it == 0, "law L8: {node:?}");
             let pool = &cluster.config.pools[node.pool()];

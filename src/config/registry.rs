@@ -31,6 +31,8 @@ pub enum Kind {
     Delay,
     /// A Kubernetes quantity: a string or a number.
     Quantity,
+    /// A number of pods, or a string with a percentage.
+    IntOrPercent,
     /// `true` or `false`.
     Boolean,
     /// A string.

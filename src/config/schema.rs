@@ -78,6 +78,7 @@ fn schema_of(key: &KeyInfo) -> Value {
             { "type": "object", "required": ["values"] },
         ] }),
         Kind::Quantity => json!({ "type": ["string", "number"] }),
+        Kind::IntOrPercent => json!({ "type": ["integer", "string"] }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Text => json!({ "type": "string" }),
         Kind::Choice(words) => json!({ "enum": words }),
@@ -180,6 +181,7 @@ fn kind(kind: &Kind) -> String {
         Kind::Duration { min, max } => format!("duration {min} to {max}"),
         Kind::Delay => "delay".to_owned(),
         Kind::Quantity => "quantity".to_owned(),
+        Kind::IntOrPercent => "integer or percentage".to_owned(),
         Kind::Boolean => "boolean".to_owned(),
         Kind::Text => "string".to_owned(),
         Kind::Choice(words) => {

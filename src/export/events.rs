@@ -95,6 +95,12 @@ fn autoscaler_cells(row: &EventRow, pools: &[PoolName<'_>]) -> [String; 4] {
             );
             cells(&format!("node-{}", node.0), normal, "ScaleDown", message)
         }
+        Told::DrainFailed { node, pods } => {
+            let message = format!(
+                "failed to drain the node, aborting ScaleDown (evictions refused by the disruption budget: {pods})"
+            );
+            cells(&format!("node-{}", node.0), warning, "ScaleDownFailed", message)
+        }
     }
 }
 
@@ -134,6 +140,18 @@ fn fault_cells(event: &FaultEvent) -> [String; 4] {
         FaultEvent::Preempted { node } => {
             let message = "Node is shutting down: the machine was preempted".to_owned();
             cells(&format!("node-{}", node.0), warning, "Preempted", message)
+        }
+        FaultEvent::NodeLost { node } => {
+            let message = "The machine died; nobody knows yet".to_owned();
+            cells(&format!("node-{}", node.0), warning, "MachineLost", message)
+        }
+        FaultEvent::NodeNotReady { node } => {
+            let message = "Node status is now: NodeNotReady".to_owned();
+            cells(&format!("node-{}", node.0), normal, "NodeNotReady", message)
+        }
+        FaultEvent::NodeRepaired { node } => {
+            let message = "GKE node auto-repair recreates the machine".to_owned();
+            cells(&format!("node-{}", node.0), normal, "AutoRepair", message)
         }
         FaultEvent::PodFailed { pod: id } => {
             let message = "Pod was terminated in response to imminent node shutdown.".to_owned();

@@ -98,7 +98,9 @@ fn shown(stage: PodStage) -> (&'static str, &'static str) {
         PodStage::Attaching | PodStage::Pulling | PodStage::Creating => {
             ("0/1", "ContainerCreating")
         }
-        PodStage::Loading | PodStage::Initializing | PodStage::NotReady => ("0/1", "Running"),
+        PodStage::Loading | PodStage::Initializing | PodStage::NotReady | PodStage::Unreachable => {
+            ("0/1", "Running")
+        }
         PodStage::Ready | PodStage::InService => ("1/1", "Running"),
         // `Error` or `OOMKilled` at first; kubectl shows the wait as CrashLoopBackOff.
         PodStage::Restarting => ("0/1", "CrashLoopBackOff"),

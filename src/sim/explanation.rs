@@ -82,7 +82,8 @@ impl EventRow {
             | AutoscalerEvent::TimedOut { pool, .. } => Some(pool),
             AutoscalerEvent::NotTriggerScaleUp { .. }
             | AutoscalerEvent::ScaleDown { .. }
-            | AutoscalerEvent::Drain { .. } => None,
+            | AutoscalerEvent::Drain { .. }
+            | AutoscalerEvent::DrainFailed { .. } => None,
         };
         let counts = |stage| matches!(stage, NodeStage::Requested | NodeStage::Ready);
         let nodes = cluster.nodes().iter();

@@ -24,14 +24,14 @@ fn text(profile: &str, cluster: &str) -> Text {
     ))
 }
 
-fn scenario(profile: &str, cluster: &str) -> Scenario {
+pub(crate) fn scenario(profile: &str, cluster: &str) -> Scenario {
     match load(&text(profile, cluster), "x.toml", &Options::default()) {
         Ok(loaded) => loaded.experiment.base,
         Err(findings) => panic!("{findings}"),
     }
 }
 
-fn errors(cluster: &str) -> String {
+pub(crate) fn errors(cluster: &str) -> String {
     match load(&text("l4-llama-3.1-8b", cluster), "x.toml", &Options::default()) {
         Ok(_) => panic!("accepted: {cluster}"),
         Err(findings) => findings.to_string(),

@@ -87,6 +87,7 @@ pub(crate) struct Faults {
     crash_per_hour: f64,
     unready_per_hour: f64,
     preempted_per_hour: f64,
+    lost_per_hour: f64,
     spare_replicas: u32,
     scripted: Vec<ScriptedFault>,
 }
@@ -102,6 +103,7 @@ impl Faults {
         cluster.spare_replicas = self.spare_replicas;
         cluster.faults.crash_per_hour = self.crash_per_hour;
         cluster.faults.unready_per_hour = self.unready_per_hour;
+        cluster.faults.node_loss_per_hour = self.lost_per_hour;
         cluster.faults.scripted = self.scripted;
     }
 }
@@ -111,23 +113,28 @@ pub(crate) fn faults() -> impl Strategy<Value = Faults> {
         FaultKind::Crash,
         FaultKind::Unready(SimDuration::from_secs(40)),
         FaultKind::Preemption,
+        FaultKind::NodeLoss,
     ]);
     let scripted = (0..DURATION, 0_usize..3, kind).prop_map(|(second, replica, kind)| {
         ScriptedFault { at: SimTime::from_secs(second), replica, kind }
     });
     let often = || prop_oneof![Just(0.0), Just(20.0)];
-    let some = (often(), often(), often(), 0_u32..2, prop::collection::vec(scripted, 0..5));
-    let some = some.prop_map(|(crash, unready, preempted, spare_replicas, scripted)| Faults {
-        crash_per_hour: crash,
-        unready_per_hour: unready,
-        preempted_per_hour: preempted,
-        spare_replicas,
-        scripted,
-    });
+    let rates = (often(), often(), often(), often());
+    let some = (rates, 0_u32..2, prop::collection::vec(scripted, 0..5));
+    let some =
+        some.prop_map(|((crash, unready, preempted, lost), spare_replicas, scripted)| Faults {
+            crash_per_hour: crash,
+            unready_per_hour: unready,
+            preempted_per_hour: preempted,
+            lost_per_hour: lost,
+            spare_replicas,
+            scripted,
+        });
     let none = Faults {
         crash_per_hour: 0.0,
         unready_per_hour: 0.0,
         preempted_per_hour: 0.0,
+        lost_per_hour: 0.0,
         spare_replicas: 0,
         scripted: Vec::new(),
     };

@@ -29,6 +29,7 @@ mod config_cluster;
 mod config_diagnostics;
 mod config_experiments;
 mod config_values;
+mod disruptions;
 mod engine_guards;
 mod engine_laws;
 mod engine_oracle;

@@ -116,6 +116,7 @@ pub(crate) fn cluster() -> ClusterConfig {
             shutdown: ShutdownMode::Drain { timeout: secs(20) },
             endpoint_removal: constant_ms(900),
         },
+        disruption: presets::NO_PROTECTION,
         faults: presets::no_faults(),
     }
 }

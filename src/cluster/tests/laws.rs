@@ -50,7 +50,10 @@ prop_compose! {
         crash in prop_oneof![Just(0.0), Just(6.0)],
         unready in prop_oneof![Just(0.0), Just(20.0)],
         lasts in dist(60),
-        scripted in prop::collection::vec((0_u64..8_000, 0_usize..4, 0_u8..3), 0..4),
+        losses in prop_oneof![Just(0.0), Just(2.0)],
+        toleration in 0_u64..400,
+        repair in 0_u64..900,
+        scripted in prop::collection::vec((0_u64..8_000, 0_usize..4, 0_u8..4), 0..4),
     ) -> FaultConfig {
         let scripted = scripted.into_iter().map(|(s, replica, kind)| ScriptedFault {
             at: at(s),
@@ -58,17 +61,34 @@ prop_compose! {
             kind: match kind {
                 0 => FaultKind::Crash,
                 1 => FaultKind::Unready(secs(40)),
-                _ => FaultKind::Preemption,
+                2 => FaultKind::Preemption,
+                _ => FaultKind::NodeLoss,
             },
         });
         FaultConfig {
             crash_per_hour: crash,
             unready_per_hour: unready,
             unready_for: lasts,
+            node_loss_per_hour: losses,
+            unreachable_toleration: secs(toleration),
+            node_repair: secs(repair),
             scripted: scripted.collect(),
             ..presets::no_faults()
         }
     }
+}
+
+fn disruption() -> impl Strategy<Value = Disruption> {
+    let pods = prop_oneof![
+        (0_u32..3).prop_map(IntOrPercent::Int),
+        prop::sample::select(vec![0, 30, 100]).prop_map(IntOrPercent::Percent),
+    ];
+    let budget = (any::<bool>(), pods).prop_map(|(min, pods)| {
+        if min { Budget::MinAvailable(pods) } else { Budget::MaxUnavailable(pods) }
+    });
+    let safe = prop_oneof![4 => Just(true), 1 => Just(false)];
+    (prop::option::of(budget), safe)
+        .prop_map(|(budget, safe_to_evict)| Disruption { budget, safe_to_evict })
 }
 
 prop_compose! {
@@ -79,6 +99,7 @@ prop_compose! {
         quota in (prop::option::of(0_u32..20), prop::option::of(0_u32..20)),
         expander in prop::sample::select(vec![Expander::Priority, Expander::Price, Expander::LeastWaste]),
         drains_nodes in any::<bool>(),
+        disruption in disruption(),
         pack in any::<bool>(),
         attach in dist(20),
         pull in dist(200),
@@ -101,6 +122,7 @@ prop_compose! {
         config.quota = Quota { standard: quota.0, preemptible: quota.1 };
         config.autoscaler.expander = expander;
         config.autoscaler.drain = drains_nodes;
+        config.disruption = disruption;
         config.packing = if pack { Packing::Pack } else { Packing::Spread };
         config.startup.attach = attach;
         config.startup.image = ImagePull::Time(pull);

@@ -157,6 +157,12 @@ impl Run<'_> {
         for origin in [Origin::Server, Origin::Exporter, Origin::System] {
             self.pipeline.target_down(self.now, origin, pod);
         }
+        self.machine_lost(pod);
+    }
+
+    /// Nothing of a pod answers any more; its targets stay while its object does, and their scrapes fail.
+    // Source: metrics-server pkg/scraper: a node that does not answer has no readings in the next cycle.
+    pub(super) fn machine_lost(&mut self, pod: PodId) {
         if let Some(device) = self.devices.get_mut(pod.0 as usize) {
             *device = None;
             self.resources.remove(pod);

@@ -75,6 +75,10 @@ impl Run<'_> {
                 self.watch_drain(pod);
             }
             cluster::Effect::Abort(pod) | cluster::Effect::ServerDown(pod) => self.kill(pod),
+            cluster::Effect::Lost(pod) => {
+                self.kill(pod);
+                self.machine_lost(pod);
+            }
             cluster::Effect::Gone(pod) => {
                 self.kill(pod);
                 self.metrics_gone(pod);

@@ -61,8 +61,8 @@ pub(super) fn autoscaler(t: &Fields<'_>, optimize: bool) -> AutoscalerConfig {
         drain: t
             .key(
                 "drain",
-                "Nodes with pods are removed, too, if those fit elsewhere. Source: cluster autoscaler; the guide's pods have \
-                 no PodDisruptionBudget",
+                "Nodes with pods are removed, too, if those fit elsewhere and `cluster.disruption` lets them go. Source: cluster \
+                 autoscaler",
             )
             .boolean_or(base.drain),
         scale_down_gpu_utilization: t
@@ -77,6 +77,18 @@ pub(super) fn autoscaler(t: &Fields<'_>, optimize: bool) -> AutoscalerConfig {
                 "Longest grace period that a drain grants a pod. Source: cluster autoscaler",
             )
             .duration_or(day(), base.max_graceful_termination),
+        max_pod_eviction_time: t
+            .key(
+                "max_pod_eviction_time",
+                "A drain whose evictions are refused for this long is given up. Source: cluster autoscaler",
+            )
+            .duration_or(day(), base.max_pod_eviction_time),
+        scale_down_after_failure: t
+            .key(
+                "scale_down_after_failure",
+                "No removal after a drain that was given up. Source: cluster autoscaler",
+            )
+            .duration_or(day(), base.scale_down_after_failure),
     };
     if autoscaler.backoff_initial > autoscaler.backoff_max {
         t.report(

@@ -11,11 +11,14 @@ enum Kind {
     Crash,
     Unready,
     Preemption,
+    NodeLoss,
 }
 
 /// Reads the table.
-pub(super) fn faults(table: &Fields<'_>) -> FaultConfig {
-    let t = table.key("faults", "Servers that crash and probes that fail").table_or_empty();
+pub(super) fn faults(table: &Fields<'_>, kube_minor: u32) -> FaultConfig {
+    let t = table
+        .key("faults", "Servers that crash, probes that fail, machines that die")
+        .table_or_empty();
     let base = presets::no_faults();
     let scripted = t.key("scripted", "Faults at given times").tables();
     let scripted = scripted.iter().filter_map(one).collect();
@@ -26,11 +29,38 @@ pub(super) fn faults(table: &Fields<'_>) -> FaultConfig {
             .number_or(rate.clone(), base.crash_per_hour),
         unready_per_hour: t
             .key("unready_per_hour", "Spells of a failing health check per hour of a running server")
-            .number_or(rate, base.unready_per_hour),
+            .number_or(rate.clone(), base.unready_per_hour),
         unready_for: t
             .key("unready_for", "Length of such a spell. Estimate")
             .delay_or(&base.unready_for),
         scripted,
+        node_loss_per_hour: t
+            .key(
+                "node_losses_per_hour",
+                "Machines that die without notice, per node and hour; no rate is published",
+            )
+            .number_or(rate, base.node_loss_per_hour),
+        node_monitor_grace_period: t
+            .key(
+                "node_monitor_grace_period",
+                "A node that renews no lease for this long turns NotReady. Source: kube-controller-manager, \
+                 kubernetes#126287",
+            )
+            .shown("\"50s\"; \"40s\" before Kubernetes 1.32")
+            .duration_or(day(), presets::node_monitor_grace_period(kube_minor)),
+        unreachable_toleration: t
+            .key(
+                "unreachable_toleration",
+                "tolerationSeconds of a pod on a NotReady node, after which it is deleted and replaced. Source: \
+                 DefaultTolerationSeconds",
+            )
+            .duration_or(day(), base.unreachable_toleration),
+        node_repair: t
+            .key(
+                "node_repair",
+                "A machine is recreated when its node has been NotReady for this long. Source: GKE node auto-repair",
+            )
+            .duration_or(day(), base.node_repair),
         restart_backoff_initial: t
             .key(
                 "restart_backoff_initial",
@@ -46,17 +76,21 @@ pub(super) fn faults(table: &Fields<'_>) -> FaultConfig {
 fn one(t: &Fields<'_>) -> Option<ScriptedFault> {
     let at = t.key("at", "When, from the start of the run").required().duration(run());
     let kind = t
-        .key("kind", "The server dies, its health check fails for a while, or its node is taken")
+        .key(
+            "kind",
+            "The server dies, its health check fails for a while, its node is taken or dies without notice",
+        )
         .required()
         .choice(&[
             ("crash", Kind::Crash),
             ("unready", Kind::Unready),
             ("preemption", Kind::Preemption),
+            ("node_loss", Kind::NodeLoss),
         ]);
     let replica =
         t.key("replica", "Which of the running servers, the oldest first").u32_or(0..=100_000, 0);
     let lasts = t.key("for", "Length of an unready spell").shown("30s").duration(day());
-    if let (Some(Kind::Crash | Kind::Preemption), Some(_)) = (kind, lasts) {
+    if let (Some(Kind::Crash | Kind::Preemption | Kind::NodeLoss), Some(_)) = (kind, lasts) {
         t.report(
             Diagnostic::error(Code::Conflict, "only an unready spell has a length")
                 .at(&t.key_span("for"), "")
@@ -67,6 +101,7 @@ fn one(t: &Fields<'_>) -> Option<ScriptedFault> {
         Kind::Crash => FaultKind::Crash,
         Kind::Unready => FaultKind::Unready(lasts.unwrap_or(SimDuration::from_secs(30))),
         Kind::Preemption => FaultKind::Preemption,
+        Kind::NodeLoss => FaultKind::NodeLoss,
     };
     Some(ScriptedFault { at: SimTime::ZERO + at?, replica: replica as usize, kind })
 }

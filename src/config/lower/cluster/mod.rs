@@ -1,6 +1,7 @@
 //! `[cluster]`: nodes, pod start, termination and routing, from presets that every key overrides.
 
 mod autoscaler;
+mod disruption;
 mod faults;
 mod pools;
 mod startup;
@@ -181,7 +182,8 @@ pub(super) fn cluster(
         startup::startup(&startup_table, accelerator, storage, vllm_minor, model_bytes, preset);
     let probe = startup::probe(&startup_table, preset);
     let termination = termination::termination(&table, vllm_minor, preset);
-    let faults = faults::faults(&table);
+    let disruption = disruption::disruption(&table);
+    let faults = faults::faults(&table, kube_minor);
     let gateway = super::routing::routing(&table);
     let cluster = ClusterConfig {
         pools: priced.iter().flat_map(|p| p.pools.iter().cloned()).collect(),
@@ -193,6 +195,7 @@ pub(super) fn cluster(
         startup,
         probe,
         termination,
+        disruption,
         faults,
     };
     if root.context().errors() == 0 && !root.context().is_describing() {
