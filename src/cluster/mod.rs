@@ -10,6 +10,7 @@
 //! Not modelled: scheduling latency (under 1 s), the seconds between the decision and the creation of a
 //! pod, a cluster with so many unready nodes that the autoscaler stops (45 %).
 
+mod allocatable;
 mod autoscaler;
 mod buffer;
 mod config;
@@ -30,6 +31,7 @@ mod scale_up;
 mod storage;
 mod victim;
 
+pub use allocatable::{Resources, gke_allocatable};
 pub use config::{
     AutoscalerConfig, ClusterConfig, ImagePull, InvalidConfig, ModelLoad, Packing, Probe,
     ProbeConfig, Rate, ShutdownMode, StartupConfig, StorageLoad, TerminationConfig,

@@ -216,6 +216,18 @@ pub fn gpus_of_machine_type(machine_type: &str) -> Option<u32> {
     })
 }
 
+/// CPUs and memory \[GiB\] of the machine types whose price nobody has stated; `None` for others.
+// Source: Google Cloud documentation, GPU machine types (a2, a3, g2 tables).
+pub fn size_of_machine_type(machine_type: &str) -> Option<(u32, u32)> {
+    Some(match machine_type {
+        "g2-standard-32" => (32, 128),
+        "a2-megagpu-16g" => (96, 1_360),
+        "a3-megagpu-8g" => (208, 1_872),
+        "a3-ultragpu-8g" => (224, 2_952),
+        _ => return None,
+    })
+}
+
 /// Machine type of the guide's node pool.
 // Source: accelerated-platforms, platforms/gke-aiml/playground, container_node_pool.tf.
 pub const fn guide_machine_type(accelerator: Accelerator) -> &'static str {

@@ -283,3 +283,55 @@ fn crashes_lose_requests_and_retries_save_them() {
     let clean = run("model_storage = \"gcs\"");
     assert_eq!((clean.accounting.killed, clean.accounting.refused, deaths(&clean)), (0, 0, 0));
 }
+
+/// CPU and memory limit the pods of a node like GPUs do, by what GKE leaves of each machine type.
+#[test]
+fn requests_limit_the_pods_of_a_node() {
+    let per_node = |keys: &str| {
+        let pools = scenario("l4-llama-3.1-8b", keys).cluster.pools;
+        pools.iter().map(|pool| pool.replicas_per_node).collect::<Vec<u32>>()
+    };
+    let four = "machine_type = \"g2-standard-48\"\n";
+    assert_eq!(per_node(four), [4]);
+    // 47.81 CPUs and 181.3 GiB are left.
+    assert_eq!(per_node(&format!("{four}pod_cpu = 12")), [3]);
+    assert_eq!(per_node(&format!("{four}pod_cpu = \"11900m\"")), [4]);
+    assert_eq!(per_node(&format!("{four}pod_memory = \"46Gi\"")), [3]);
+    assert_eq!(per_node(&format!("{four}pod_memory = \"45Gi\"")), [4]);
+    assert_eq!(per_node(&format!("{four}pod_cpu = 1\npod_memory = \"61Gi\"")), [2]);
+    assert_eq!(per_node(&format!("{four}pod_cpu = 12\nreplicas_per_node = 2")), [2]);
+    let pools = "model_storage = \"gcs\"\npod_cpu = 10\npod_memory = \"80Gi\"\n\
+                 [[cluster.pools]]\nname = \"a\"\nmachine_type = \"g2-standard-24\"\n\
+                 [[cluster.pools]]\nname = \"b\"\nmachine_type = \"g2-standard-96\"\n";
+    // The machine type of `[cluster]`, which is too small, is not used.
+    assert_eq!(per_node(pools), [1, 4]);
+    // The guide's requests: two CPUs and 25 GiB bind on none of its machines, but on small ones.
+    let guide = |keys: &str| {
+        scenario("l4-gemma-2-9b-tp2", &format!("preset = \"guide\"\n{keys}")).cluster.pools[0]
+            .replicas_per_node
+    };
+    assert_eq!(guide(""), 1);
+    assert_eq!(guide("machine_type = \"g2-standard-48\""), 2);
+    assert_eq!(guide("machine_type = \"g2-standard-48\"\npod_memory = \"100Gi\""), 1);
+    for (keys, expected) in [
+        ("pod_cpu = 12", "a pod with 12 CPUs does not fit on a `g2-standard-12`"),
+        ("pod_cpu = 12", "GKE leaves 11.9 of 12 CPUs and 43.4 of 48 GiB to pods"),
+        (
+            "pod_memory = \"44Gi\"",
+            "a pod with 44.0 GiB of memory does not fit on a `g2-standard-12`",
+        ),
+        ("pod_memory = \"-1Gi\"", "must not be negative"),
+        ("pod_memory = \"25GB\"", "is not a Kubernetes quantity"),
+        (
+            "machine_type = \"g2-standard-48\"\npod_cpu = 12\nreplicas_per_node = 4",
+            "replicas_per_node",
+        ),
+        (
+            "pod_memory = \"60Gi\"\n[[cluster.pools]]\nmachine_type = \"g2-standard-16\"",
+            "a pod with 60.0 GiB of memory does not fit on a `g2-standard-16`",
+        ),
+    ] {
+        let text = errors(keys);
+        assert!(text.contains(expected), "{keys}\n{text}");
+    }
+}

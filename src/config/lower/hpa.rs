@@ -258,7 +258,7 @@ impl Key<'_, '_> {
 }
 
 /// A Kubernetes quantity: a string or a number.
-fn quantity_of(node: &Node) -> Result<Quantity, Problem> {
+pub(super) fn quantity_of(node: &Node) -> Result<Quantity, Problem> {
     let text = match &node.value {
         Value::String(_) | Value::Integer(_) | Value::Float(..) => node.value.text(),
         other => {

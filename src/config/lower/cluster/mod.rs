@@ -4,6 +4,7 @@ mod autoscaler;
 mod disruption;
 mod faults;
 mod pools;
+mod requests;
 mod startup;
 mod termination;
 
@@ -139,8 +140,8 @@ pub(super) fn cluster(
             .at(&table.span_of("gpus_per_replica"), format!("{gpus_per_replica} here")),
         );
     }
-    let (mut base, price) =
-        pools::base(&table, accelerator, profile, gpus_per_replica, preset, constants);
+    let requests = requests::requests(&table, gpus_per_replica, preset);
+    let (mut base, price) = pools::base(&table, accelerator, profile, &requests, preset, constants);
     let storage = table
         .key(
             "model_storage",
@@ -161,7 +162,7 @@ pub(super) fn cluster(
         .choice_or(&[("balanced", false), ("optimize-utilization", true)], preset == Preset::Guide);
     pools::provisioning(&provisioning, &mut base);
     let autoscaler = autoscaler::autoscaler(&provisioning, optimize);
-    let priced = pools::pools(&table, &base, storage, gpus_per_replica, profile, constants);
+    let priced = pools::pools(&table, &base, storage, &requests, profile, constants);
     let spare_replicas = table
         .key(
             "spare_replicas",

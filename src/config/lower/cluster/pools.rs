@@ -1,5 +1,6 @@
 //! Node pools: the keys of `[cluster]` and `[cluster.provisioning]` describe one, `[[cluster.pools]]` several.
 
+use super::requests::Requests;
 use super::{Preset, day, run};
 use crate::cluster::presets::{self, Accelerator, Storage};
 use crate::cluster::{Capacity, NodePool, Preemption, Quota, StockOut};
@@ -15,10 +16,11 @@ pub(super) fn base(
     table: &Fields<'_>,
     accelerator: Accelerator,
     profile: Option<&GpuProfile>,
-    gpus_per_replica: u32,
+    requests: &Requests,
     preset: Preset,
     constants: &Constants,
 ) -> (NodePool, Option<(f64, String)>) {
+    let gpus_per_replica = requests.gpus;
     let usual = profile.map_or("", |p| p.price.machine_type.as_str());
     let usual = if preset == Preset::Guide { "" } else { usual };
     let usual = if usual.is_empty() { presets::guide_machine_type(accelerator) } else { usual };
@@ -62,8 +64,7 @@ pub(super) fn base(
             ),
         );
     }
-    let mut pool =
-        presets::node_pool(accelerator, &machine_type, gpus_per_node, gpus_per_replica.max(1));
+    let mut pool = presets::node_pool(accelerator, &machine_type, gpus_per_node, gpus_per_replica);
     if pool.replicas_per_node == 0 {
         table.report(
             Diagnostic::error(
@@ -74,10 +75,18 @@ pub(super) fn base(
             .help("choose a machine type with more GPUs, or a profile for fewer"),
         );
     }
-    let most = pool.replicas_per_node.max(1);
+    let by_gpus = pool.replicas_per_node.max(1);
+    // With pools of their own each tells what does not fit on its machines.
+    let most = if table.has("pools") {
+        by_gpus
+    } else {
+        requests.limit(table, &machine_type, by_gpus, constants)
+    };
     pool.replicas_per_node = table
-        .key("replicas_per_node", "Pods that fit on one node; fewer if CPU or memory bind first")
-        .shown("gpus_per_node / gpus_per_replica")
+        .key("replicas_per_node", "Pods that fit on one node")
+        .shown(
+            "gpus_per_node / gpus_per_replica, or what `pod_cpu` and `pod_memory` leave room for",
+        )
         .u32_or(1..=most, most);
     pool.min_nodes = table
         .key("min_nodes", "The autoscaler never goes below. Source: the guide's node pools")
@@ -186,7 +195,7 @@ pub(super) fn pools(
     table: &Fields<'_>,
     base: &NodePool,
     storage: Storage,
-    gpus_per_replica: u32,
+    requests: &Requests,
     profile: Option<&GpuProfile>,
     constants: &Constants,
 ) -> Vec<Priced> {
@@ -201,13 +210,13 @@ pub(super) fn pools(
     let tables = table.key("pools", "Node pools in order of preference").tables();
     if tables.is_empty() || table.context().is_describing() && !table.has("pools") {
         for t in &tables {
-            let _ = pool(t, base, gpus_per_replica, profile, constants);
+            let _ = pool(t, base, requests, profile, constants);
         }
         let one = NodePool { zone: volume_zone.to_owned(), ..base.clone() };
         return vec![Priced { pools: vec![one], given: None, factor: 1.0, list: None }];
     }
     let mut found: Vec<Priced> =
-        tables.iter().map(|t| pool(t, base, gpus_per_replica, profile, constants)).collect();
+        tables.iter().map(|t| pool(t, base, requests, profile, constants)).collect();
     let zonal = matches!(storage, Storage::Pd | Storage::Hdml);
     let first = found.iter().flat_map(|p| &p.pools).map(|p| p.zone.clone()).find(|z| !z.is_empty());
     let zone =
@@ -241,10 +250,11 @@ pub(super) fn pools(
 fn pool(
     t: &Fields<'_>,
     base: &NodePool,
-    gpus_per_replica: u32,
+    requests: &Requests,
     profile: Option<&GpuProfile>,
     constants: &Constants,
 ) -> Priced {
+    let gpus_per_replica = requests.gpus;
     let capacity = t
         .key("capacity", "How its machines are had; a reservation is paid for whether used or not")
         .choice_or(&Capacity::ALL.map(|c| (c.as_str(), c)), Capacity::OnDemand);
@@ -274,7 +284,8 @@ fn pool(
                 .help("set `gpus_per_node` and `usd_per_hour`"),
         );
     }
-    let most = (gpus_per_node / gpus_per_replica.max(1)).max(1);
+    let by_gpus = (gpus_per_node / gpus_per_replica).max(1);
+    let most = requests.limit(t, &machine_type, by_gpus, constants);
     if gpus_per_node < gpus_per_replica {
         let title =
             format!("a pod with {gpus_per_replica} GPUs does not fit on a `{machine_type}`");
@@ -286,7 +297,7 @@ fn pool(
     let usual = if same { base.replicas_per_node.min(most) } else { most };
     let replicas_per_node = t
         .key("replicas_per_node", "Pods that fit on one node")
-        .shown("gpus_per_node / gpus_per_replica")
+        .shown("as `cluster.replicas_per_node`, by its machine type")
         .u32_or(1..=most, usual);
     let min_nodes = t
         .key("min_nodes", "Per zone: the autoscaler never goes below; these exist at the start")
