@@ -98,6 +98,7 @@ pub fn run_summary_json(provenance: &Provenance, slo: &Slo, runs: &[RunRecord]) 
                     "unfinished": account.unfinished,
                 },
                 "retries": account.retries,
+                "shed": account.shed,
                 "pools": record.pools.iter().map(|pool| json!({
                     "name": pool.name,
                     "node_hours": float(pool.node_hours),

@@ -49,6 +49,8 @@ pub struct Asked<'a> {
     pub session: Option<u64>,
     /// Its prompt as pieces of texts, in order, for policies that [read it](Policy::reads_prompt).
     pub prompt: &'a [TextPiece],
+    /// It may be shed.
+    pub sheddable: bool,
 }
 
 /// Tokens `start..start + len` of a text. Equal tokens have equal text and position.
@@ -68,6 +70,8 @@ pub struct TextPiece {
 pub struct EndpointView {
     /// Which pod.
     pub pod: PodId,
+    /// As of when its gauges are known; `None` before they were first read.
+    pub read_at: Option<SimTime>,
     /// Requests routed to it and not yet answered.
     pub outstanding: u32,
     /// Its gauge `num_requests_waiting`.
@@ -86,9 +90,16 @@ pub struct Gateway {
     /// The pod of the last round-robin choice.
     last: Option<PodId>,
     connections: Option<Connections>,
-    /// The last look at the load.
+    /// The last look at the load, at the start of a period.
     looked_at: Option<SimTime>,
     index: PrefixIndex,
+}
+
+impl EndpointView {
+    /// A pod of which nothing is known yet.
+    pub const fn unread(pod: PodId) -> Self {
+        Self { pod, read_at: None, outstanding: 0, waiting: 0, running: 0, kv_usage: 0.0 }
+    }
 }
 
 impl Policy {
@@ -146,17 +157,19 @@ impl Gateway {
         Self { policy, rng, last: None, connections, looked_at: None, index }
     }
 
-    /// Whether a request at `now` needs fresh views. A picker reads the metrics once a period and then lives
-    /// with what it saw.
-    // ASSUMPTION(A261): it reads at its first request of a period, so what it knows is at most one period old.
-    pub fn looks(&mut self, now: SimTime) -> bool {
-        let Policy::EndpointPicker(picker) = self.policy else { return self.policy.reads_load() };
-        let period = |at: SimTime| at.as_ps() / picker.refresh.as_ps().max(1);
-        let due = self.looked_at.is_none_or(|at| period(at) < period(now));
+    /// As of when the views must be read for a request at `now`; `None` if those at hand will do. A picker reads the
+    /// metrics at the start of each period and then lives with what it saw.
+    // ASSUMPTION(A261): what it reads is as of its first request of a period; the age counts from the period's start.
+    pub fn looks(&mut self, now: SimTime) -> Option<SimTime> {
+        let Policy::EndpointPicker(picker) = self.policy else {
+            return self.policy.reads_load().then_some(now);
+        };
+        let start = SimTime::from_ps(now.as_ps() - now.as_ps() % picker.refresh.as_ps().max(1));
+        let due = self.looked_at.is_none_or(|at| at < start);
         if due {
-            self.looked_at = Some(now);
+            self.looked_at = Some(start);
         }
-        due
+        due.then_some(start)
     }
 
     /// The pod of a connection that is kept from an earlier request, if the policy keeps them and there is an
@@ -172,9 +185,15 @@ impl Gateway {
         }
     }
 
-    /// The index of the chosen endpoint; `None` if there is none, or if the policy sheds load and all are
-    /// saturated. The order of `endpoints` matters only in that equal slices get equal answers.
-    pub fn pick(&mut self, endpoints: &[EndpointView], asked: Asked<'_>) -> Option<usize> {
+    /// The index of the chosen endpoint for a request at `now`; `None` if there is none, or if the policy sheds load,
+    /// the request may be shed and all are saturated. The order of `endpoints` matters only in that equal slices get
+    /// equal answers.
+    pub fn pick(
+        &mut self,
+        now: SimTime,
+        endpoints: &[EndpointView],
+        asked: Asked<'_>,
+    ) -> Option<usize> {
         let (first, second) = (self.rng.next_u64(), self.rng.next_u64());
         let n = endpoints.len();
         if n == 0 {
@@ -191,6 +210,9 @@ impl Gateway {
                 if endpoints[b].outstanding < endpoints[a].outstanding { b } else { a }
             }
             Policy::EndpointPicker(picker) => {
+                if asked.sheddable && picker.is_saturated(now, endpoints) {
+                    return None;
+                }
                 self.index.look_up(asked.prompt, endpoints);
                 let chosen = picker::best_score(endpoints, &picker, &self.index, first)?;
                 self.index.sent_to(endpoints[chosen].pod);
@@ -242,13 +264,13 @@ mod tests {
     use super::*;
     use crate::units::SimDuration;
 
+    const NOW: SimTime = SimTime::from_secs(7);
+
     fn fleet(outstanding: &[u32]) -> Vec<EndpointView> {
         let view = |(i, n): (usize, &u32)| EndpointView {
-            pod: PodId(10 + i as u32),
             outstanding: *n,
-            waiting: 0,
-            running: 0,
-            kv_usage: 0.0,
+            read_at: Some(NOW),
+            ..EndpointView::unread(PodId(10 + i as u32))
         };
         outstanding.iter().enumerate().map(view).collect()
     }
@@ -257,7 +279,7 @@ mod tests {
         let mut gateway = Gateway::new(policy, Seed(5));
         let mut counts = vec![0; fleet.len()];
         for _ in 0..picks {
-            counts[gateway.pick(fleet, Asked::default()).unwrap()] += 1;
+            counts[gateway.pick(NOW, fleet, Asked::default()).unwrap()] += 1;
         }
         counts
     }
@@ -267,8 +289,11 @@ mod tests {
         let picker = Policy::EndpointPicker(Picker::default());
         let others = [Policy::Random, Policy::RoundRobin, Policy::LeastRequest, Policy::PowerOfTwo];
         for policy in others.into_iter().chain([picker]) {
-            assert_eq!(Gateway::new(policy, Seed(1)).pick(&[], Asked::default()), None);
-            assert_eq!(Gateway::new(policy, Seed(1)).pick(&fleet(&[3]), Asked::default()), Some(0));
+            assert_eq!(Gateway::new(policy, Seed(1)).pick(NOW, &[], Asked::default()), None);
+            assert_eq!(
+                Gateway::new(policy, Seed(1)).pick(NOW, &fleet(&[3]), Asked::default()),
+                Some(0)
+            );
         }
     }
 
@@ -285,7 +310,7 @@ mod tests {
         let mut gateway = Gateway::new(Policy::RoundRobin, Seed(1));
         let mut pods = fleet(&[0, 0, 0]);
         let mut pick =
-            |pods: &[EndpointView]| pods[gateway.pick(pods, Asked::default()).unwrap()].pod.0;
+            |pods: &[EndpointView]| pods[gateway.pick(NOW, pods, Asked::default()).unwrap()].pod.0;
         assert_eq!([pick(&pods), pick(&pods)], [10, 11]);
         pods.remove(1);
         assert_eq!([pick(&pods), pick(&pods), pick(&pods)], [12, 10, 12]);
@@ -330,30 +355,58 @@ mod tests {
         let text = |text| [TextPiece { text, start: 0, len: 64 }];
         let mut pods = fleet(&[0, 0, 0, 0]);
         let prompt = text(9);
-        let asked = Asked { session: None, prompt: &prompt };
-        let home = gateway.pick(&pods, asked).unwrap();
+        let asked = Asked { prompt: &prompt, ..Asked::default() };
+        let home = gateway.pick(NOW, &pods, asked).unwrap();
         for _ in 0..20 {
-            assert_eq!(gateway.pick(&pods, asked), Some(home));
+            assert_eq!(gateway.pick(NOW, &pods, asked), Some(home));
         }
         // All the queue points and one and a half KV points lost: 3.5 against 4.
         pods[home].waiting = 10;
-        assert_eq!(gateway.pick(&pods, asked), Some(home));
+        assert_eq!(gateway.pick(NOW, &pods, asked), Some(home));
         pods[home].kv_usage = 0.75;
-        assert_ne!(gateway.pick(&pods, asked), Some(home));
+        assert_ne!(gateway.pick(NOW, &pods, asked), Some(home));
     }
 
     #[test]
-    fn a_picker_sheds_only_if_told_and_only_if_all_are_saturated() {
+    fn a_picker_sheds_only_what_may_be_shed_and_only_if_all_are_saturated() {
         let shed = Some(Saturation { queue: 5, kv_usage: 0.8 });
         let mut pods = fleet(&[0, 0]);
         (pods[0].waiting, pods[1].kv_usage) = (6, 0.81);
-        let pick = |policy, pods: &[EndpointView]| {
-            Gateway::new(Policy::EndpointPicker(policy), Seed(1)).pick(pods, Asked::default())
+        let pick = |picker, sheddable, pods: &[EndpointView]| {
+            let asked = Asked { sheddable, ..Asked::default() };
+            Gateway::new(Policy::EndpointPicker(picker), Seed(1)).pick(NOW, pods, asked)
         };
-        assert_eq!(pick(Picker { shed, ..Picker::default() }, &pods), None);
-        assert!(pick(Picker::default(), &pods).is_some());
+        let shedding = Picker { shed, ..Picker::default() };
+        assert_eq!(pick(shedding, true, &pods), None);
+        assert!(pick(shedding, false, &pods).is_some());
+        assert!(pick(Picker::default(), true, &pods).is_some());
         pods[0].waiting = 5;
-        assert!(pick(Picker { shed, ..Picker::default() }, &pods).is_some());
+        assert!(pick(shedding, true, &pods).is_some());
+    }
+
+    /// At the threshold a reading is fresh; older ones, and none at all, show no room. The scores use them all.
+    #[test]
+    fn stale_metrics_show_no_room_but_keep_their_score() {
+        let picker = Picker {
+            shed: Some(Saturation { queue: 5, kv_usage: 0.8 }),
+            metrics_staleness: SimDuration::from_millis(200),
+            ..Picker::default()
+        };
+        let pick = |ms, sheddable, pods: &[EndpointView]| {
+            let asked = Asked { sheddable, ..Asked::default() };
+            let now = NOW + SimDuration::from_millis(ms);
+            Gateway::new(Policy::EndpointPicker(picker), Seed(1)).pick(now, pods, asked)
+        };
+        let mut pods = fleet(&[0, 0]);
+        pods[0].waiting = 3;
+        assert_eq!(pick(200, true, &pods), Some(1));
+        assert_eq!(pick(201, true, &pods), None);
+        assert_eq!(pick(201, false, &pods), Some(1));
+        // A pod that answers has room for both; one that was never read has the best score, but no room.
+        pods[1] = EndpointView::unread(pods[1].pod);
+        assert_eq!(pick(200, true, &pods), Some(1));
+        assert_eq!(pick(0, true, &pods[1..]), None);
+        assert_eq!(pick(0, false, &pods[1..]), Some(0));
     }
 
     #[test]
@@ -373,8 +426,8 @@ mod tests {
         let homes = |pods: &[EndpointView]| -> Vec<PodId> {
             let mut gateway = Gateway::new(Policy::SessionAffinity, Seed(1));
             let home = |s| {
-                let asked = Asked { session: Some(s), prompt: &[] };
-                pods[gateway.pick(pods, asked).unwrap()].pod
+                let asked = Asked { session: Some(s), ..Asked::default() };
+                pods[gateway.pick(NOW, pods, asked).unwrap()].pod
             };
             (0..5_000).map(home).collect()
         };
@@ -398,7 +451,13 @@ mod tests {
         let prompt = |own| {
             [(3, 0, 100), (own, 100, 20)].map(|(text, start, len)| TextPiece { text, start, len })
         };
-        let mut pick = |own| gateway.pick(&all, Asked { session: Some(own), prompt: &prompt(own) });
+        let mut pick = |own| {
+            gateway.pick(
+                NOW,
+                &all,
+                Asked { session: Some(own), prompt: &prompt(own), sheddable: false },
+            )
+        };
         let home = pick(10);
         assert!((11..40).all(|own| pick(own) == home));
     }
@@ -407,8 +466,8 @@ mod tests {
     fn the_picker_looks_once_a_period() {
         let mut gateway = Gateway::new(Policy::EndpointPicker(Picker::default()), Seed(1));
         let at = |ms| SimTime::ZERO + SimDuration::from_millis(ms);
-        let looks = [0, 10, 49, 50, 99, 240].map(|ms| gateway.looks(at(ms)));
-        assert_eq!(looks, [true, false, false, true, false, true]);
+        let looks = [0, 10, 49, 57, 99, 240].map(|ms| gateway.looks(at(ms)));
+        assert_eq!(looks, [Some(at(0)), None, None, Some(at(50)), None, Some(at(200))]);
     }
 
     /// What one policy draws does not depend on the fleet, so a paired case stays paired.
@@ -416,10 +475,10 @@ mod tests {
     fn draws_per_pick_are_constant() {
         let mut small = Gateway::new(Policy::Random, Seed(9));
         let mut large = Gateway::new(Policy::Random, Seed(9));
-        small.pick(&fleet(&[0]), Asked::default());
-        large.pick(&fleet(&[0, 0, 0, 0, 0]), Asked::default());
+        small.pick(NOW, &fleet(&[0]), Asked::default());
+        large.pick(NOW, &fleet(&[0, 0, 0, 0, 0]), Asked::default());
         let pods = fleet(&[0; 97]);
         let asked = Asked::default();
-        assert_eq!(small.pick(&pods, asked), large.pick(&pods, asked));
+        assert_eq!(small.pick(NOW, &pods, asked), large.pick(NOW, &pods, asked));
     }
 }

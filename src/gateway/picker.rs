@@ -5,7 +5,7 @@
 
 use super::prefix_index::PrefixIndex;
 use super::{EndpointView, below};
-use crate::units::SimDuration;
+use crate::units::{SimDuration, SimTime};
 
 /// Weights and limits of the endpoint picker.
 // Source: gateway-api-inference-extension: score = w_q (max - q) / (max - min), 1 if all queues are equal,
@@ -24,7 +24,9 @@ pub struct Picker {
     pub refresh: SimDuration,
     /// What the picker remembers of the prompts that it sent to a pod.
     pub prefix: PrefixMemory,
-    /// Requests are refused while every pod is saturated; `None`: never.
+    /// Older readings of a pod say nothing of its room, see [`Saturation`]; scores go by them all the same. Not 0.
+    pub metrics_staleness: SimDuration,
+    /// Requests that may be shed are refused while every pod is saturated; `None`: never.
     pub shed: Option<Saturation>,
 }
 
@@ -38,6 +40,9 @@ impl Default for Picker {
             load_weight: 0.0,
             refresh: SimDuration::from_millis(50),
             prefix: PrefixMemory::default(),
+            // Source: gateway-api-inference-extension, pkg/epp/saturationdetector, DefaultMetricsStalenessThreshold;
+            // its successor has 2 s.
+            metrics_staleness: SimDuration::from_millis(200),
             shed: None,
         }
     }
@@ -62,7 +67,8 @@ impl Default for PrefixMemory {
     }
 }
 
-/// A pod above either limit is saturated.
+/// A pod above either limit is saturated, and so is one whose metrics are stale or were never read.
+// Source: gateway-api-inference-extension, pkg/epp/saturationdetector, IsSaturated: no pod has "good capacity".
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Saturation {
     /// `num_requests_waiting`.
@@ -74,17 +80,15 @@ pub struct Saturation {
 /// Queue at which the load-aware score is 0.
 pub const LOAD_QUEUE: u32 = 128;
 
-/// The best endpoint, ties at random; `None` if all are saturated and the request may be shed.
-/// `matched(i)` is the share of the prompt that endpoint `i` is thought to have.
+/// The best endpoint, ties at random; `None` if there is none.
+// Source: gateway-api-inference-extension, director: candidates are all pods, stale metrics or not; a pod that was
+// never read counts as empty.
 pub(super) fn best_score(
     endpoints: &[EndpointView],
     picker: &Picker,
     index: &PrefixIndex,
     random: u64,
 ) -> Option<usize> {
-    if picker.shed.is_some_and(|limits| endpoints.iter().all(|e| limits.exceeded_by(e))) {
-        return None;
-    }
     let queues = endpoints.iter().map(|e| e.waiting);
     let (longest, shortest) = (queues.clone().max()?, queues.min()?);
     let score = |e: &EndpointView| {
@@ -105,8 +109,16 @@ pub(super) fn best_score(
     tied.nth(below(random, ties))
 }
 
-impl Saturation {
-    fn exceeded_by(&self, e: &EndpointView) -> bool {
-        e.waiting > self.queue || e.kv_usage > self.kv_usage
+impl Picker {
+    /// Whether load must be shed at `now`.
+    pub(super) fn is_saturated(&self, now: SimTime, endpoints: &[EndpointView]) -> bool {
+        let Some(limits) = self.shed else { return false };
+        let has_room = |e: &EndpointView| {
+            let fresh = |at| now.saturating_since(at) <= self.metrics_staleness;
+            e.read_at.is_some_and(fresh)
+                && e.waiting <= limits.queue
+                && e.kv_usage <= limits.kv_usage
+        };
+        !endpoints.iter().any(has_room)
     }
 }

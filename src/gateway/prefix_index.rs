@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn endpoint(pod: u32) -> EndpointView {
-        EndpointView { pod: PodId(pod), outstanding: 0, waiting: 0, running: 0, kv_usage: 0.0 }
+        EndpointView::unread(PodId(pod))
     }
 
     fn piece(text: u64, start: u32, len: u32) -> TextPiece {

@@ -123,6 +123,11 @@ impl Collector {
         self.accounting.retries += 1;
     }
 
+    /// The gateway sheds an attempt.
+    pub(super) fn shed(&mut self) {
+        self.accounting.shed += 1;
+    }
+
     /// Requests that have arrived so far.
     pub(super) fn arrivals(&self) -> u64 {
         self.accounting.arrived

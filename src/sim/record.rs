@@ -98,6 +98,8 @@ pub struct Accounting {
     pub unfinished: u64,
     /// New attempts after an attempt that was refused or cut off; no end of a request.
     pub retries: u64,
+    /// Attempts that the gateway shed although there were endpoints; no end of a request.
+    pub shed: u64,
 }
 
 impl Accounting {

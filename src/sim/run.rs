@@ -302,6 +302,9 @@ impl<'a> Run<'a> {
     fn route(&mut self, id: RequestId, request: Request) {
         self.incoming += 1;
         let chosen = self.choose(id, &request);
+        if chosen.is_none() && !self.endpoints.is_empty() {
+            self.collector.shed();
+        }
         let prompt = self.prompt(&request);
         let server = chosen
             .and_then(|pod| self.servers[pod.0 as usize].as_mut())

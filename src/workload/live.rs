@@ -6,6 +6,7 @@ use super::draw;
 use super::request::Request;
 use super::sessions::SessionPool;
 use super::spec::{Arrivals, BoxedSource, WorkloadSpec};
+use super::text::TextId;
 use crate::rng::{self, Generator, Seed};
 use crate::units::{RequestId, SimDuration, SimTime};
 use std::cmp::Reverse;
@@ -96,14 +97,14 @@ impl Live {
                     let end = stream.duration.map_or(until, |d| (start + d).min(until));
                     Source::Users(UserPool::new(users.clone(), seed, i as u64, start, end))
                 }
-                Arrivals::Sessions(sessions) => {
+                Arrivals::Sessions(sessions) if !sessions.open => {
                     let end = stream
                         .duration
                         .map_or(until, |d| (SimTime::ZERO + stream.start + d).min(until));
                     let pool = SessionPool::new(sessions, seed, i as u64, stream.start, end);
                     Source::Sessions(Box::new(pool))
                 }
-                Arrivals::Replay(..) | Arrivals::Generated(..) => {
+                Arrivals::Replay(..) | Arrivals::Generated(..) | Arrivals::Sessions(_) => {
                     let requests = stream.source(seed, i as u64, until);
                     Source::Open(requests.expect("an open stream").peekable())
                 }
@@ -257,7 +258,8 @@ impl UserPool {
         let (prompt_tokens, output_tokens) =
             self.spec.lengths().sample(&mut self.users[user].lengths);
         self.users[user].sent = at;
-        (user, Request { arrival: at, prompt_tokens, output_tokens, ..Request::default() })
+        let text = TextId::UNIQUE.in_stream(self.ordinal);
+        (user, Request { arrival: at, prompt_tokens, output_tokens, text })
     }
 
     fn done(&mut self, now: SimTime, user: usize) {

@@ -41,6 +41,7 @@ pub fn sessions(name: &str) -> Result<Sessions, ParamError> {
             let answer = LengthKind::Lognormal { mu: 5.40, sigma: 1.09 };
             let user = LengthDist::new(user, 1, 4096)?;
             Ok(Sessions {
+                open: false,
                 arrivals: Generated::new(RateModel::Constant(1.0), Renewal::Exponential),
                 turns: LengthDist::new(turns, 1, 13)?,
                 first_prompt_tokens: user.clone(),

@@ -111,7 +111,7 @@ impl Recorded {
         let mut shared = false;
         for request in &requests {
             let mut row = Side::default();
-            if request.text != TextId::UNIQUE {
+            if !request.text.is_unique() {
                 shared = true;
                 row.session = side.intern(&format!("t{}", request.text.0));
                 if let Some((base, tokens)) = texts.base(request.text) {

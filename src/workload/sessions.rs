@@ -1,6 +1,7 @@
 //! Conversations: a session begins at the instant of an open process, and its next turn is sent a think time after
 //! the answer to the turn before. When a turn is sent therefore depends on the system under test; what is said does
 //! not: each session draws from a random stream of its own, per turn in the order prompt, answer, think time.
+//! Open sessions do not wait: a turn is sent a think time after the turn before, whatever becomes of that.
 //!
 //! A turn's prompt is the system prompt, all that was said before, and what the user adds. Token counts without
 //! the chat template.
@@ -72,6 +73,8 @@ pub struct Sessions {
     pub max_context: u32,
     /// What happens beyond.
     pub growth: Growth,
+    /// Turns do not wait for answers: the think time is the distance between two turns.
+    pub open: bool,
 }
 
 impl Sessions {
@@ -278,6 +281,18 @@ impl SessionPool {
     }
 }
 
+/// All turns of open sessions, in time order: each is taken as answered when it is sent.
+impl Iterator for SessionPool {
+    type Item = Request;
+
+    fn next(&mut self) -> Option<Request> {
+        self.peek()?;
+        let (session, request) = self.send();
+        self.done(request.arrival, session);
+        Some(request)
+    }
+}
+
 impl Session {
     /// Draws the next turn; false if it would not fit any more.
     fn draw(&mut self, spec: &Sessions) -> bool {
@@ -310,7 +325,7 @@ impl Think {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::{RateModel, Renewal, Texts};
+    use crate::workload::{Arrivals, RateModel, Renewal, Texts, WorkloadSpec};
 
     fn spec() -> Sessions {
         let tokens = |n| LengthDist::constant(n).unwrap();
@@ -325,6 +340,7 @@ mod tests {
             system_prompts: 2,
             max_context: 1000,
             growth: Growth::Accumulate,
+            open: false,
         }
     }
 
@@ -361,6 +377,27 @@ mod tests {
         assert!(sent.iter().filter(|s| s.0 == 0).all(|s| s.3 == sent[0].3));
         assert_eq!(sent.iter().filter(|s| s.0 == 1).count(), 3);
         assert!(sent.iter().all(|s| s.1 < 100.0));
+    }
+
+    #[test]
+    fn open_turns_are_stamped_beforehand_and_say_the_same() {
+        let open = Sessions { open: true, ..spec() };
+        let workload = WorkloadSpec::single(Arrivals::Sessions(Box::new(open))).unwrap();
+        assert!(workload.is_realisable());
+        let sent = workload.materialise(Seed(1), SimTime::from_secs(100));
+        assert!(sent.is_sorted_by_key(|r| r.arrival));
+        let closed = talk(&spec(), 2, 100);
+        let first: Vec<_> = sent.iter().filter(|r| r.text == closed[0].3).collect();
+        let seconds = first.iter().map(|r| r.arrival.as_secs_f64()).collect::<Vec<_>>();
+        // Every 5 s from the start at 10 s on, with the prompts of the closed sessions.
+        assert_eq!(seconds, [10.0, 15.0, 20.0]);
+        assert!(first.iter().map(|r| r.prompt_tokens).eq([140, 170, 200]));
+        // Behind a cap they wait for a connection, as any open stream does, but not for their answers.
+        let live: Vec<_> = {
+            let mut live = crate::workload::Live::new(&workload, Seed(1), SimTime::from_secs(100));
+            std::iter::from_fn(|| crate::workload::ArrivalSource::next_arrival(&mut live)).collect()
+        };
+        assert_eq!(live, sent.to_vec());
     }
 
     #[test]

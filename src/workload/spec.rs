@@ -5,7 +5,7 @@ use super::lengths::LengthModel;
 use super::process::GeneratedSource;
 use super::rate::{Generated, RateModel, Renewal};
 use super::request::{Recorded, Request, Trace};
-use super::sessions::Sessions;
+use super::sessions::{SessionPool, Sessions};
 use super::text::{StreamTexts, Texts};
 use super::transform::Transform;
 use super::{ClosedLoop, ParamError};
@@ -21,7 +21,7 @@ pub enum Arrivals {
     Generated(Generated, LengthModel),
     /// Users who wait for their answer.
     ClosedLoop(ClosedLoop),
-    /// Conversations whose next turn waits for the answer.
+    /// Conversations, whose next turn waits for the answer unless it is stamped beforehand.
     Sessions(Box<Sessions>),
 }
 
@@ -30,6 +30,8 @@ pub enum Arrivals {
 pub struct StreamSpec {
     /// Name of the traffic class; may be empty.
     pub class: String,
+    /// Priority of its InferenceObjective: below 0, a gateway may shed its requests. `None`: not said.
+    pub priority: Option<i32>,
     /// Times and lengths.
     pub arrivals: Arrivals,
     /// When the stream starts within the workload.
@@ -56,6 +58,7 @@ impl StreamSpec {
     pub fn new(arrivals: Arrivals) -> Self {
         Self {
             class: String::new(),
+            priority: None,
             arrivals,
             start: SimDuration::ZERO,
             duration: None,
@@ -110,9 +113,22 @@ impl WorkloadSpec {
     }
     /// Whether arrivals depend on completions: such a workload cannot be materialised.
     pub fn is_closed_loop(&self) -> bool {
-        let waits =
-            |s: &StreamSpec| matches!(s.arrivals, Arrivals::ClosedLoop(_) | Arrivals::Sessions(_));
-        self.streams.iter().any(waits)
+        self.streams.iter().any(|stream| match &stream.arrivals {
+            Arrivals::ClosedLoop(_) => true,
+            Arrivals::Sessions(sessions) => !sessions.open,
+            Arrivals::Replay(..) | Arrivals::Generated(..) => false,
+        })
+    }
+
+    /// Whether a gateway may shed requests of the stream with this ordinal: its priority is below 0, or no stream
+    /// says a priority at all.
+    // Source: gateway-api-inference-extension, InferenceObjective: priority below 0 is sheddable, the default is 0.
+    // ASSUMPTION(A341): somebody who asks for shedding and names no priority means all requests.
+    pub fn is_sheddable(&self, stream: usize) -> bool {
+        match self.streams.get(stream).and_then(|stream| stream.priority) {
+            Some(priority) => priority < 0,
+            None => self.streams.iter().all(|stream| stream.priority.is_none()),
+        }
     }
 
     /// Whether a realisation can be made in advance: no closed-loop stream and no cap on connections.
@@ -204,13 +220,15 @@ impl StreamSpec {
             Arrivals::Generated(g, lengths) => {
                 Box::new(GeneratedSource::new(g, lengths, seed, ordinal, end))
             }
+            Arrivals::Sessions(sessions) if sessions.open => {
+                Box::new(SessionPool::new(sessions, seed, ordinal, SimDuration::ZERO, end))
+            }
             Arrivals::ClosedLoop(_) | Arrivals::Sessions(_) => return None,
         };
-        let inner: BoxedSource = match &self.arrivals {
-            Arrivals::Replay(trace, _) if trace.texts.is_some() && ordinal > 0 => {
-                Box::new(inner.map(move |r| Request { text: r.text.in_stream(ordinal), ..r }))
-            }
-            _ => inner,
+        let inner: BoxedSource = if ordinal > 0 && !matches!(self.arrivals, Arrivals::Sessions(_)) {
+            Box::new(inner.map(move |r| Request { text: r.text.in_stream(ordinal), ..r }))
+        } else {
+            inner
         };
         let inner: BoxedSource = match self.requests {
             Some(n) => Box::new(inner.take(usize::try_from(n).unwrap_or(usize::MAX))),

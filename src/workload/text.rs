@@ -10,7 +10,8 @@ use super::request::{NONE, Recorded, Request, SideTable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// A text; unique within a workload. The stream's ordinal stands in the top 16 bits.
+/// A text; unique within a workload. The stream's ordinal stands in the top 16 bits, also of a request without a
+/// text: this is how a request says which stream it is of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct TextId(pub u64);
 
@@ -18,22 +19,28 @@ const STREAM_SHIFT: u32 = 48;
 const LOCAL: u64 = (1 << STREAM_SHIFT) - 1;
 
 impl TextId {
-    /// The request shares no prefix with any other.
-    pub const UNIQUE: Self = Self(u64::MAX);
+    /// The request, of the first stream, shares no prefix with any other.
+    pub const UNIQUE: Self = Self(LOCAL);
 
     /// Text `local` of the stream with this ordinal.
     pub(super) fn of_stream(ordinal: u64, local: u64) -> Self {
-        debug_assert!(local < 1 << STREAM_SHIFT, "a stream has less than 2^48 texts");
+        debug_assert!(local < LOCAL, "a stream has less than 2^48 - 1 texts");
         Self(ordinal << STREAM_SHIFT | local)
     }
 
-    /// The same text in the stream with this ordinal, of a text that is in none yet.
+    /// The same text in the stream with this ordinal, of a text that is in the first one.
     #[must_use]
     pub(super) fn in_stream(self, ordinal: u64) -> Self {
-        if self == Self::UNIQUE { self } else { Self(self.0 | ordinal << STREAM_SHIFT) }
+        Self(self.0 | ordinal << STREAM_SHIFT)
     }
 
-    fn stream(self) -> usize {
+    /// Whether the request shares nothing with any other.
+    pub fn is_unique(self) -> bool {
+        self.local() == LOCAL
+    }
+
+    /// Ordinal of the request's stream.
+    pub fn stream(self) -> usize {
         (self.0 >> STREAM_SHIFT) as usize
     }
 
@@ -148,7 +155,7 @@ impl TextTable {
 
     /// The text that stands for `text` in copy number `copy` of the trace.
     pub(super) fn in_copy(&self, text: TextId, copy: u64) -> TextId {
-        if text == TextId::UNIQUE || copy == 0 {
+        if text.is_unique() || copy == 0 {
             return text;
         }
         TextId(text.0 + copy * self.texts.len() as u64)
@@ -187,7 +194,7 @@ impl Sharing {
         let (mut requests, mut reused, mut total) = (0, 0, 0);
         for request in trace.requests.iter() {
             total += u64::from(request.prompt_tokens);
-            if request.text == TextId::UNIQUE {
+            if request.text.is_unique() {
                 continue;
             }
             requests += 1;
@@ -235,6 +242,9 @@ impl Texts {
 
     /// The conversation that `text` is part of: the same for all its turns, also when history was cut.
     pub fn session(&self, text: TextId) -> Option<u64> {
+        if text.is_unique() {
+            return None;
+        }
         match self.streams.get(text.stream())? {
             StreamTexts::None => None,
             StreamTexts::Recorded(table) => Some(table.session(text.local()) | text.0 & !LOCAL),
@@ -246,6 +256,9 @@ impl Texts {
 
     /// The text that `text` begins with, and how much of it \[tokens\]; `None` if it is all its own.
     pub fn base(&self, text: TextId) -> Option<(TextId, u32)> {
+        if text.is_unique() {
+            return None;
+        }
         let local = text.local();
         let (base, tokens) = match self.streams.get(text.stream())? {
             StreamTexts::None => return None,

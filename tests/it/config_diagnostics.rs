@@ -481,6 +481,30 @@ fn warnings_do_not_stop() {
 }
 
 #[test]
+fn a_date_needs_a_price_and_shedding_something_to_shed() {
+    let with = |text: &str| format!("{VALID}{text}");
+    let date = |date: &str| with(&format!("[cost]\nnode_usd_per_hour = 1\nprice_date = {date}\n"));
+    for good in ["\"2026\"", "\"2026-11\"", "\"2026-11-30\""] {
+        assert!(findings(&date(good), Files::default()).items.is_empty(), "{good}");
+    }
+    for bad in ["\"11/2026\"", "\"2026-13\"", "\"2026-11-32\"", "\"26\"", "\"2026-11-1-1\"", "\"\""]
+    {
+        expect(&date(bad), Files::default(), Code::Range, &["is not a date", "2026-11-24"]);
+    }
+    let alone = with("[cost]\nprice_date = \"2026-11\"\n");
+    let parts = ["dates a price that is not given", "e/x.toml:43:1", "node_usd_per_hour"];
+    expect(&alone, Files::default(), Code::Conflict, &parts);
+    let shed = with("[cluster.routing]\npolicy = \"epp\"\nshed = true\n");
+    assert!(findings(&shed, Files::default()).items.is_empty());
+    let stream = shed.replace(
+        "[workload.poisson]",
+        "[[workload.stream]]\npriority = 1\n[workload.stream.poisson]",
+    );
+    let parts = ["sheds nothing", "priority = -1"];
+    expect(&stream, Files::default(), Code::Suspicious, &parts);
+}
+
+#[test]
 fn all_mistakes_are_shown_at_once() {
     let text = edited("seed", "sed = 7")
         .replace("rate_rps = 2", "rate_rps = \"2\"")

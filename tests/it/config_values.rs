@@ -405,3 +405,58 @@ output_tokens = 10
     assert_eq!((stream.requests, stream.max_connections), (Some(30), Some(4)));
     assert_eq!(stream.start, SimDuration::from_secs(60));
 }
+
+/// What tells the user where the prices come from.
+fn price_note(text: &str, set: &[&str]) -> String {
+    loaded(&format!("duration = \"10m\"\n{MODEL}{POISSON}{REPLICAS}{text}"), set).price_note
+}
+
+#[test]
+fn a_given_price_tells_its_date() {
+    let given = "cost.node_usd_per_hour=0.5";
+    let note = price_note("", &[given, "cost.price_date=\"2026-11\""]);
+    assert_eq!(note, "0.5 USD/h per g2-standard-12, from the experiment, as of 2026-11");
+    assert!(price_note("", &[given]).ends_with("from the experiment, undated"));
+    // One of a pool, beside the list price.
+    let pool = "[[cluster.pools]]\nusd_per_hour = 0.7\n[cost]\nprice_date = \"2026-10-31\"\n";
+    let note = price_note(pool, &[]);
+    assert!(note.starts_with("1.0004 USD/h per g2-standard-12, on demand, us-central1"), "{note}");
+    assert!(
+        note.ends_with(
+            "; on-demand 0.7000 USD/h per g2-standard-12, from the experiment, as of 2026-10-31"
+        ),
+        "{note}"
+    );
+}
+
+#[test]
+fn open_sessions_priorities_and_staleness_are_read() {
+    let text = format!(
+        "duration = \"10m\"\n{MODEL}{REPLICAS}
+[[workload.stream]]
+class = \"batch\"
+priority = -2
+[workload.stream.sessions]
+preset = \"chat-sessions\"
+rate_rps = 0.1
+open = true
+[[workload.stream]]
+[workload.stream.poisson]
+rate_rps = 2.0
+prompt_tokens = 10
+output_tokens = 10
+[cluster.routing]
+policy = \"epp\"
+shed = true
+metrics_staleness = \"2s\"
+"
+    );
+    let read = loaded(&text, &[]);
+    let streams = read.base.workload.streams();
+    assert_eq!((streams[0].priority, streams[1].priority), (Some(-2), None));
+    assert!(read.base.workload.is_sheddable(0) && !read.base.workload.is_sheddable(1));
+    assert!(read.base.workload.is_realisable(), "nothing of it waits for an answer");
+    let Policy::EndpointPicker(picker) = read.base.gateway else { panic!("epp") };
+    assert_eq!(picker.metrics_staleness, SimDuration::from_secs(2));
+    assert_eq!(picker.shed.map(|limits| limits.queue), Some(5));
+}

@@ -1,10 +1,11 @@
 //! Routing policies in a whole run.
 
 use crate::support;
-use hpasim::gateway::{KeepAlive, Picker, Policy};
+use hpasim::gateway::{KeepAlive, Picker, Policy, Saturation};
 use hpasim::rng::Seed;
 use hpasim::sim::{Autoscaler, RecordLevel, RunRecord, Scenario, run_workload};
 use hpasim::units::{PodId, SimDuration, SimTime};
+use hpasim::workload::{Arrivals, Clients, Recorded, StreamSpec, Transform, WorkloadSpec};
 
 /// Five requests a second for ten minutes on one replica, two from the fourth minute on.
 fn growing(policy: Policy) -> Scenario {
@@ -60,4 +61,58 @@ fn the_picker_balances_the_kv_caches() {
     let picker = Picker { queue_weight: 2.0, kv_weight: 2.0, refresh, ..Picker::default() };
     let share = share_of_the_new_pod(Policy::EndpointPicker(picker));
     assert!((share - 0.5).abs() < 0.1, "{share}");
+}
+
+/// A picker that sheds by the limits of the inference gateway.
+fn shedding(refresh_ms: u64) -> Policy {
+    Policy::EndpointPicker(Picker {
+        refresh: SimDuration::from_millis(refresh_ms),
+        shed: Some(Saturation { queue: 5, kv_usage: 0.8 }),
+        ..Picker::default()
+    })
+}
+
+/// Requests come at 0, 200, .. 800 ms of each second; metrics of every full second are stale from 201 ms on.
+#[test]
+fn a_picker_that_reads_too_rarely_sheds_what_it_could_serve() {
+    let record = run(&growing(shedding(1_000)));
+    // The pods serve from the start on, and the first reading is that of the first request.
+    assert_eq!(record.accounting.shed, 3_000 * 3 / 5);
+    assert_eq!(record.accounting.refused, record.accounting.shed);
+    assert_eq!(run(&growing(shedding(50))).accounting.shed, 0);
+}
+
+/// Two streams at once, each more than the replica can take.
+fn contended(priorities: [Option<i32>; 2]) -> RunRecord {
+    let mut scenario = growing(shedding(50));
+    scenario.engine = support::engine(4, 400).into();
+    let stream = |priority| {
+        let requests = (0..1_500).map(|i| support::request(400 * i, 50, 120)).collect();
+        let replay = Arrivals::Replay(Recorded::new(requests), Transform::default());
+        StreamSpec { priority, ..StreamSpec::new(replay) }
+    };
+    let streams = priorities.map(stream).into();
+    scenario.workload = WorkloadSpec::new(streams, Clients::default()).expect("valid");
+    run(&scenario)
+}
+
+/// Refused requests by stream: the first one's have even ids, because streams go in order at equal times.
+fn refused(record: &RunRecord) -> [usize; 2] {
+    [0, 1].map(|stream| {
+        let of = |id: u64| id % 2 == stream;
+        record.requests.iter().filter(|r| of(r.record.id.0) && r.outcome() == "refused").count()
+    })
+}
+
+// Source: gateway-api-inference-extension, InferenceObjective: requests of a priority below 0 are shed.
+#[test]
+fn only_streams_below_priority_zero_are_shed() {
+    let [kept, shed] = refused(&contended([None, Some(-1)]));
+    assert!(kept == 0 && shed > 100, "{kept} {shed}");
+    let [shed, kept] = refused(&contended([Some(-5), Some(3)]));
+    assert!(kept == 0 && shed > 100, "{kept} {shed}");
+    assert_eq!(refused(&contended([Some(0), None])), [0, 0]);
+    // Without any priority all may be shed.
+    let [first, second] = refused(&contended([None, None]));
+    assert!(first > 100 && second > 100, "{first} {second}");
 }

@@ -116,6 +116,7 @@ fn sessions(rate: f64) -> Sessions {
         system_prompts: 1,
         max_context: 1024,
         growth: Growth::Accumulate,
+        open: false,
     }
 }
 

@@ -103,7 +103,8 @@ fn arrivals() -> impl Strategy<Value = Arrivals> {
         LengthDist::new(LengthKind::Exponential { mean }, 1, max).expect("valid")
     };
     let growth = prop::sample::select(vec![Growth::Accumulate, Growth::Window]);
-    let sessions = (0.02..0.4_f64, 1_u32..5, growth).prop_map(move |(rate, prompts, growth)| {
+    let sessions = (0.02..0.4_f64, 1_u32..5, growth, prop::bool::weighted(0.3));
+    let sessions = sessions.prop_map(move |(rate, prompts, growth, open)| {
         Arrivals::Sessions(Box::new(Sessions {
             arrivals: Generated::new(RateModel::Constant(rate), Renewal::Exponential),
             turns: lengths(4.0, 12),
@@ -115,6 +116,7 @@ fn arrivals() -> impl Strategy<Value = Arrivals> {
             system_prompts: prompts,
             max_context: 900,
             growth,
+            open,
         }))
     });
     prop_oneof![1 => replay, 2 => sessions]

@@ -26,9 +26,11 @@ use super::registry::Kind;
 use super::tree::Value;
 use super::values::{Problem, integer_of};
 use crate::cluster::NodePool;
+use crate::gateway::{Picker, Policy};
 use crate::manifest::HpaManifest;
 use crate::sim::{Autoscaler, Scenario, Slo};
 use crate::units::{SimDuration, SimTime};
+use crate::workload::WorkloadSpec;
 
 /// Version of the file format.
 pub(super) const SCHEMA: u32 = 1;
@@ -122,14 +124,15 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
     let controller = pipeline::controller(root, cluster.kube_minor);
     let autoscaler = hpa::autoscaler(root, inputs, &pipeline, controller, name);
     let slo = slo(root);
-    let (node_usd_per_hour, mut price_note) = cost(root, &cluster);
-    price_note.push_str(&cluster.set_prices(node_usd_per_hour));
+    let (node_usd_per_hour, mut price_note, given) = cost(root, &cluster);
+    price_note.push_str(&cluster.set_prices(node_usd_per_hour, &given));
     let duration = length_of_run(root, duration, workload.as_ref(), warmup);
     if root.context().errors() > before {
         return None;
     }
     let autoscaler = autoscaler?;
     warn_about_limits(root, &autoscaler.autoscaler, &cluster);
+    warn_about_shedding(root, cluster.gateway, workload.as_ref());
     let queries = pipeline.names.queries();
     let scenario = Scenario {
         engine: Arc::new(engine?),
@@ -165,15 +168,37 @@ fn slo(root: &Fields<'_>) -> Slo {
     }
 }
 
-fn cost(root: &Fields<'_>, cluster: &cluster::Lowered) -> (f64, String) {
+/// The price of a node, what is known of it, and where prices of the experiment come from.
+fn cost(root: &Fields<'_>, cluster: &cluster::Lowered) -> (f64, String, String) {
     let t = root.key("cost", "Prices").table_or_empty();
     let given = t
         .key("node_usd_per_hour", "Price of one node [USD/h]")
         .shown("the machine type's price in the profile, with its date")
         .number(0.0..=1e6);
+    let date = t
+        .key("price_date", "Date of the prices given here and in `[[cluster.pools]]`")
+        .shown("not known")
+        .string();
+    if let Some(date) = date.filter(|date| !is_date(date)) {
+        t.report(
+            Diagnostic::error(Code::Range, format!("`{date}` is not a date"))
+                .at(&t.span_of("price_date"), "")
+                .help("write \"2026\", \"2026-11\" or \"2026-11-24\""),
+        );
+    } else if date.is_some() && given.is_none() && !cluster.has_given_prices() {
+        t.report(
+            Diagnostic::error(Code::Conflict, "`cost.price_date` dates a price that is not given")
+                .at(&t.key_span("price_date"), "")
+                .help("set `cost.node_usd_per_hour`, or `usd_per_hour` of a pool"),
+        );
+    }
+    let source = match date {
+        Some(date) => format!("from the experiment, as of {date}"),
+        None => "from the experiment, undated".to_owned(),
+    };
     let machine = cluster.machine_type.as_str();
-    match (given, &cluster.price) {
-        (Some(price), _) => (price, format!("{price} USD/h per {machine}, from the experiment")),
+    let (price, note) = match (given, &cluster.price) {
+        (Some(price), _) => (price, format!("{price} USD/h per {machine}, {source}")),
         (None, Some((price, basis))) => (*price, format!("{price} USD/h per {machine}, {basis}")),
         (None, None) => {
             root.report(
@@ -186,16 +211,31 @@ fn cost(root: &Fields<'_>, cluster: &cluster::Lowered) -> (f64, String) {
             );
             (0.0, String::new())
         }
-    }
+    };
+    (price, note, source)
+}
+
+/// A year, a month of a year, or a day.
+fn is_date(text: &str) -> bool {
+    let number = |part: &str, digits: usize, max: u32| {
+        part.len() == digits
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && part.parse().is_ok_and(|n: u32| (1..=max).contains(&n))
+    };
+    let mut parts = text.split('-');
+    parts.next().is_some_and(|year| number(year, 4, 9999))
+        && parts.next().is_none_or(|month| number(month, 2, 12))
+        && parts.next().is_none_or(|day| number(day, 2, 31))
+        && parts.next().is_none()
 }
 
 fn length_of_run(
     root: &Fields<'_>,
     duration: Option<SimDuration>,
-    workload: Option<&crate::workload::WorkloadSpec>,
+    workload: Option<&WorkloadSpec>,
     warmup: SimDuration,
 ) -> Option<SimDuration> {
-    let natural = workload.and_then(crate::workload::WorkloadSpec::natural_duration);
+    let natural = workload.and_then(WorkloadSpec::natural_duration);
     let limit = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
     let length = duration.or(natural.map(|n| n.min(limit)));
     let Some(length) = length else {
@@ -218,6 +258,23 @@ fn length_of_run(
         );
     }
     Some(length)
+}
+
+/// Shedding without anything to shed.
+fn warn_about_shedding(root: &Fields<'_>, gateway: Policy, workload: Option<&WorkloadSpec>) {
+    let (Policy::EndpointPicker(Picker { shed: Some(_), .. }), Some(workload)) =
+        (gateway, workload)
+    else {
+        return;
+    };
+    if !(0..workload.streams().len()).any(|stream| workload.is_sheddable(stream)) {
+        let title = "`cluster.routing.shed` sheds nothing: no stream has a priority below 0";
+        root.report(
+            Diagnostic::warning(Code::Suspicious, title)
+                .at(&root.span_at("cluster.routing.shed"), "")
+                .help("set `priority = -1` in the `[[workload.stream]]` that may be shed"),
+        );
+    }
 }
 
 /// Limits that cannot both be reached.

@@ -56,7 +56,8 @@ pub(super) fn routing(cluster: &Fields<'_>) -> Policy {
     let load_weight = table
         .key("load_weight", "epp: weight of the load-aware scorer, 0.5 falling to 0 at 128 waiting")
         .number_or(weight, 0.0);
-    let default = PrefixMemory::default();
+    let default_picker = Picker::default();
+    let default = default_picker.prefix;
     let prefix = PrefixMemory {
         block_tokens: table
             .key("prefix_block_tokens", "epp: tokens of a block of its prefix index. Source: 16")
@@ -70,7 +71,7 @@ pub(super) fn routing(cluster: &Fields<'_>) -> Policy {
             .u32(1..=1 << 30),
     };
     let shed = table
-        .key("shed", "epp: refuses requests while every pod is saturated (all are sheddable)")
+        .key("shed", "epp: refuses the requests of sheddable streams while every pod is saturated")
         .boolean_or(false);
     let saturation = Saturation {
         queue: table
@@ -86,6 +87,12 @@ pub(super) fn routing(cluster: &Fields<'_>) -> Policy {
     let refresh = table
         .key("refresh", "epp: period at which it reads the metrics. Source: inference gateway")
         .duration_or(SimDuration::from_millis(1)..=day, SimDuration::from_millis(50));
+    let metrics_staleness = table
+        .key(
+            "metrics_staleness",
+            "epp: a pod whose metrics are older has no room left. Source: inference gateway",
+        )
+        .duration_or(SimDuration::from_millis(1)..=day, default_picker.metrics_staleness);
     match kind {
         Kind::Plain(policy) => policy,
         Kind::RandomPerConnection => {
@@ -98,6 +105,7 @@ pub(super) fn routing(cluster: &Fields<'_>) -> Policy {
             load_weight,
             refresh,
             prefix,
+            metrics_staleness,
             shed: shed.then_some(saturation),
         }),
     }

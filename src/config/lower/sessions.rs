@@ -49,6 +49,9 @@ pub(super) fn sessions(
             &[("accumulate", Growth::Accumulate), ("window", Growth::Window)],
             Growth::Accumulate,
         );
+    let open = t
+        .key("open", "Turns do not wait for the answers: a pause counts from the turn before")
+        .boolean_or(false);
     let or_preset = |own: Option<LengthDist>, name: &str, of: fn(&Sessions) -> &LengthDist| {
         let found = own.or_else(|| base.as_ref().map(|b| of(b).clone()));
         if found.is_none() && !t.has(name) {
@@ -86,6 +89,7 @@ pub(super) fn sessions(
         system_prompts,
         max_context,
         growth,
+        open,
     };
     match sessions.check() {
         Ok(()) => Some(Arrivals::Sessions(Box::new(sessions))),

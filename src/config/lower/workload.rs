@@ -70,6 +70,14 @@ pub(super) fn workload(
     for t in &tables {
         let arrivals = sources(t, inputs, max_model_len);
         let class = t.key("class", "Name of the traffic class").string_or("");
+        let priority = t
+            .key(
+                "priority",
+                "Of its InferenceObjective: below 0 an epp may shed it (`cluster.routing.shed`)",
+            )
+            .shown("0; if no stream has one, all may be shed")
+            .integer(i64::from(i32::MIN)..=i64::from(i32::MAX))
+            .map(|n| n as i32);
         let start =
             t.key("start", "When the stream starts").duration_or(any_span(), SimDuration::ZERO);
         let duration =
@@ -84,6 +92,7 @@ pub(super) fn workload(
         match one_of(t, arrivals) {
             Some(arrivals) => streams.push(StreamSpec {
                 class,
+                priority,
                 arrivals,
                 start,
                 duration,

@@ -60,8 +60,7 @@ impl Run<'_> {
             }
             cluster::Effect::ServerUp(pod) => self.server_up(pod),
             cluster::Effect::InService(pod) => {
-                let view =
-                    EndpointView { pod, outstanding: 0, waiting: 0, running: 0, kv_usage: 0.0 };
+                let view = EndpointView::unread(pod);
                 let at = self.endpoints.partition_point(|e| e.pod < pod);
                 self.endpoints.insert(at, view);
             }

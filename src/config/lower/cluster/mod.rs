@@ -38,10 +38,15 @@ pub(super) struct Lowered {
 
 impl Lowered {
     /// Sets the pools' prices; returns what to tell beside the base price.
-    pub(super) fn set_prices(&mut self, base_price: f64) -> String {
-        let (pools, note) = pools::set_prices(std::mem::take(&mut self.priced), base_price);
+    pub(super) fn set_prices(&mut self, base_price: f64, source: &str) -> String {
+        let (pools, note) = pools::set_prices(std::mem::take(&mut self.priced), base_price, source);
         self.cluster.pools = pools;
         note
+    }
+
+    /// Whether a pool has a price of its own in the experiment.
+    pub(super) fn has_given_prices(&self) -> bool {
+        self.priced.iter().any(|one| one.given.is_some())
     }
 }
 

@@ -183,7 +183,7 @@ pub(super) struct Priced {
     /// One pool per zone.
     pub(super) pools: Vec<NodePool>,
     /// `usd_per_hour`.
-    given: Option<f64>,
+    pub(super) given: Option<f64>,
     /// Times the list price.
     factor: f64,
     /// List price of its machine type, if that is not the one of `[cluster]`.
@@ -441,8 +441,13 @@ fn preemption(t: &Fields<'_>, capacity: Capacity) -> Preemption {
     }
 }
 
-/// Puts the prices in: `base_price` is that of the machine type of `[cluster]`. Returns what to tell beside it.
-pub(super) fn set_prices(priced: Vec<Priced>, base_price: f64) -> (Vec<NodePool>, String) {
+/// Puts the prices in: `base_price` is that of the machine type of `[cluster]`, `source` tells where prices of the
+/// experiment come from. Returns what to tell beside it.
+pub(super) fn set_prices(
+    priced: Vec<Priced>,
+    base_price: f64,
+    source: &str,
+) -> (Vec<NodePool>, String) {
     let mut note = String::new();
     let several = priced.len() > 1;
     let mut pools = Vec::new();
@@ -452,6 +457,9 @@ pub(super) fn set_prices(priced: Vec<Priced>, base_price: f64) -> (Vec<NodePool>
             && (several || one.given.is_some() || one.factor != 1.0)
         {
             let _ = write!(note, "; {} {price:.4} USD/h per {}", pool.name, pool.machine_type);
+            if one.given.is_some() {
+                let _ = write!(note, ", {source}");
+            }
         }
         pools.extend(one.pools.into_iter().map(|pool| NodePool { usd_per_hour: price, ..pool }));
     }
