@@ -12,6 +12,7 @@ mod explain;
 mod export;
 mod interrupt;
 mod manual;
+mod merge;
 mod output;
 mod page;
 mod profile;
@@ -50,7 +51,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Sweep(sweep::Args),
-    Merge(shard::Args),
+    Merge(merge::Args),
     Run(run::Args),
     Explain(explain::Args),
     Export(export::Args),
@@ -268,7 +269,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
     match command {
         Command::Sweep(args) => sweep::run(&args, context),
-        Command::Merge(args) => shard::run(&args, context),
+        Command::Merge(args) => merge::run(&args, context),
         Command::Run(args) => run::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
         Command::Export(args) => export::run(&args, context),

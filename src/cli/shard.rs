@@ -1,39 +1,23 @@
-//! Parts of a sweep on several machines: what a part leaves behind, and `hpasim merge`.
+//! Parts of a sweep on several machines: which part a run is, and what it leaves behind for `hpasim merge`.
 
-use super::experiment::{self, Sources};
-use super::{Context, Exit, output, sweep};
-use crate::export::{read_units, unit_key};
-use crate::rng::Seed;
-use crate::sim::Measures;
-use crate::sweep::{Outcome, Shard, SweepResult, Unit};
-use anyhow::{Context as _, bail, ensure};
+use super::Context;
+use super::experiment::Sources;
+use crate::sweep::Shard;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The file that tells which sweep a part belongs to.
 pub(super) const FILE: &str = "shard.json";
 
-/// Join the parts of one sweep
-///
-/// Takes the output directories of all `hpasim sweep --shard I/N` and writes what the whole sweep would have
-/// written, byte for byte. Runs nothing; the experiment's files must be where the parts found them.
-#[derive(clap::Args, Debug)]
-pub(crate) struct Args {
-    /// Output directories of the parts
-    #[arg(value_name = "DIR", required = true)]
-    parts: Vec<PathBuf>,
-}
-
 /// What `shard.json` holds: how to load the sweep again, and a digest that tells one sweep from another.
 #[derive(Serialize, Deserialize, PartialEq, Eq, Debug)]
 pub(super) struct Origin {
-    experiment: PathBuf,
-    hpa: Option<PathBuf>,
-    current: Option<PathBuf>,
-    set: Vec<String>,
-    seed: Option<u64>,
-    digest: String,
+    pub(super) experiment: PathBuf,
+    pub(super) hpa: Option<PathBuf>,
+    pub(super) current: Option<PathBuf>,
+    pub(super) set: Vec<String>,
+    pub(super) seed: Option<u64>,
+    pub(super) digest: String,
 }
 
 impl Origin {
@@ -70,66 +54,6 @@ pub(super) fn parse(text: &str) -> Result<Shard, String> {
         index.parse().map_err(|_| wrong())?
     };
     if (1..=count).contains(&index) { Ok(Shard { index, count }) } else { Err(wrong()) }
-}
-
-/// Runs `hpasim merge`.
-pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let mut origin: Option<(Origin, &Path)> = None;
-    let mut units: BTreeMap<String, Measures> = BTreeMap::new();
-    for part in &args.parts {
-        let path = part.join(FILE);
-        let bytes = output::read_input(&path)
-            .with_context(|| format!("`{}` is no part of a sweep", part.display()))?;
-        let found: Origin = serde_json::from_slice(&bytes)
-            .with_context(|| format!("cannot read `{}`", path.display()))?;
-        match &origin {
-            Some((first, folder)) if *first != found => {
-                bail!(
-                    "`{}` and `{}` are parts of different sweeps",
-                    folder.display(),
-                    part.display()
-                )
-            }
-            Some(_) => {}
-            None => origin = Some((found, part)),
-        }
-        let path = part.join(sweep::LOG);
-        let log = output::read_input(&path)
-            .with_context(|| format!("cannot read `{}`", path.display()))?;
-        units.extend(read_units(&String::from_utf8_lossy(&log)));
-    }
-    let (origin, _) = origin.context("no part was given")?;
-
-    let sources = Sources {
-        experiment: &origin.experiment,
-        hpa: origin.hpa.as_deref(),
-        current: origin.current.as_deref(),
-    };
-    let mut common = context.common.clone();
-    common.set.clone_from(&origin.set);
-    common.seed = origin.seed.map(Seed);
-    let context = &Context { common };
-    let loaded = experiment::load("sweep", &sources, context)?;
-    ensure!(
-        loaded.provenance.digest() == origin.digest,
-        "`{}` or a file it names has changed since the parts ran",
-        origin.experiment.display()
-    );
-    let plan = &loaded.experiment.plan;
-    let all = (0..plan.cases.len())
-        .flat_map(|case| (0..plan.replications).map(move |replication| Unit { case, replication }));
-    let outcomes: Vec<(Unit, Option<Outcome>)> = all
-        .map(|unit| (unit, units.get(&unit_key(plan, unit)).copied().map(Outcome::Done)))
-        .collect();
-    let missing = outcomes.iter().filter(|(_, outcome)| outcome.is_none()).count();
-    ensure!(
-        missing == 0,
-        "{missing} of {} units are in none of the parts: they were interrupted, or a part is missing",
-        outcomes.len()
-    );
-    let result = SweepResult::of(plan, outcomes);
-    let directory = context.output_directory(&loaded.experiment.name)?;
-    sweep::finish(&loaded, &result, &directory, context)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What goes into the cluster (events) and what comes out of it (effects).
 
-use super::faults::FaultEvent;
+use super::fault_event::FaultEvent;
 use crate::units::{NodeId, PodId, SimTime};
 
 /// Work the cluster asked to be reminded of through [`Effect::At`].

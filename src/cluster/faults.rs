@@ -5,6 +5,7 @@
 
 use super::Cluster;
 use super::effect::{ClusterEvent, Effect, PodStage};
+use super::fault_event::{Death, FaultEvent};
 use crate::rng::{Dist, Seed, Stream};
 use crate::units::{PodId, SimDuration, SimTime};
 use rand::RngExt as _;
@@ -270,62 +271,4 @@ impl Cluster {
             self.container_died(now, i, Death::StartupProbe, out);
         }
     }
-}
-
-/// Why a container died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death {
-    /// The server process ended (out of memory, Xid).
-    Crash,
-    /// The kubelet killed it: its startup probe failed `failureThreshold` times.
-    StartupProbe,
-}
-
-/// A fault, for the event log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultEvent {
-    /// A container died and is started again after `wait`.
-    ContainerDied {
-        /// Which pod.
-        pod: PodId,
-        /// Why.
-        death: Death,
-        /// CrashLoopBackOff before the restart; zero at first.
-        wait: SimDuration,
-    },
-    /// The readiness probe failed often enough for the pod to be unready.
-    Unhealthy {
-        /// Which pod.
-        pod: PodId,
-    },
-    /// A machine is taken away.
-    Preempted {
-        /// Which node.
-        node: crate::units::NodeId,
-    },
-    /// A machine died without notice.
-    NodeLost {
-        /// Which node.
-        node: crate::units::NodeId,
-    },
-    /// A dead machine's node turned NotReady.
-    NodeNotReady {
-        /// Which node.
-        node: crate::units::NodeId,
-    },
-    /// GKE recreates the machine of a node that has been NotReady for too long.
-    NodeRepaired {
-        /// Which node.
-        node: crate::units::NodeId,
-    },
-    /// A pod ended as Failed with its node.
-    PodFailed {
-        /// Which pod.
-        pod: PodId,
-    },
-    /// A pod is evicted because its node is drained, or has been unreachable for too long.
-    Evicted {
-        /// Which pod.
-        pod: PodId,
-    },
 }

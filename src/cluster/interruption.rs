@@ -6,7 +6,7 @@
 
 use super::Cluster;
 use super::effect::{ClusterEvent, Effect, NodeStage};
-use super::faults::FaultEvent;
+use super::fault_event::FaultEvent;
 use crate::units::{NodeId, SimTime};
 
 impl Cluster {

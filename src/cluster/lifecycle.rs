@@ -3,7 +3,7 @@
 use super::Cluster;
 use super::config::{ModelLoad, Packing, ShutdownMode};
 use super::effect::{ClusterEvent, Effect, NodeStage, PodStage};
-use super::faults::FaultEvent;
+use super::fault_event::FaultEvent;
 use super::node::ImageState;
 use super::pod::{LoadState, Pod, Shutdown};
 use super::rate;

@@ -17,6 +17,7 @@ mod config;
 mod disruption;
 mod effect;
 mod estimate;
+mod fault_event;
 mod faults;
 mod interruption;
 mod lifecycle;
@@ -38,7 +39,8 @@ pub use config::{
 };
 pub use disruption::{Budget, Disruption, IntOrPercent};
 pub use effect::{AutoscalerEvent, ClusterEvent, Effect, EventRank, NodeStage, PodStage};
-pub use faults::{Death, FaultConfig, FaultEvent, FaultKind, ScriptedFault};
+pub use fault_event::{Death, FaultEvent};
+pub use faults::{FaultConfig, FaultKind, ScriptedFault};
 pub use node::Node;
 pub use pod::Pod;
 pub use pool::{Capacity, Expander, NodePool, Preemption, Quota, StockOut};

@@ -17,7 +17,7 @@
 
 use super::Cluster;
 use super::effect::{ClusterEvent, Effect, NodeStage, PodStage};
-use super::faults::FaultEvent;
+use super::fault_event::FaultEvent;
 use super::node::Node;
 use super::pod::Shutdown;
 use crate::rng::{Seed, Stream};

@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use super::effect::{AutoscalerEvent, ClusterEvent, Effect, NodeStage};
-use super::faults::FaultEvent;
+use super::fault_event::FaultEvent;
 use super::node::Node;
 use crate::units::{NodeId, SimDuration, SimTime};
 

@@ -1,6 +1,6 @@
 //! Where the time between a rising load and a ready replica went, link by link.
 
-use super::record::{NodeRow, PodRow};
+use super::phases::{NodeRow, PodRow};
 use crate::cluster::{NodeStage, PodStage};
 use crate::units::{NodeId, PodId, SimDuration, SimTime};
 use std::collections::BTreeMap;

@@ -11,6 +11,7 @@ pub mod event;
 mod explanation;
 mod keda;
 mod measures;
+mod phases;
 pub mod queue;
 mod record;
 mod run;
@@ -22,9 +23,9 @@ pub use budget::{Budget, Creation, Link, Outcome, budgets, mean_links};
 pub use explanation::{EventRow, Explanation, FaultRow, PodReading};
 pub use keda::KedaConfig;
 pub use measures::Measures;
+pub use phases::{NodeRow, PodRow};
 pub use record::{
-    Accounting, MetricsPage, NodeRow, PodRow, PoolUse, RecordLevel, RequestRow, RunRecord, Series,
-    TimelineRow,
+    Accounting, MetricsPage, PoolUse, RecordLevel, RequestRow, RunRecord, Series, TimelineRow,
 };
 pub use run::{Realised, realise, run, run_realised, run_workload};
 pub use scenario::{Autoscaler, HpaSetup, Scenario, Slo};

@@ -3,11 +3,11 @@
 use super::budget::{self, Budget};
 use super::explanation::{EventRow, Explanation, FaultRow};
 use super::measures::Measures;
-use crate::cluster::{NodeStage, PodStage};
+use super::phases::{NodeRow, PodRow};
 use crate::engine::metrics::Metrics;
 use crate::engine::{FinishReason, Gauges, RequestRecord};
 use crate::hpa::{Decision, Hpa};
-use crate::units::{NodeId, PodId, SimTime};
+use crate::units::{PodId, SimTime};
 
 /// How much a run records beside its measures.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -176,32 +176,6 @@ impl Series {
             Self::SloAttainment => "slo_attainment_1m".into(),
         }
     }
-}
-
-/// One phase change of a pod.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PodRow {
-    /// When.
-    pub at: SimTime,
-    /// Which pod.
-    pub pod: PodId,
-    /// The stage it entered.
-    pub stage: PodStage,
-    /// The node it sits on.
-    pub node: Option<NodeId>,
-}
-
-/// One phase change of a node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NodeRow {
-    /// When.
-    pub at: SimTime,
-    /// Which node.
-    pub node: NodeId,
-    /// The stage it entered.
-    pub stage: NodeStage,
-    /// Index of its pool.
-    pub pool: usize,
 }
 
 /// What the machines of one pool came to, after the warm-up.

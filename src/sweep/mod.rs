@@ -9,6 +9,7 @@
 //! caller, who implements [`Progress`].
 
 mod arrivals;
+mod case_result;
 mod execute;
 mod objective;
 mod plan;
@@ -16,9 +17,10 @@ mod result;
 mod run;
 mod warnings;
 
+pub use case_result::CaseResult;
 pub use execute::{Outcome, Progress, Silent, Unit, execute};
-pub use objective::{Objective, Savings, pareto_front, recommend, savings};
-pub use plan::{Case, Plan, Shard};
-pub use result::{CaseResult, SweepResult};
+pub use objective::{Savings, pareto_front, recommend, savings};
+pub use plan::{Case, Objective, Plan, Shard};
+pub use result::SweepResult;
 pub use run::{Options, run};
 pub use warnings::{Warning, warnings};

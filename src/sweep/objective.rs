@@ -1,15 +1,9 @@
 //! Which case is best, and by how much.
 
-use super::result::CaseResult;
+use super::case_result::CaseResult;
+use super::plan::Objective;
 use crate::stats::{Interval, paired_difference};
 use std::cmp::Ordering;
-
-/// What makes a case good: the least cost at which the objective holds.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Objective {
-    /// Least share of requests that must meet the SLO, in (0, 1].
-    pub attainment: f64,
-}
 
 /// What changing from one case to another saves.
 #[derive(Clone, Copy, PartialEq, Debug)]

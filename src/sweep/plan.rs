@@ -1,7 +1,6 @@
 //! What a sweep is asked to do.
 
 use super::execute::Unit;
-use super::objective::Objective;
 use crate::rng::Seed;
 use crate::sim::Scenario;
 
@@ -35,6 +34,13 @@ pub struct Plan<S = Scenario> {
     pub objective: Objective,
     /// Index of the case that is in use today, if the user gave one; savings are stated against it.
     pub current: Option<usize>,
+}
+
+/// What makes a case good: the least cost at which the objective holds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Objective {
+    /// Least share of requests that must meet the SLO, in (0, 1].
+    pub attainment: f64,
 }
 
 /// One of `count` equal parts of a sweep, from 1.

@@ -6,8 +6,9 @@
 
 use super::Inputs;
 use super::pipeline::Pipeline;
+use super::places::{Places, below, fallback};
 use super::signals::feeds;
-use crate::config::diagnostic::{Code, Diagnostic, Span};
+use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::{Fields, Key};
 use crate::config::registry::Kind;
 use crate::config::tree::{Node, Value};
@@ -21,9 +22,6 @@ use crate::hpa::{ControllerConfig, Quantity, SyncSchedule, ValidationOptions};
 use crate::manifest::HpaManifest;
 use crate::sim::{Autoscaler, HpaSetup};
 use crate::units::SimTime;
-
-/// Where each field of the spec was written: (path in the object, place), in the order of reading.
-pub(super) type Places = Vec<(String, Span)>;
 
 /// What sets the number of replicas, with the object to export.
 pub(super) struct Lowered {
@@ -199,15 +197,6 @@ fn read_hpa(
         }),
         manifest: Some(object),
     })
-}
-
-pub(super) fn fallback(t: &Fields<'_>) -> Span {
-    if t.has("manifest") { t.span_of("manifest") } else { t.span().clone() }
-}
-
-/// Whether `path` is `parent` or something below it.
-pub(super) fn below(path: &str, parent: &str) -> bool {
-    path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 fn read_manifest(t: &Fields<'_>, inputs: &Inputs<'_>, path: &str) -> Option<HpaManifest> {

@@ -1,7 +1,7 @@
 //! Prompt and output lengths of a generated workload.
 
 use super::Inputs;
-use super::workload::report_param;
+use super::refused::report_param;
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::config::registry::Kind;

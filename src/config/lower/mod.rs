@@ -1,5 +1,6 @@
 //! From a tree to a scenario: every key of an experiment file except `[sweep]`.
 
+mod arrivals;
 mod cluster;
 mod devices;
 mod engine;
@@ -7,6 +8,8 @@ mod hpa;
 mod inputs;
 mod lengths;
 mod pipeline;
+mod places;
+mod refused;
 mod routing;
 mod sessions;
 mod signals;

@@ -1,8 +1,9 @@
 //! `[workload.sessions]`: conversations.
 
 use super::Inputs;
+use super::arrivals::{constant_rate, one_of, open_processes};
 use super::lengths::length;
-use super::workload::{constant_rate, one_of, open_processes, report_param};
+use super::refused::report_param;
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::units::SimDuration;

@@ -1,6 +1,6 @@
 //! `[[pipeline.rules]]`, and which quantity each metric of an HPA reads.
 
-use super::hpa::{Places, below, fallback};
+use super::places::{Places, below, fallback};
 use crate::config::diagnostic::{Code, Diagnostic, Span};
 use crate::config::promql;
 use crate::config::reader::Fields;

@@ -7,7 +7,8 @@ use crate::gateway::EndpointView;
 use crate::pipeline::Origin;
 use crate::sim::event::Event;
 use crate::sim::explanation::{EventRow, FaultRow};
-use crate::sim::record::{NodeRow, PodRow, RecordLevel};
+use crate::sim::phases::{NodeRow, PodRow};
+use crate::sim::record::RecordLevel;
 use crate::units::{PodId, SimDuration};
 
 impl Run<'_> {
