@@ -11,11 +11,15 @@
 //! running every loop.
 
 use super::Cluster;
-use super::config::AutoscalerConfig;
 use super::effect::{AutoscalerEvent, ClusterEvent, Effect, NodeStage, PodStage};
 use super::node::{Meter, Node, Outcome, Refusal};
 use super::pod::first_tick;
 use crate::units::{NodeId, SimDuration, SimTime};
+
+/// First and longest wait before a refused request of a queued pool is repeated.
+// Source: cluster-autoscaler config/flags: --provisioning-request-initial-backoff-time, -max-backoff-time.
+const QUEUE_BACKOFF: (SimDuration, SimDuration) =
+    (SimDuration::from_secs(60), SimDuration::from_secs(600));
 
 /// What the autoscaler keeps of one pool.
 #[derive(Clone, Debug, Default)]
@@ -44,10 +48,10 @@ impl PoolState {
 
     /// A scale-up failed; returns the end of the backoff.
     // A failure inside a running backoff starts the first duration again, as upstream does.
-    fn fail(&mut self, config: &AutoscalerConfig, now: SimTime) -> SimTime {
+    fn fail(&mut self, (first, longest): (SimDuration, SimDuration), now: SimTime) -> SimTime {
         let duration = match self.backoff {
-            Some(last) if last.until < now => (last.duration * 2).min(config.backoff_max),
-            Some(_) | None => config.backoff_initial,
+            Some(last) if last.until < now => (last.duration * 2).min(longest),
+            Some(_) | None => first,
         };
         let until = now + duration;
         self.backoff = Some(Backoff { duration, until, last_failure: now });
@@ -123,7 +127,9 @@ impl Cluster {
             state.backoff = None;
         }
         let max_provision = config.max_node_provision;
-        let overdue = |node: &Node| node.requested + max_provision < now;
+        // A request in a queue waits for as long as it takes.
+        let queued = self.config.pools[pool].queued;
+        let overdue = |node: &Node| !queued && node.requested + max_provision < now;
         let refused = |why: Refusal| {
             move |node: &Node| match node.outcome {
                 Outcome::Refused(at, cause) => at <= now && cause == why,
@@ -167,7 +173,13 @@ impl Cluster {
                 nodes.checked_sub(count).filter(|left| *left > 0)
             }
         };
-        let backoff_until = state.fail(&self.config.autoscaler, now);
+        let config = &self.config.autoscaler;
+        let backoff = if self.config.pools[pool].queued {
+            QUEUE_BACKOFF
+        } else {
+            (config.backoff_initial, config.backoff_max)
+        };
+        let backoff_until = state.fail(backoff, now);
         out.push(Effect::Autoscaler(match failure {
             Failure::StockOut => AutoscalerEvent::StockOut { pool, backoff_until },
             Failure::Quota => AutoscalerEvent::QuotaExceeded { pool, backoff_until },
@@ -205,6 +217,7 @@ impl Cluster {
             NodeStage::Requested => {
                 self.enter_node(now, n, NodeStage::Ready, out);
                 self.nodes[n].idle_since = Some(now);
+                self.cordon_replaced(n);
                 self.arm_interruptions(now, n, out);
                 self.place_pending(now, out);
             }
@@ -214,7 +227,7 @@ impl Cluster {
                 self.nodes.remove(n);
                 if repaired {
                     self.pools[pool].size -= 1;
-                    self.request_node(now, pool, out);
+                    self.request_nodes(now, pool, 1, out);
                 }
             }
             NodeStage::Preempted => self.preempted_gone(now, n, out),
@@ -251,11 +264,13 @@ impl Cluster {
         let requested = self.nodes.iter().filter(|node| node.stage == NodeStage::Requested);
         let failures = requested.map(|node| {
             let overdue = node.requested + config.max_node_provision + tick;
+            let overdue = (!self.config.pools[node.pool].queued).then_some(overdue);
             match node.outcome {
-                Outcome::Refused(at, _) => at.min(overdue),
+                Outcome::Refused(at, _) => Some(overdue.map_or(at, |overdue| overdue.min(at))),
                 Outcome::Ready(_) => overdue,
             }
         });
+        let failures = failures.flatten();
         let has_requested = |pool: usize| {
             let requested = |node: &Node| node.pool == pool && node.stage == NodeStage::Requested;
             self.nodes.iter().any(requested)

@@ -8,7 +8,7 @@
 
 use super::Cluster;
 use super::config::Packing;
-use super::effect::{Effect, NodeStage};
+use super::effect::Effect;
 use crate::units::SimTime;
 
 impl Cluster {
@@ -32,8 +32,7 @@ impl Cluster {
 
     /// Makes room for a replica by pushing a placeholder out; the node where.
     pub(super) fn displace_placeholder(&mut self, now: SimTime) -> Option<usize> {
-        let has =
-            |n: &usize| self.nodes[*n].stage == NodeStage::Ready && self.nodes[*n].placeholders > 0;
+        let has = |n: &usize| self.nodes[*n].is_schedulable() && self.nodes[*n].placeholders > 0;
         let nodes = (0..self.nodes.len()).filter(has);
         let n = match self.config.packing {
             Packing::Spread => nodes.min_by_key(|n| (self.nodes[*n].pods, *n)),

@@ -68,6 +68,11 @@ pub enum ClusterEvent {
         /// Which node.
         node: NodeId,
     },
+    /// A machine's run ends soon: a replacement is asked for; stale if it is gone.
+    Recycle {
+        /// Which node.
+        node: NodeId,
+    },
     /// A machine has run for as long as it may; stale if it is gone.
     Expire {
         /// Which node.
@@ -130,6 +135,7 @@ impl ClusterEvent {
             | Self::Unready { .. }
             | Self::StartupDeadline { .. }
             | Self::Preempt { .. }
+            | Self::Recycle { .. }
             | Self::Expire { .. }
             | Self::Evict { .. }
             | Self::LoseNode { .. }

@@ -19,7 +19,12 @@ impl Cluster {
         if let Some(after) = node.delays.lost_after {
             out.push(Effect::At(now + after, ClusterEvent::LoseNode { node: node.id }));
         }
-        if let Some(longest) = self.config.pools[node.pool].max_run_duration {
+        let pool = &self.config.pools[node.pool];
+        if let Some(longest) = pool.max_run_duration {
+            if let Some(lead) = pool.recycling_lead_time {
+                let due = now + longest.saturating_sub(lead);
+                out.push(Effect::At(due, ClusterEvent::Recycle { node: node.id }));
+            }
             out.push(Effect::At(now + longest, ClusterEvent::Expire { node: node.id }));
         }
     }
@@ -90,7 +95,31 @@ impl Cluster {
         self.nodes.remove(n);
         self.pools[pool].size -= 1;
         if recreate {
-            self.request_node(now, pool, out);
+            self.request_nodes(now, pool, 1, out);
+        }
+    }
+
+    /// A replacement is asked for before a machine's time is over.
+    // Source: Google Cloud documentation, flex-start, node recycling: a new node is created; when it runs the old one
+    // is cordoned, and its pods go on until its end.
+    // ASSUMPTION(A323): only a node with replicas is recycled, once, and within the pool's `max_nodes`.
+    pub(super) fn recycle(&mut self, now: SimTime, node: NodeId, out: &mut Vec<Effect>) {
+        let in_use = |n: &usize| {
+            let node = &self.nodes[*n];
+            node.is_schedulable() && node.pods > 0 && !node.lost
+        };
+        let Some(n) = self.node_index(node).filter(in_use) else { return };
+        let pool = self.nodes[n].pool;
+        if self.pools[pool].size < self.config.pools[pool].max_nodes {
+            let replacement = self.request_nodes(now, pool, 1, out);
+            self.nodes[replacement].replaces = Some(node);
+        }
+    }
+
+    /// A replacement is ready.
+    pub(super) fn cordon_replaced(&mut self, n: usize) {
+        if let Some(old) = self.nodes[n].replaces.and_then(|old| self.node_index(old)) {
+            self.nodes[old].cordoned = true;
         }
     }
 

@@ -80,7 +80,7 @@ impl Cluster {
     pub(super) fn node_with_room(&self) -> Option<usize> {
         let has_room = |n: &usize| {
             let node = &self.nodes[*n];
-            node.stage == NodeStage::Ready
+            node.is_schedulable()
                 && node.occupied() < self.config.pools[node.pool].replicas_per_node
         };
         let nodes = (0..self.nodes.len()).filter(has_room);

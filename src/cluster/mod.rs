@@ -247,6 +247,7 @@ impl Cluster {
                 self.startup_overdue(now, pod, life, out);
             }
             ClusterEvent::Preempt { node } => self.preempt(now, node, out),
+            ClusterEvent::Recycle { node } => self.recycle(now, node, out),
             ClusterEvent::Expire { node } => self.expire(now, node, out),
             ClusterEvent::Evict { node } => self.eviction_due(now, node, out),
             ClusterEvent::LoseNode { node } => self.lose_node(now, node, out),

@@ -18,6 +18,18 @@ pub(super) enum Outcome {
     Refused(SimTime, Refusal),
 }
 
+impl Outcome {
+    /// The end of a request whose nodes come together or not at all.
+    pub(super) fn joined(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Ready(a), Self::Ready(b)) => Self::Ready(a.max(b)),
+            (Self::Refused(a, why), Self::Refused(b, _)) => Self::Refused(a.max(b), why),
+            (refused @ Self::Refused(..), Self::Ready(_))
+            | (Self::Ready(_), refused @ Self::Refused(..)) => refused,
+        }
+    }
+}
+
 /// Why the cloud refuses a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -55,6 +67,10 @@ pub struct Node {
     pub(super) placeholders: u32,
     /// Its instance group replaces it if it is taken away.
     pub(super) recreate: bool,
+    /// The node that it replaces before that one's time is over.
+    pub(super) replaces: Option<NodeId>,
+    /// Its replacement is ready: the scheduler leaves it alone.
+    pub(super) cordoned: bool,
     /// Its machine died without notice.
     pub(super) lost: bool,
     /// GKE recreates it.
@@ -122,6 +138,11 @@ impl Node {
     /// Pods bound to it.
     pub fn pods(&self) -> u32 {
         self.pods
+    }
+
+    /// Whether the scheduler may bind pods to it.
+    pub(super) fn is_schedulable(&self) -> bool {
+        self.stage == NodeStage::Ready && !self.cordoned
     }
 
     /// Replicas and placeholders on it.

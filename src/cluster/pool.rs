@@ -71,6 +71,11 @@ pub struct NodePool {
     pub preemption: Preemption,
     /// A node is drained and removed this long after it became ready; `None` = never.
     pub max_run_duration: Option<SimDuration>,
+    /// A replacement of a node in use is asked for this long before the end of its run; `None` = none is.
+    pub recycling_lead_time: Option<SimDuration>,
+    /// Flex-start with queued provisioning: the nodes of a request come together or not at all, a request waits as long
+    /// as it takes, a refused one is repeated after the queue's own backoff.
+    pub queued: bool,
 }
 
 /// Failing node requests.
@@ -165,6 +170,13 @@ impl NodePool {
             self.max_run_duration.is_none_or(|d| d > SimDuration::ZERO),
             "max_run_duration",
             "must be above 0",
+        );
+        require(
+            self.recycling_lead_time.is_none_or(|lead| {
+                lead > SimDuration::ZERO && self.max_run_duration.is_some_and(|run| lead < run)
+            }),
+            "recycling_lead_time",
+            "must be above 0 and below `max_run_duration`",
         );
     }
 }

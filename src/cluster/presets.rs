@@ -169,6 +169,10 @@ pub const fn no_preemption() -> Preemption {
 // Source: accelerated-platforms, ComputeClass gpu-l4-24gb-x2: maxRunDurationSeconds 604800.
 pub const FLEX_START_RUN: SimDuration = secs(604_800);
 
+/// How long before the end of its run a flex-start machine is replaced.
+// Source: the same ComputeClass: nodeRecycling.leadTimeSeconds 3600.
+pub const RECYCLING_LEAD_TIME: SimDuration = secs(3_600);
+
 /// `--node-monitor-grace-period` of Kubernetes 1.`minor`.
 // Source: kubernetes#126287: 50 s from 1.32 on, 40 s before.
 pub const fn node_monitor_grace_period(minor: u32) -> SimDuration {
@@ -263,6 +267,8 @@ pub fn node_pool(
         delete: node_delete(),
         preemption: no_preemption(),
         max_run_duration: None,
+        recycling_lead_time: None,
+        queued: false,
     }
 }
 

@@ -3,8 +3,12 @@
 use super::Cluster;
 use super::effect::{AutoscalerEvent, ClusterEvent, Effect, NodeStage};
 use super::fault_event::FaultEvent;
-use super::node::Node;
+use super::node::{Node, Outcome};
 use crate::units::{NodeId, SimDuration, SimTime};
+
+/// Capacity of a queued pool is held for its pods this long.
+// Source: cluster-autoscaler processors/provreq: default reservation time of a ProvisioningRequest.
+const BOOKING: SimDuration = SimDuration::from_secs(600);
 
 /// Pause before a refused eviction is tried again.
 const EVICTION_RETRY: SimDuration = SimDuration::from_secs(10);
@@ -132,7 +136,7 @@ impl Cluster {
         places.extend(self.nodes.iter().map(|node| {
             let pool = &self.config.pools[node.pool];
             let stays = node.occupied() > 0 || self.pools[node.pool].size <= pool.min_nodes;
-            let takes_pods = node.stage == NodeStage::Ready && stays;
+            let takes_pods = node.is_schedulable() && stays;
             if takes_pods { pool.replicas_per_node - node.occupied() } else { 0 }
         }));
         for n in 0..self.nodes.len() {
@@ -191,6 +195,16 @@ impl Cluster {
         if self.pools[node.pool].size <= self.config.pools[node.pool].min_nodes {
             return None;
         }
-        Some(self.not_before(idle))
+        if node.replaces.is_some_and(|old| self.node_index(old).is_some()) {
+            // The pods of the node that it replaces are still to come.
+            return None;
+        }
+        let due = self.not_before(idle);
+        match node.outcome {
+            Outcome::Ready(ready) if self.config.pools[node.pool].queued => {
+                Some(due.max(ready + BOOKING))
+            }
+            Outcome::Ready(_) | Outcome::Refused(..) => Some(due),
+        }
     }
 }

@@ -18,9 +18,7 @@ impl Cluster {
             let state = &mut self.pools[pool];
             state.request = Some(state.request.unwrap_or(0) + wanted);
             out.push(Effect::Autoscaler(AutoscalerEvent::TriggeredScaleUp { pool, nodes: wanted }));
-            for _ in 0..wanted {
-                self.request_node(now, pool, out);
-            }
+            self.request_nodes(now, pool, wanted, out);
         }
         if left > 0 && !self.starved {
             self.starved = true;
@@ -69,13 +67,41 @@ impl Cluster {
         best.map(|(_, pool, wanted)| (pool, wanted))
     }
 
-    /// A new node of `pool`, still to come.
-    pub(super) fn request_node(&mut self, now: SimTime, pool: usize, out: &mut Vec<Effect>) {
-        let n = self.add_node(now, pool);
-        let node = &self.nodes[n];
-        out.push(Effect::Node { node: node.id, pool, stage: NodeStage::Requested });
-        if let Outcome::Ready(at) = node.outcome {
-            out.push(Effect::At(at, ClusterEvent::Node { node: node.id }));
+    /// New nodes of `pool`, still to come; index of the first.
+    pub(super) fn request_nodes(
+        &mut self,
+        now: SimTime,
+        pool: usize,
+        count: u32,
+        out: &mut Vec<Effect>,
+    ) -> usize {
+        let first = self.nodes.len();
+        for _ in 0..count {
+            self.add_node(now, pool);
+        }
+        if self.config.pools[pool].queued {
+            self.join_outcomes(now, pool, first);
+        }
+        for node in &self.nodes[first..] {
+            out.push(Effect::Node { node: node.id, pool, stage: NodeStage::Requested });
+            if let Outcome::Ready(at) = node.outcome {
+                out.push(Effect::At(at, ClusterEvent::Node { node: node.id }));
+            }
+        }
+        first
+    }
+
+    /// The nodes from `first` on come together or not at all.
+    // Source: Google Cloud documentation, flex-start with queued provisioning: all resources are allocated at once.
+    fn join_outcomes(&mut self, now: SimTime, pool: usize, first: usize) {
+        let outcomes = self.nodes[first..].iter().map(|node| node.outcome);
+        let Some(joint) = outcomes.reduce(Outcome::joined) else { return };
+        for node in &mut self.nodes[first..] {
+            let was_billed = node.is_billed();
+            node.outcome = joint;
+            let change = i32::from(node.is_billed()) - i32::from(was_billed);
+            let gpus = self.config.pools[pool].gpus_per_node;
+            self.pools[pool].meter.change(now, gpus, change, 0);
         }
     }
 
@@ -100,6 +126,8 @@ impl Cluster {
             pods: 0,
             placeholders: 0,
             recreate: true,
+            replaces: None,
+            cordoned: false,
             lost: false,
             repaired: false,
             image: ImageState::Absent,

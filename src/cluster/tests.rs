@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod autoscaling;
 mod disruption;
+mod flex_start;
 mod interruptions;
 mod laws;
 mod lifecycle;

@@ -335,3 +335,36 @@ fn requests_limit_the_pods_of_a_node() {
         assert!(text.contains(expected), "{keys}\n{text}");
     }
 }
+
+/// Flex-start machines are replaced an hour before their run ends, if that is longer; only they can be queued for.
+#[test]
+fn keys_of_flex_start() {
+    let pool = |capacity: &str, keys: &str| {
+        let text = format!(
+            "model_storage = \"gcs\"\n[[cluster.pools]]\ncapacity = \"{capacity}\"\n{keys}"
+        );
+        scenario("l4-llama-3.1-8b", &text).cluster.pools.remove(0)
+    };
+    let secs = SimDuration::from_secs;
+    let lead = |capacity: &str, keys: &str| pool(capacity, keys).recycling_lead_time;
+    assert_eq!(lead("flex-start", ""), Some(secs(3_600)));
+    assert_eq!(lead("flex-start", "recycling_lead_time = \"20m\""), Some(secs(1_200)));
+    assert_eq!(lead("flex-start", "max_run_duration = \"30m\""), None);
+    assert_eq!(lead("on-demand", "max_run_duration = \"2d\""), None);
+    assert_eq!(
+        lead("on-demand", "max_run_duration = \"2d\"\nrecycling_lead_time = \"1h\""),
+        Some(secs(3_600))
+    );
+    assert!(pool("flex-start", "queued = true").queued && !pool("flex-start", "").queued);
+    for (keys, expected) in [
+        ("recycling_lead_time = \"1h\"", "is not within the run of a node"),
+        (
+            "max_run_duration = \"1h\"\nrecycling_lead_time = \"1h\"",
+            "is not within the run of a node",
+        ),
+        ("queued = true", "only flex-start machines are queued for"),
+    ] {
+        let text = errors(&format!("[[cluster.pools]]\n{keys}"));
+        assert!(text.contains(expected), "{keys}\n{text}");
+    }
+}

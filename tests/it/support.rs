@@ -75,6 +75,8 @@ pub(crate) fn cluster() -> ClusterConfig {
             delete: constant_ms(10_000),
             preemption: presets::no_preemption(),
             max_run_duration: None,
+            recycling_lead_time: None,
+            queued: false,
         }],
         quota: Quota::default(),
         gpus_per_replica: 1,

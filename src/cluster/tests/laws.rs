@@ -25,6 +25,8 @@ prop_compose! {
         capacity in prop::sample::select(Capacity::ALL.to_vec()),
         per_node_hour in prop_oneof![3 => Just(0.0), 1 => Just(4.0)],
         longest in prop_oneof![3 => Just(None), 1 => (60_u64..2_000).prop_map(|s| Some(secs(s)))],
+        recycled in any::<bool>(),
+        queued in prop_oneof![3 => Just(false), 1 => Just(true)],
     ) -> NodePool {
         NodePool {
             name: "pool".to_owned(),
@@ -41,6 +43,8 @@ prop_compose! {
             usd_per_hour: f64::from(per_node),
             preemption: Preemption { per_node_hour, ..presets::no_preemption() },
             max_run_duration: longest,
+            recycling_lead_time: longest.filter(|_| recycled).map(|run| run / 2),
+            queued,
         }
     }
 }

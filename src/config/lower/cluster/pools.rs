@@ -336,6 +336,39 @@ fn pool(
         .shown("\"7d\" for flex-start (source: the reference ComputeClass), else never")
         .duration(SimDuration::from_secs(60)..=longest)
         .or((capacity == Capacity::FlexStart).then_some(presets::FLEX_START_RUN));
+    let lead = t
+        .key(
+            "recycling_lead_time",
+            "A replacement of a node in use is asked for this long before the end of its run",
+        )
+        .shown("\"1h\" for flex-start (source: nodeRecycling of the reference ComputeClass), else none")
+        .duration(SimDuration::from_secs(1)..=longest);
+    let usual_lead = (capacity == Capacity::FlexStart).then_some(presets::RECYCLING_LEAD_TIME);
+    let within = |lead: &SimDuration| pool.max_run_duration.is_some_and(|run| *lead < run);
+    if let Some(lead) = lead.filter(|lead| !within(lead)) {
+        t.report(
+            Diagnostic::error(
+                Code::Conflict,
+                "`recycling_lead_time` is not within the run of a node",
+            )
+            .at(&t.span_of("recycling_lead_time"), format!("{} s", lead.as_secs_f64()))
+            .and_at(&t.span_of("max_run_duration"), ""),
+        );
+    }
+    pool.recycling_lead_time = lead.or(usual_lead).filter(within);
+    pool.queued = t
+        .key(
+            "queued",
+            "Flex-start with queued provisioning: the nodes of a request come together or not at all, a refused request is \
+             repeated after 1 to 10 min",
+        )
+        .boolean_or(false);
+    if pool.queued && capacity != Capacity::FlexStart {
+        t.report(
+            Diagnostic::error(Code::Conflict, "only flex-start machines are queued for")
+                .at(&t.key_span("queued"), format!("of a pool of {}", capacity.as_str())),
+        );
+    }
     let given = t.key("usd_per_hour", "Price of one node [USD/h]").number(0.0..=1e6);
     let factor = t
         .key("price_factor", "Times the list price; required for spot unless `usd_per_hour` is set")
