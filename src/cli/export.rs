@@ -3,11 +3,11 @@
 use super::experiment::{self, Sources};
 use super::{Context, Exit, output};
 use crate::config::parse_duration;
-use crate::export::adapters::{self, Format, Surroundings};
+use crate::export::adapters::{self, Format, Surroundings, Triggers};
 use crate::export::{self, Deployable};
 use crate::manifest;
 use crate::pipeline::{Adapter, PipelineConfig};
-use crate::sim::{Autoscaler, HpaSetup, KedaConfig};
+use crate::sim::{Autoscaler, Fallback, FallbackBehavior, HpaSetup, KedaConfig};
 use crate::units::Milli;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
@@ -71,6 +71,15 @@ pub(super) fn surroundings(
         prometheus_url: Surroundings::PROMETHEUS_URL.to_owned(),
         queries: queries.clone(),
         keda: setup.keda.clone(),
+        triggers: match &pipeline.adapter {
+            Adapter::Keda { cached, ignore_null_values } => Triggers {
+                use_cached_metrics: cached.is_some(),
+                ignore_null_values: *ignore_null_values,
+            },
+            Adapter::Stackdriver { .. } | Adapter::PrometheusAdapter { .. } | Adapter::Direct => {
+                Triggers::default()
+            }
+        },
     }
 }
 
@@ -140,6 +149,7 @@ fn swept(directory: &Path) -> anyhow::Result<(String, Deployable)> {
     }
     let odd = |what: &str| anyhow!("{shown}: `recommended_hpa.{what}` is not what a sweep writes");
     let text = |key: &str| found[key].as_str().ok_or_else(|| odd(key));
+    let flag = |key: &str| found[key].as_bool().ok_or_else(|| odd(key));
     let read = manifest::read(&found["manifest"].to_string()).map_err(|_| odd("manifest"))?;
     let format = text("format")?;
     let format = Format::ALL.iter().find(|f| f.1 == format).ok_or_else(|| odd("format"))?.0;
@@ -158,6 +168,10 @@ fn swept(directory: &Path) -> anyhow::Result<(String, Deployable)> {
                 Value::Null => None,
                 keda => Some(keda_config(keda).ok_or_else(|| odd("keda"))?),
             },
+            triggers: Triggers {
+                use_cached_metrics: flag("use_cached_metrics")?,
+                ignore_null_values: flag("ignore_null_values")?,
+            },
         },
         kube_minor: minor.ok_or_else(|| odd("kube_minor"))?,
     };
@@ -172,11 +186,27 @@ fn queries(value: &Value) -> Option<BTreeMap<String, String>> {
 
 fn keda_config(value: &Value) -> Option<KedaConfig> {
     let span = |key: &str| parse_duration(value[key].as_str()?).ok();
+    let count = |value: &Value| u32::try_from(value.as_u64()?).ok();
     Some(KedaConfig {
         polling_interval: span("polling_interval")?,
         cooldown_period: span("cooldown_period")?,
         initial_cooldown_period: span("initial_cooldown_period")?,
-        min_replica_count: u32::try_from(value["min_replica_count"].as_u64()?).ok()?,
+        min_replica_count: count(&value["min_replica_count"])?,
+        idle_replica_count: match &value["idle_replica_count"] {
+            Value::Null => None,
+            idle => Some(count(idle)?),
+        },
         activation_threshold: Milli(value["activation_threshold_milli"].as_i64()?),
+        fallback: match &value["fallback"] {
+            Value::Null => None,
+            fallback => Some(Fallback {
+                failure_threshold: count(&fallback["failure_threshold"])?,
+                replicas: count(&fallback["replicas"])?,
+                behavior: {
+                    let name = fallback["behavior"].as_str()?;
+                    FallbackBehavior::ALL.iter().find(|own| own.0 == name)?.1
+                },
+            }),
+        },
     })
 }

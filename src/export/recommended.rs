@@ -45,6 +45,8 @@ impl Deployable {
             "scrape_interval": self.surroundings.scrape_interval.to_string(),
             "queries": self.surroundings.queries,
             "keda": self.surroundings.keda.as_ref().map(keda_value),
+            "use_cached_metrics": self.surroundings.triggers.use_cached_metrics,
+            "ignore_null_values": self.surroundings.triggers.ignore_null_values,
             "kube_minor": self.kube_minor,
         })
     }
@@ -56,7 +58,13 @@ fn keda_value(keda: &KedaConfig) -> Value {
         "cooldown_period": keda.cooldown_period.to_string(),
         "initial_cooldown_period": keda.initial_cooldown_period.to_string(),
         "min_replica_count": keda.min_replica_count,
+        "idle_replica_count": keda.idle_replica_count,
         "activation_threshold_milli": keda.activation_threshold.0,
+        "fallback": keda.fallback.map(|fallback| json!({
+            "failure_threshold": fallback.failure_threshold,
+            "replicas": fallback.replicas,
+            "behavior": fallback.behavior.name(),
+        })),
     })
 }
 

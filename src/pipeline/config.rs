@@ -98,6 +98,8 @@ pub enum Part {
     Adapter,
     /// The collector: nothing is scraped, and no failure is noted either.
     Collector,
+    /// The Prometheus server: nothing is scraped, and every query that an adapter makes fails.
+    Prometheus,
 }
 
 impl Faults {
@@ -157,6 +159,11 @@ impl PipelineConfig {
             adapter: Adapter::Direct,
             ..Self::stackdriver()
         }
+    }
+
+    /// Whether nothing is scraped at `now`.
+    pub(super) fn scrapes_nothing(&self, now: SimTime) -> bool {
+        self.faults.is_down(Part::Collector, now) || self.faults.is_down(Part::Prometheus, now)
     }
 
     /// The period at which the adapter renews its copy, if it has one.

@@ -44,6 +44,8 @@ pub enum Total {
     Empty,
     /// The adapter gives an error instead of an empty answer.
     Error,
+    /// The adapter's query fails.
+    Unreachable,
 }
 
 /// The metrics path of one deployment.
@@ -133,6 +135,12 @@ impl Pipeline {
         self.config.faults.is_down(Part::Adapter, now)
     }
 
+    /// Whether the query behind an answer at `now` found no Prometheus.
+    pub fn prometheus_is_down(&self, now: SimTime) -> bool {
+        let as_of = self.answered_as_of(now);
+        as_of.is_some_and(|as_of| self.config.faults.is_down(Part::Prometheus, as_of))
+    }
+
     /// What the adapter answers for one pod at `now`; `None` = no sample. Times of queries and
     /// scrapes must not go back.
     pub fn query(&mut self, now: SimTime, i: usize, pod: PodId) -> Option<Sample> {
@@ -157,12 +165,18 @@ impl Pipeline {
     /// What the adapter answers at `now` if it is asked for one value over all pods, those among them that are gone
     /// but still have points.
     pub fn query_total(&mut self, now: SimTime, i: usize) -> Total {
+        if self.prometheus_is_down(now) {
+            return Total::Unreachable;
+        }
         let total = self.answered_as_of(now).and_then(|as_of| self.total(as_of, i));
         self.answer(total)
     }
 
     /// The same, past any copy of the adapter's.
     pub fn query_live(&mut self, now: SimTime, i: usize) -> Total {
+        if self.config.faults.is_down(Part::Prometheus, now) {
+            return Total::Unreachable;
+        }
         let total = self.total(now, i);
         self.answer(total)
     }

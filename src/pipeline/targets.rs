@@ -1,6 +1,6 @@
 //! The scrape targets of one origin and what their series show.
 
-use super::config::{Adapter, Part, PipelineConfig};
+use super::config::{Adapter, PipelineConfig};
 use super::query::{Function, Origin, Query};
 use super::rate;
 use super::series::Series;
@@ -125,7 +125,7 @@ impl Targets {
         let visible_at = now + ingest.sample(&mut target.ingestion);
         let lost = self.config.faults.lost_scrapes > 0.0
             && target.losses.random::<f64>() < self.config.faults.lost_scrapes;
-        if self.config.faults.is_down(Part::Collector, now) {
+        if self.config.scrapes_nothing(now) {
             return Some(next);
         }
         let values = values.filter(|_| !lost);

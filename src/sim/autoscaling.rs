@@ -3,13 +3,14 @@
 //! The HPA sees only what the pipeline delivered and what the API server shows of the pods.
 
 use super::explanation::{Explanation, PodReading};
+use super::keda::Goal;
 use super::record::{RecordLevel, RunRecord};
 use super::scenario::HpaSetup;
 use super::signal::{CpuModel, FeedShape, MetricFeed};
 use crate::cluster::{Cluster, Pod};
 use crate::hpa::{
     ConditionType, Decision, FetchError, Hpa, MetricReading, Observation, PodPhase, PodRequest,
-    PodSample, PodView, Ready, Reason, SyncSchedule, calculator,
+    PodSample, PodView, Quantity, Ready, Reason, SyncSchedule, calculator,
 };
 use crate::pipeline::{Pipeline, Query, ResourceMetrics, Total};
 use crate::units::{Milli, PodId, SimDuration, SimTime};
@@ -33,6 +34,11 @@ const UNAVAILABLE: FetchError =
 const TARGET_LOST: FetchError =
     FetchError::Api("prometheus metrics 'prometheus' target may be lost, the result is empty");
 
+/// What an adapter answers that finds no Prometheus.
+// Source: prometheus-adapter pkg/custom-provider/provider.go; KEDA's words differ and name the address.
+const NO_PROMETHEUS: FetchError =
+    FetchError::Api("Internal error occurred: unable to fetch metrics");
+
 /// One HPA in a run.
 #[derive(Debug)]
 pub(super) struct Controller {
@@ -47,6 +53,8 @@ pub(super) struct Controller {
     samples: Vec<Vec<PodSample>>,
     totals: Vec<[Milli; 1]>,
     errors: Vec<Option<FetchError>>,
+    /// By metric: queries of the HPA in a row that KEDA could not answer.
+    failures: Vec<u32>,
     pending_write: Option<u32>,
     decisions: Vec<Decision>,
     explanations: Vec<Explanation>,
@@ -88,6 +96,7 @@ impl Controller {
             samples: vec![Vec::new(); metrics],
             totals: vec![[Milli(0)]; metrics],
             errors: vec![None; metrics],
+            failures: vec![0; metrics],
             pending_write: None,
             decisions: Vec::new(),
             explanations: Vec::new(),
@@ -118,7 +127,7 @@ impl Controller {
     ) -> impl Iterator<Item = Option<Milli>> + 'a {
         self.queries.iter().flatten().map(move |&query| match pipeline.query_live(now, query) {
             Total::Value(value) => Some(value),
-            Total::Empty | Total::Error => None,
+            Total::Empty | Total::Error | Total::Unreachable => None,
         })
     }
 
@@ -140,6 +149,10 @@ impl Controller {
         self.pods.clear();
         self.pods.extend(cluster.pods().iter().map(view));
         self.read(now, cluster, pipeline, resources, level);
+        // An HPA of no replicas is off and asks for nothing.
+        if spec_replicas > 0 && !pipeline.is_down(now) {
+            self.fall_back(spec_replicas);
+        }
         // On the stack unless somebody has a great many metrics: no allocation per reconcile.
         let mut few = [MetricReading::Error(FetchError::Empty); FEW];
         let mut many = Vec::new();
@@ -203,7 +216,11 @@ impl Controller {
         resources: &ResourceMetrics,
         level: RecordLevel,
     ) {
-        let down = pipeline.is_down(now);
+        let down = if pipeline.is_down(now) {
+            Some(UNAVAILABLE)
+        } else {
+            pipeline.prometheus_is_down(now).then_some(NO_PROMETHEUS)
+        };
         for (i, feed) in self.setup.feeds.iter().enumerate() {
             let samples = &mut self.samples[i];
             samples.clear();
@@ -225,8 +242,8 @@ impl Controller {
                 self.errors[i] = samples.is_empty().then_some(FetchError::Empty);
                 continue;
             };
-            if down {
-                self.errors[i] = Some(UNAVAILABLE);
+            if down.is_some() {
+                self.errors[i] = down;
                 continue;
             }
             // The parts of a total are read for the explanation only.
@@ -248,8 +265,39 @@ impl Controller {
                     }
                     Total::Empty => Some(FetchError::Empty),
                     Total::Error => Some(TARGET_LOST),
+                    Total::Unreachable => Some(NO_PROMETHEUS),
                 },
             };
+        }
+    }
+
+    /// KEDA counts the queries that fail, and answers in their place once they are too many in a row.
+    // Source: keda pkg/fallback/fallback.go, GetMetricsWithFallback; only the HPA's queries count, not the polls.
+    fn fall_back(&mut self, current: u32) {
+        let Some(fallback) = self.setup.keda.as_ref().and_then(|keda| keda.fallback) else {
+            return;
+        };
+        let serves = |pod: &&PodView| pod.phase == PodPhase::Running && pod.ready == Ready::True;
+        let ready = self.pods.iter().filter(serves).count() as u32;
+        for (i, metric) in self.hpa.spec().metrics.iter().enumerate() {
+            let Some(external) = &metric.external else { continue };
+            if self.errors[i].is_none() {
+                self.failures[i] = 0;
+                continue;
+            }
+            self.failures[i] += 1;
+            if self.failures[i] <= fallback.failure_threshold {
+                continue;
+            }
+            let milli = |quantity: &Quantity| Milli(quantity.milli_value());
+            let target = &external.target;
+            let average = target.average_value.as_ref().map(|q| Goal::AverageValue(milli(q)));
+            let whole = target.value.as_ref().map(|q| Goal::Value(milli(q)));
+            let value = average.or(whole).and_then(|goal| fallback.value(goal, current, ready));
+            if let Some(value) = value {
+                self.errors[i] = None;
+                self.totals[i] = [value];
+            }
         }
     }
 

@@ -21,7 +21,7 @@ mod signal;
 pub use crate::cluster::{AutoscalerEvent, Death, FaultEvent, PodStage};
 pub use budget::{Budget, Creation, Link, Outcome, budgets, mean_links};
 pub use explanation::{EventRow, Explanation, FaultRow, PodReading};
-pub use keda::KedaConfig;
+pub use keda::{Fallback, FallbackBehavior, KedaConfig};
 pub use measures::Measures;
 pub use phases::{NodeRow, PodRow};
 pub use record::{

@@ -42,6 +42,7 @@ mod hpa_laws;
 mod hpa_manifest;
 mod hpa_messages;
 mod hpa_oracle;
+mod keda;
 mod known_answers;
 mod laws;
 mod profile_check;

@@ -55,7 +55,11 @@ pub(crate) fn bursts(list: &[(u64, u64)]) -> String {
 
 const REPLAY: &str = "[workload.trace]\npath = \"t.csv\"\n";
 
-fn try_load(text: &str, trace: &str, set: &[&str]) -> Result<(Experiment, String), String> {
+pub(crate) fn try_load(
+    text: &str,
+    trace: &str,
+    set: &[&str],
+) -> Result<(Experiment, String), String> {
     let files = Text(BTreeMap::from([
         ("x.toml", format!("schema = 1\n{text}{COMMON}")),
         ("t.csv", trace.to_owned()),

@@ -8,8 +8,8 @@ use hpasim::hpa::spec::{HpaSpec, MetricSpec, MetricTarget};
 use hpasim::pipeline::{Adapter, Aggregate, Function, Outage, Part, PipelineConfig};
 use hpasim::rng::Seed;
 use hpasim::sim::{
-    Autoscaler, FeedShape, KedaConfig, MetricFeed, RecordLevel, RunRecord, Scenario, Series,
-    Signal, SignalKind, run_workload,
+    Autoscaler, Fallback, FallbackBehavior, FeedShape, KedaConfig, MetricFeed, RecordLevel,
+    RunRecord, Scenario, Series, Signal, SignalKind, run_workload,
 };
 use hpasim::units::{Milli, SimDuration, SimTime};
 use hpasim::workload::{
@@ -77,8 +77,8 @@ fn adapters() -> impl Strategy<Value = PipelineConfig> {
         (copy(), any::<bool>())
             .prop_map(|(cached, ignore_null_values)| Adapter::Keda { cached, ignore_null_values }),
     ];
-    let outage = (any::<bool>(), 0..DURATION, 1_u64..300).prop_map(|(adapter, from, length)| {
-        let part = if adapter { Part::Adapter } else { Part::Collector };
+    let part = prop::sample::select(vec![Part::Adapter, Part::Collector, Part::Prometheus]);
+    let outage = (part, 0..DURATION, 1_u64..300).prop_map(|(part, from, length)| {
         let at = SimTime::from_secs;
         Outage { part, from: at(from), until: at(from + length) }
     });
@@ -125,12 +125,21 @@ fn arrivals() -> impl Strategy<Value = Arrivals> {
 fn autoscalers() -> impl Strategy<Value = (HpaSpec, Vec<MetricFeed>, Option<KedaConfig>, u32)> {
     let signals = prop::sample::select(Signal::all().collect::<Vec<_>>());
     let metrics = prop::collection::vec((signals, 1_i64..11, 60_u64..300, any::<bool>()), 1..4);
-    let keda = (10_u64..60, 0_u64..200, 0_u32..2).prop_map(|(poll, cooldown, min)| KedaConfig {
+    let behavior = prop::sample::select(FallbackBehavior::ALL.map(|own| own.1).to_vec());
+    let fallback =
+        (0_u32..4, 0_u32..6, behavior).prop_map(|(failure_threshold, replicas, behavior)| {
+            Fallback { failure_threshold, replicas, behavior }
+        });
+    let fallback = prop::option::of(fallback);
+    let keda = (10_u64..60, 0_u64..200, 0_u32..3, any::<bool>(), fallback);
+    let keda = keda.prop_map(|(poll, cooldown, min, idle, fallback)| KedaConfig {
         polling_interval: support::secs(poll),
         cooldown_period: support::secs(cooldown),
         initial_cooldown_period: SimDuration::ZERO,
         min_replica_count: min,
+        idle_replica_count: (idle && min > 0).then(|| min - 1),
         activation_threshold: Milli(0),
+        fallback,
     });
     (metrics, prop::option::of(keda), 1_i32..3, 0_i32..5, 0_u32..4).prop_map(
         |(mut metrics, keda, min, more, start)| {

@@ -189,7 +189,7 @@ fn read_hpa(
         autoscaler: Autoscaler::Hpa(HpaSetup {
             start_replicas: start_replicas
                 .unwrap_or_else(|| u32::try_from(defaulted.min_replicas.unwrap_or(1)).unwrap_or(0)),
-            keda: pipeline.keda(&defaulted),
+            keda: pipeline.keda(&defaulted, t),
             spec,
             controller,
             schedule,

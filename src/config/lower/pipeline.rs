@@ -2,13 +2,13 @@
 
 use super::devices::devices;
 use super::signals::{Names, names};
-use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::diagnostic::{Code, Diagnostic, Span};
 use crate::config::profile::GpuProfile;
 use crate::config::reader::Fields;
 use crate::hpa::{ControllerConfig, HpaSpec, SyncMode, SyncSchedule};
 use crate::pipeline::{Adapter, Faults, Outage, Part, PipelineConfig, SystemMetrics};
 use crate::rng::Dist;
-use crate::sim::{DeviceModel, KedaConfig};
+use crate::sim::{DeviceModel, Fallback, FallbackBehavior, KedaConfig};
 use crate::units::{Milli, SimDuration, SimTime};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -27,16 +27,37 @@ pub(super) struct Pipeline {
     pub(super) names: Names,
     /// How a pod's GPUs and CPU look.
     pub(super) devices: DeviceModel,
-    /// `[pipeline.keda]`, with `min_replica_count` if it is given.
-    keda: Option<(KedaConfig, Option<u32>)>,
+    /// `[pipeline.keda]`.
+    keda: Option<Keda>,
 }
 
 impl Pipeline {
-    /// KEDA's own part beside the HPA of this (defaulted) spec.
-    pub(super) fn keda(&self, spec: &HpaSpec) -> Option<KedaConfig> {
-        let (keda, given) = self.keda.as_ref()?;
+    /// KEDA's own part beside the HPA of this (defaulted) spec. Counts that do not fit together are reported to
+    /// `table`.
+    pub(super) fn keda(&self, spec: &HpaSpec, table: &Fields<'_>) -> Option<KedaConfig> {
+        let keda = self.keda.as_ref()?;
         let own = u32::try_from(spec.min_replicas.unwrap_or(1)).unwrap_or(0);
-        Some(KedaConfig { min_replica_count: given.unwrap_or(own), ..keda.clone() })
+        let min_replica_count = keda.min_replica_count.unwrap_or(own);
+        // Source: keda apis/keda/v1alpha1, CheckReplicaCountBoundsAreValid, GetHPAMinReplicas.
+        if let Some(idle) = keda.config.idle_replica_count.filter(|n| *n >= min_replica_count) {
+            let title = format!(
+                "`pipeline.keda.idle_replica_count` ({idle}) is not below the minimum ({min_replica_count})"
+            );
+            table.report(Diagnostic::error(Code::Conflict, title).at(&keda.idle_span, "").help(
+                "KEDA refuses this; set `hpa.min_replicas` or `pipeline.keda.min_replica_count`",
+            ));
+        }
+        if min_replica_count > 0 && min_replica_count != own {
+            let title = format!(
+                "KEDA's HPA would have a minimum of {min_replica_count}, not of {own} as simulated"
+            );
+            table.report(
+                Diagnostic::warning(Code::Suspicious, title)
+                    .at(&keda.min_span, "")
+                    .help("`min_replica_count` should be 0 or that of `hpa.min_replicas`"),
+            );
+        }
+        Some(KedaConfig { min_replica_count, ..keda.config.clone() })
     }
 }
 
@@ -113,20 +134,23 @@ pub(super) fn pipeline(
         lookback,
         adapter,
         system: system(&table),
-        faults: faults(&table),
+        faults: faults(&table, kind),
     };
     Pipeline {
         names: names(&table, &config),
         config,
         devices: devices(&table, profile, gpu_memory_utilization),
-        keda: (kind == Kind::Keda).then_some((keda.config, keda.min_replica_count)),
+        keda: (kind == Kind::Keda).then_some(keda),
     }
 }
 
 /// `[pipeline.keda]`.
 struct Keda {
+    /// Without its `min_replica_count`.
     config: KedaConfig,
     min_replica_count: Option<u32>,
+    min_span: Span,
+    idle_span: Span,
     cached: bool,
     ignore_null_values: bool,
 }
@@ -157,9 +181,16 @@ fn keda(table: &Fields<'_>, kind: Kind) -> Keda {
                 * 1000.0) as i64,
         ),
         min_replica_count: 0,
+        idle_replica_count: t
+            .key("idle_replica_count", "idleReplicaCount: replicas while no trigger is active")
+            .shown("none: `min_replica_count`, left to the HPA unless it is 0")
+            .u32(0..=100_000),
+        fallback: fallback(&t),
     };
     Keda {
         config,
+        min_span: t.span_of("min_replica_count"),
+        idle_span: t.span_of("idle_replica_count"),
         min_replica_count: t
             .key("min_replica_count", "minReplicaCount; 0 lets it go to zero, the HPA keeps 1")
             .shown("`hpa.min_replicas`")
@@ -176,6 +207,23 @@ fn keda(table: &Fields<'_>, kind: Kind) -> Keda {
     }
 }
 
+/// `[pipeline.keda.fallback]`.
+fn fallback(keda: &Fields<'_>) -> Option<Fallback> {
+    let t = keda.key("fallback", "What KEDA answers while a trigger fails").table()?;
+    let failure_threshold = t
+        .key("failure_threshold", "failureThreshold: failed queries in a row that are passed on")
+        .required()
+        .u32(0..=1_000_000);
+    let replicas = t
+        .key("replicas", "replicas: those that the answer leads the HPA to")
+        .required()
+        .u32(0..=100_000);
+    let behavior = t
+        .key("behavior", "behavior: whether the present replicas count. Source: KEDA")
+        .choice_or(&FallbackBehavior::ALL, FallbackBehavior::Static);
+    Some(Fallback { failure_threshold: failure_threshold?, replicas: replicas?, behavior })
+}
+
 fn system(table: &Fields<'_>) -> SystemMetrics {
     let t = table.key("system", "GKE's own metrics, as the duty cycle").table_or_empty();
     let base = SystemMetrics::default();
@@ -189,7 +237,7 @@ fn system(table: &Fields<'_>) -> SystemMetrics {
     }
 }
 
-fn faults(table: &Fields<'_>) -> Faults {
+fn faults(table: &Fields<'_>, kind: Kind) -> Faults {
     let t = table.key("faults", "What goes wrong on the way").table_or_empty();
     let lost_scrapes =
         t.key("lost_scrapes", "Share of scrapes that fail").number_or(0.0..=1.0, 0.0);
@@ -200,10 +248,21 @@ fn faults(table: &Fields<'_>) -> Faults {
         .filter_map(|o| {
             let ninety_days = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
             let part =
-                o.key("part", "adapter: queries fail; collector: nothing is scraped").choice_or(
-                    &[("adapter", Part::Adapter), ("collector", Part::Collector)],
+                o.key("part", "adapter: the HPA's queries fail; collector: nothing is scraped; prometheus: both, and KEDA's fallback counts").choice_or(
+                    &[
+                        ("adapter", Part::Adapter),
+                        ("collector", Part::Collector),
+                        ("prometheus", Part::Prometheus),
+                    ],
                     Part::Adapter,
                 );
+            if part == Part::Prometheus && matches!(kind, Kind::Stackdriver | Kind::Direct) {
+                o.report(
+                    Diagnostic::error(Code::Conflict, "this path has no Prometheus server")
+                        .at(&o.span_of("part"), "")
+                        .help("say `collector` or `adapter`"),
+                );
+            }
             let from = o
                 .key("from", "Start, counted from that of the run")
                 .required()

@@ -7,6 +7,7 @@ use crate::hpa::spec::{
     ExternalSource, LabelSelector, MetricIdentifier, MetricSpec, MetricTarget, ObjectReference,
 };
 use crate::manifest::{self, HpaManifest};
+use crate::sim::FallbackBehavior;
 use crate::units::SimDuration;
 use serde_json::{Value, json};
 
@@ -67,7 +68,7 @@ pub(super) fn scaled_object(
         .map_or((30, 300), |k| (whole(k.polling_interval), k.cooldown_period.as_secs_f64() as u64));
     let least = u32::try_from(spec.min_replicas.unwrap_or(1)).unwrap_or(0);
     let minimum = keda.map_or(least, |k| k.min_replica_count);
-    let object = json!({
+    let mut object = json!({
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
         "metadata": metadata,
@@ -81,6 +82,25 @@ pub(super) fn scaled_object(
             "triggers": triggers,
         },
     });
+    if let Some(keda) = keda {
+        let own = &mut object["spec"];
+        if keda.initial_cooldown_period > SimDuration::ZERO {
+            own["initialCooldownPeriod"] = whole(keda.initial_cooldown_period).into();
+        }
+        if let Some(idle) = keda.idle_replica_count {
+            own["idleReplicaCount"] = idle.into();
+        }
+        if let Some(fallback) = keda.fallback {
+            own["fallback"] = json!({
+                "failureThreshold": fallback.failure_threshold,
+                "replicas": fallback.replicas,
+            });
+            // Older releases do not know the field.
+            if fallback.behavior != FallbackBehavior::Static {
+                own["fallback"]["behavior"] = fallback.behavior.name().into();
+            }
+        }
+    }
     let text = manifest::yaml(&object, &format!("{header}\n{OBJECT_NOTE}"));
     Ok(File::new("scaledobject.yaml", text))
 }
@@ -149,7 +169,14 @@ fn trigger(
     if threshold > 0 {
         metadata["activationThreshold"] = decimal(threshold).into();
     }
-    Ok(json!({ "type": "prometheus", "metricType": kind, "metadata": metadata }))
+    if !surroundings.triggers.ignore_null_values {
+        metadata["ignoreNullValues"] = "false".into();
+    }
+    let mut trigger = json!({ "type": "prometheus", "metricType": kind, "metadata": metadata });
+    if surroundings.triggers.use_cached_metrics {
+        trigger["useCachedMetrics"] = true.into();
+    }
+    Ok(trigger)
 }
 
 /// The sum of a series over the pods of the deployment, which are named after it.

@@ -39,6 +39,24 @@ pub struct Surroundings {
     pub queries: BTreeMap<String, String>,
     /// What a ScaledObject says besides its triggers; `None`: KEDA's defaults.
     pub keda: Option<KedaConfig>,
+    /// What its triggers say.
+    pub triggers: Triggers,
+}
+
+/// What every trigger of a ScaledObject says besides its metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Triggers {
+    /// `useCachedMetrics`.
+    pub use_cached_metrics: bool,
+    /// `ignoreNullValues`.
+    pub ignore_null_values: bool,
+}
+
+impl Default for Triggers {
+    // Source: kedacore/keda, prometheus trigger.
+    fn default() -> Self {
+        Self { use_cached_metrics: false, ignore_null_values: true }
+    }
 }
 
 impl Surroundings {
@@ -161,6 +179,7 @@ mod tests {
     use super::*;
     use crate::hpa::spec::{Behavior, MetricTarget, ObjectReference, ScalingRules};
     use crate::hpa::{HpaSpec, Quantity};
+    use crate::sim::{Fallback, FallbackBehavior};
 
     fn manifest(metrics: Vec<MetricSpec>) -> HpaManifest {
         let scale_target_ref = ObjectReference {
@@ -188,6 +207,7 @@ mod tests {
             queries: [("s0-prometheus".to_owned(), "sum(vllm:num_requests_running)".to_owned())]
                 .into(),
             keda: None,
+            triggers: Triggers::default(),
         };
         let files = files(format, &manifest(metrics), &surroundings, "Made by a test.").unwrap();
         files.into_iter().map(|f| (f.path, String::from_utf8(f.bytes).unwrap())).collect()
@@ -281,6 +301,48 @@ mod tests {
         assert_eq!(metadata["query"], "sum(vllm:num_requests_running)");
         // The HPA is shown, not applied.
         assert!(text(&files, "kustomization.yaml").ends_with("resources:\n- scaledobject.yaml\n"));
+    }
+
+    #[test]
+    fn a_scaled_object_says_what_was_simulated() {
+        let second = SimDuration::from_secs;
+        let keda = KedaConfig {
+            polling_interval: second(20),
+            cooldown_period: second(200),
+            initial_cooldown_period: second(60),
+            min_replica_count: 2,
+            idle_replica_count: Some(0),
+            activation_threshold: crate::units::Milli(500),
+            fallback: Some(Fallback {
+                failure_threshold: 3,
+                replicas: 6,
+                behavior: FallbackBehavior::CurrentReplicasIfHigher,
+            }),
+        };
+        let surroundings = Surroundings {
+            namespace: None,
+            scrape_interval: second(15),
+            prometheus_url: Surroundings::PROMETHEUS_URL.to_owned(),
+            queries: BTreeMap::new(),
+            keda: Some(keda),
+            triggers: Triggers { use_cached_metrics: true, ignore_null_values: false },
+        };
+        let files = files(Format::Keda, &manifest(vec![waiting()]), &surroundings, "").unwrap();
+        let object = files.iter().find(|file| file.path == "scaledobject.yaml").unwrap();
+        let text = String::from_utf8(object.bytes.clone()).unwrap();
+        let spec: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let spec = &spec["spec"];
+        let numbers = ["minReplicaCount", "idleReplicaCount", "pollingInterval", "cooldownPeriod"];
+        assert_eq!(numbers.map(|key| spec[key].as_u64()), [2, 0, 20, 200].map(Some));
+        assert_eq!(spec["initialCooldownPeriod"], 60);
+        let fallback = serde_json::json!({
+            "failureThreshold": 3, "replicas": 6, "behavior": "currentReplicasIfHigher"
+        });
+        assert_eq!(spec["fallback"], fallback);
+        let trigger = &spec["triggers"][0];
+        assert_eq!(trigger["useCachedMetrics"], true);
+        assert_eq!(trigger["metadata"]["ignoreNullValues"], "false");
+        assert_eq!(trigger["metadata"]["activationThreshold"], "0.5");
     }
 
     #[test]
