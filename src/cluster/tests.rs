@@ -25,7 +25,11 @@ const fn at(s: u64) -> SimTime {
 /// 40 s (18 GB at 450 MB/s), init 50 s, endpoint 1 s, removal 2 s, delete 60 s. One pod per node.
 fn fixed() -> ClusterConfig {
     let constant = |s| Dist::Constant(secs(s));
-    let mut config = presets::guide(presets::Accelerator::L4, presets::Storage::Pd, 18_000_000_000);
+    let mut config = presets::guide(
+        presets::Accelerator::L4,
+        presets::Storage::Pd,
+        presets::ModelSize { bytes: 18_000_000_000, layers: 32 },
+    );
     config.autoscaler = presets::autoscaler();
     config.pools[0].provisioning = constant(180);
     config.pools[0].delete = constant(60);

@@ -1,6 +1,6 @@
 //! Published and derived figures of GKE that need only the cluster, on the guide's presets.
 
-use hpasim::cluster::presets::{self, Accelerator, EngineStart, GEMMA_2_9B_BYTES, Storage};
+use hpasim::cluster::presets::{self, Accelerator, EngineStart, GEMMA_2_9B, ModelSize, Storage};
 use hpasim::cluster::{
     AutoscalerEvent, Cluster, ClusterConfig, ClusterEvent, Effect, EventRank, ModelLoad, PodStage,
     Rate, StockOut,
@@ -75,7 +75,7 @@ fn start_times(config: &ClusterConfig, initial: u32, scale: &[(u64, u32)], pod: 
 /// 242 s probe). The attach of the disk and the container start, which that sum leaves out, add 12 s.
 #[test]
 fn guide_l4_without_a_free_node_takes_nine_minutes() {
-    let config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B_BYTES);
+    let config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B);
     let total = median(start_times(&config, 1, &[(1_000, 2)], 1));
     println!("L4, no free node: {total:.0} s");
     assert!((535.0..565.0).contains(&total), "{total}");
@@ -84,7 +84,7 @@ fn guide_l4_without_a_free_node_takes_nine_minutes() {
 /// On a warm node with the image about 245 s (plus the attach).
 #[test]
 fn guide_l4_on_a_warm_node_takes_four_minutes() {
-    let config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B_BYTES);
+    let config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B);
     let total = median(start_times(&config, 2, &[(1_000, 1), (1_100, 2)], 2));
     println!("L4, warm node: {total:.0} s");
     assert!((245.0..265.0).contains(&total), "{total}");
@@ -93,7 +93,7 @@ fn guide_l4_on_a_warm_node_takes_four_minutes() {
 /// The warm window is ten minutes with the autoscaler's default profile; after it the new replica needs a new node.
 #[test]
 fn the_warm_window_is_ten_minutes() {
-    let mut config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B_BYTES);
+    let mut config = presets::guide(Accelerator::L4, Storage::Pd, GEMMA_2_9B);
     config.autoscaler = presets::autoscaler();
     // The victim drains up to its grace period of 30 s: its node is idle from 1 030 s.
     for (back, cold) in [(1_629, false), (1_641, true)] {
@@ -108,7 +108,7 @@ fn the_warm_window_is_ten_minutes() {
 #[test]
 fn the_guides_probe_hides_the_storage() {
     let ready = |storage, delay_s| {
-        let mut config = presets::guide(Accelerator::L4, storage, GEMMA_2_9B_BYTES);
+        let mut config = presets::guide(Accelerator::L4, storage, GEMMA_2_9B);
         config.startup.init = Dist::Constant(SimDuration::from_secs(50));
         if let ModelLoad::Storage(load) = &mut config.startup.load {
             load.pod_rate = Rate::constant(load.pod_rate.median);
@@ -128,7 +128,7 @@ fn the_guides_probe_hides_the_storage() {
 /// waits for a second node.
 #[test]
 fn eight_gpu_nodes_make_a_staircase() {
-    let config = presets::guide(Accelerator::H100, Storage::Hdml, GEMMA_2_9B_BYTES);
+    let config = presets::guide(Accelerator::H100, Storage::Hdml, GEMMA_2_9B);
     let log = run(&config, 3, 0, &[(0, 4), (2_000, 5)], 5_000);
     let orders: Vec<_> = log
         .iter()
@@ -145,7 +145,7 @@ fn eight_gpu_nodes_make_a_staircase() {
 /// A stock-out leaves replicas Pending for at least the backoff.
 #[test]
 fn a_stock_out_keeps_replicas_pending_through_the_backoff() {
-    let mut config = presets::guide(Accelerator::H100, Storage::Hdml, GEMMA_2_9B_BYTES);
+    let mut config = presets::guide(Accelerator::H100, Storage::Hdml, GEMMA_2_9B);
     config.pools[0].stock_out = StockOut { probability: 1.0, ..presets::no_stock_out() };
     let log = run(&config, 3, 0, &[(0, 1)], 12_000);
     let asked: Vec<f64> = log
@@ -165,14 +165,14 @@ fn a_stock_out_keeps_replicas_pending_through_the_backoff() {
 /// pd-balanced: 436 s with the image pull, 173 s with image and page cache.
 #[test]
 fn mistral_on_l4_starts_in_436_and_173_seconds() {
-    let bytes = 14_500_000_000;
-    let mut config = presets::guide(Accelerator::L4, Storage::Pd, bytes);
+    let model = ModelSize { bytes: 14_500_000_000, layers: 32 };
+    let mut config = presets::guide(Accelerator::L4, Storage::Pd, model);
     config.startup = presets::startup(
         Accelerator::L4,
         Storage::Pd,
         EngineStart::V1Cold,
         presets::V0_18_IMAGE_BYTES,
-        bytes,
+        model,
     );
     if let ModelLoad::Storage(load) = &mut config.startup.load {
         // Measured on pd-balanced: 66.1 s, about 220 MB/s; the preset is for pd-ssd.
@@ -214,7 +214,7 @@ fn five_ready(config: &ClusterConfig) -> Vec<f64> {
 fn five_replicas_are_ready_after_eight_minutes_with_snapshots() {
     let mut medians = Vec::new();
     for accelerator in [Accelerator::L4, Accelerator::A100] {
-        let mut config = presets::guide(accelerator, Storage::Streamer, GEMMA_2_9B_BYTES);
+        let mut config = presets::guide(accelerator, Storage::Streamer, GEMMA_2_9B);
         config.startup = presets::snapshot_restore(config.startup);
         config.startup.image = presets::image_streaming();
         config.probe = presets::probe_reference_architecture();
@@ -233,14 +233,14 @@ fn five_replicas_are_ready_after_eight_minutes_with_snapshots() {
 /// 35 B parameters (59 GiB for Gemma-3 27B). Known miss: the presets' engine start is that of models of 7 to 9 B.
 #[test]
 fn cold_start_of_large_models_is_too_short_by_minutes() {
-    let bytes = 63_340_000_000;
-    let mut config = presets::guide(Accelerator::A100, Storage::Streamer, bytes);
+    let model = ModelSize { bytes: 63_340_000_000, layers: 62 };
+    let mut config = presets::guide(Accelerator::A100, Storage::Streamer, model);
     config.startup = presets::startup(
         Accelerator::A100,
         Storage::Streamer,
         EngineStart::V1Cold,
         presets::V0_18_IMAGE_BYTES,
-        bytes,
+        model,
     );
     config.probe = presets::probe_reference_architecture();
     let middle = five_ready(&config)[100];

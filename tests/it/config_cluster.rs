@@ -51,7 +51,11 @@ fn the_guides_deployments() {
             let keys = format!("preset = \"guide\"\nmodel_storage = \"{}\"", storage.as_str());
             let ours = scenario(&profile, &keys).cluster;
             let ModelLoad::Storage(load) = &ours.startup.load else { panic!("from storage") };
-            let mut guide = presets::guide(accelerator, storage, load.bytes);
+            let mut guide = presets::guide(
+                accelerator,
+                storage,
+                presets::ModelSize { bytes: load.bytes, ..presets::GEMMA_2_9B },
+            );
             guide.pools[0].usd_per_hour = ours.pools[0].usd_per_hour;
             assert_eq!(ours, guide, "{profile} {storage:?}");
             // 18.5 GB of bf16 weights.

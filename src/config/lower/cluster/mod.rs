@@ -8,7 +8,7 @@ mod requests;
 mod startup;
 mod termination;
 
-use crate::cluster::presets::{Accelerator, Storage};
+use crate::cluster::presets::{self, Accelerator, ModelSize, Storage};
 use crate::cluster::{ClusterConfig, Packing};
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::profile::{Constants, GpuProfile};
@@ -182,10 +182,13 @@ pub(super) fn cluster(
             if optimize { Packing::Pack } else { Packing::Spread },
         );
     let quota = pools::quota(&table);
-    let model_bytes = profile.map_or(16_000_000_000, |p| p.model.weight_bytes(p.weights));
+    let any = ModelSize { bytes: 16_000_000_000, layers: presets::REFERENCE_LAYERS };
+    let model = profile.map_or(any, |p| ModelSize {
+        bytes: p.model.weight_bytes(p.weights),
+        layers: p.model.num_hidden_layers,
+    });
     let startup_table = table.key("startup", "From a bound pod to traffic").table_or_empty();
-    let startup =
-        startup::startup(&startup_table, accelerator, storage, vllm_minor, model_bytes, preset);
+    let startup = startup::startup(&startup_table, accelerator, storage, vllm_minor, model, preset);
     let probe = startup::probe(&startup_table, preset);
     let termination = termination::termination(&table, vllm_minor, preset);
     let disruption = disruption::disruption(&table);

@@ -1,7 +1,7 @@
 //! `[cluster.startup]`: from a bound pod to traffic.
 
 use super::{MB, Preset, day, positive};
-use crate::cluster::presets::{self, Accelerator, EngineStart, Storage};
+use crate::cluster::presets::{self, Accelerator, EngineStart, ModelSize, Storage};
 use crate::cluster::{ImagePull, ModelLoad, Probe, ProbeConfig, Rate, StartupConfig, StorageLoad};
 use crate::config::reader::Fields;
 use crate::units::SimDuration;
@@ -12,7 +12,7 @@ pub(super) fn startup(
     accelerator: Accelerator,
     storage: Storage,
     vllm_minor: u32,
-    model_bytes: u64,
+    model: ModelSize,
     preset: Preset,
 ) -> StartupConfig {
     let engine = t
@@ -40,13 +40,13 @@ pub(super) fn startup(
     let model_gb = t
         .key("model_gb", "Bytes of weights that one pod reads [GB]")
         .shown("the model's weights")
-        .number_or(0.001..=10_000.0, model_bytes as f64 / 1e9);
+        .number_or(0.001..=10_000.0, model.bytes as f64 / 1e9);
     let base = presets::startup(
         accelerator,
         storage,
         engine,
         (image_gb * 1e9) as u64,
-        (model_gb * 1e9) as u64,
+        ModelSize { bytes: (model_gb * 1e9) as u64, ..model },
     );
     let snapshot = t
         .key(
@@ -69,8 +69,13 @@ pub(super) fn startup(
             .delay_or(&base.container_start),
         load,
         init: t
-            .key("init", "From loaded weights to a listening server. Estimate by engine and GPU")
-            .shown("v1-cold: l4 105 s (p95 200), others 90 s (p95 180); see docs/model.md")
+            .key(
+                "init",
+                "From loaded weights to a listening server. Estimate by engine, GPU and the model's layers",
+            )
+            .shown(
+                "v1-cold: l4 105 s (p95 200), others 90 s (p95 180), times 1/2 + layers / 64; see docs/model.md",
+            )
             .delay_or(&base.init),
     }
 }
