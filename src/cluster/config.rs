@@ -128,12 +128,18 @@ pub struct StorageLoad {
     /// Rate of the whole volume \[bytes/s\], divided among the readers of the moment; `None` = not
     /// shared.
     pub volume_bytes_per_s: Option<u64>,
+    /// What one machine reads at most \[bytes/s\], not 0; `None` = no limit of its own.
+    pub node_bytes_per_s: Option<u64>,
+    /// Nodes that can have the volume at one time, not 0; `None` = no volume, or no limit.
+    pub attach_limit: Option<u32>,
     /// Rate of a pod whose node has the weights in its page cache \[bytes/s\]; `None` = each pod
-    /// reads from storage (memory too small, or a cache per pod).
+    /// reads from storage (a cache per pod, or none).
     pub page_cache_bytes_per_s: Option<u64>,
     /// Rate of a container that is started again in a pod that has read all weights before \[bytes/s\]: what the
     /// volume's or the sidecar's cache holds; `None` = it reads as the first one did.
     pub restart_bytes_per_s: Option<u64>,
+    /// Memory of a node that a pod takes from the page cache \[bytes\].
+    pub pod_memory_bytes: u64,
 }
 
 /// A lognormal rate \[bytes/s\] through its median and 5th percentile (the slow end).
@@ -185,6 +191,17 @@ pub struct TerminationConfig {
     pub shutdown: ShutdownMode,
     /// From the deletion until the gateway stops routing to the pod.
     pub endpoint_removal: Dist,
+    /// What a pod's `controller.kubernetes.io/pod-deletion-cost` says when pods are chosen for deletion.
+    pub deletion_cost: DeletionCost,
+}
+
+/// Who sets `controller.kubernetes.io/pod-deletion-cost`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeletionCost {
+    /// Nobody: all pods cost the same.
+    None,
+    /// Some controller writes the number of running requests; known without delay at each scale-down.
+    RunningRequests,
 }
 
 /// What vLLM does on SIGTERM.
@@ -266,6 +283,16 @@ impl ClusterConfig {
                     load.volume_bytes_per_s.is_none_or(|r| r > 0),
                     "startup.load.volume_bytes_per_s",
                     "must be above 0; leave it out if the volume is not shared",
+                );
+                require(
+                    load.node_bytes_per_s.is_none_or(|r| r > 0),
+                    "startup.load.node_bytes_per_s",
+                    "must be above 0; leave it out if a machine has no limit",
+                );
+                require(
+                    load.attach_limit.is_none_or(|nodes| nodes > 0),
+                    "startup.load.attach_limit",
+                    "must be above 0; leave it out if nothing is attached",
                 );
                 require(
                     load.page_cache_bytes_per_s.is_none_or(|r| r > 0),

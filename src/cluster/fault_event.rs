@@ -48,6 +48,11 @@ pub enum FaultEvent {
         /// Which node.
         node: NodeId,
     },
+    /// A pod's node cannot have the model's volume because too many nodes have it.
+    FailedAttachVolume {
+        /// Which pod.
+        pod: PodId,
+    },
     /// A pod ended as Failed with its node.
     PodFailed {
         /// Which pod.

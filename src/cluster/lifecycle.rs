@@ -1,10 +1,10 @@
 //! The path of one pod: creation, placement, start, readiness, deletion.
 
 use super::Cluster;
-use super::config::{ModelLoad, Packing, ShutdownMode};
+use super::config::{ModelLoad, Packing, ShutdownMode, StorageLoad};
 use super::effect::{ClusterEvent, Effect, NodeStage, PodStage};
 use super::fault_event::FaultEvent;
-use super::node::ImageState;
+use super::node::{ImageState, Node};
 use super::pod::{LoadState, Pod, Shutdown};
 use super::rate;
 use crate::units::{NodeId, PodId, SimDuration, SimTime};
@@ -70,8 +70,7 @@ impl Cluster {
                 self.pods[i].lost = true;
                 continue;
             }
-            let done = now + self.pods[i].delays.attach;
-            self.pod_timer(i, done, out);
+            self.attach(now, i, out);
         }
         self.place_placeholders();
     }
@@ -207,11 +206,14 @@ impl Cluster {
         let ModelLoad::Storage(load) = &self.config.startup.load else {
             return self.pod_timer(i, now + delays.load_time, out);
         };
-        if let Some(rate) = load.restart_bytes_per_s.filter(|_| self.pods[i].has_read) {
+        let node = &self.nodes[self.node_of(i)];
+        let page_cache = load.page_cache_bytes_per_s.filter(|_| self.weights_fit(node, load));
+        // Where there is a page cache, it is what a restarted container reads from, too.
+        let keeps = page_cache.is_some() || load.page_cache_bytes_per_s.is_none();
+        if let Some(rate) = load.restart_bytes_per_s.filter(|_| self.pods[i].has_read && keeps) {
             return self.pod_timer(i, now + rate::time_for(load.bytes, rate), out);
         }
-        let node = &self.nodes[self.node_of(i)];
-        if let Some(cache_rate) = load.page_cache_bytes_per_s {
+        if let Some(cache_rate) = page_cache {
             if node.weights_cached {
                 let done = now + rate::time_for(load.bytes, cache_rate);
                 return self.pod_timer(i, done, out);
@@ -221,9 +223,17 @@ impl Cluster {
                 return;
             }
         }
-        let stream = self.volume.start(now, node.id, load.bytes, delays.load_rate);
+        let rate = load.node_bytes_per_s.map_or(delays.load_rate, |cap| cap.min(delays.load_rate));
+        let stream = self.volume.start(now, node.id, load.bytes, rate);
         self.pods[i].load = LoadState::Reads(stream);
         self.arm_volume(out);
+    }
+
+    /// Whether a node's memory has room for the weights beside its pods.
+    fn weights_fit(&self, node: &Node, load: &StorageLoad) -> bool {
+        let pods = u64::from(node.pods) * load.pod_memory_bytes;
+        let fits = |memory| load.bytes.saturating_add(pods) <= memory;
+        self.config.pools[node.pool].memory_bytes.is_none_or(fits)
     }
 
     /// Asks to be called at the end of the first read under the present division.
@@ -427,14 +437,15 @@ impl Cluster {
             if node.placeholders == 0 {
                 node.idle_since = Some(now);
             }
-            if node.stage == NodeStage::Draining {
+            self.detach(now, n, out);
+            if self.nodes[n].stage == NodeStage::Draining {
                 self.begin_delete(now, n, out);
             }
         }
     }
 
     /// Index of the node of a bound pod.
-    fn node_of(&self, i: usize) -> usize {
+    pub(super) fn node_of(&self, i: usize) -> usize {
         let node = self.pods[i].node.expect("law L8: the pod is bound");
         self.node_index(node).expect("law L8: a node with pods is not removed")
     }

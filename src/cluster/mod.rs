@@ -11,6 +11,7 @@
 //! pod, a cluster with so many unready nodes that the autoscaler stops (45 %).
 
 mod allocatable;
+mod attach;
 mod autoscaler;
 mod buffer;
 mod config;
@@ -34,8 +35,8 @@ mod victim;
 
 pub use allocatable::{Resources, gke_allocatable};
 pub use config::{
-    AutoscalerConfig, ClusterConfig, ImagePull, InvalidConfig, ModelLoad, Packing, Probe,
-    ProbeConfig, Rate, ShutdownMode, StartupConfig, StorageLoad, TerminationConfig,
+    AutoscalerConfig, ClusterConfig, DeletionCost, ImagePull, InvalidConfig, ModelLoad, Packing,
+    Probe, ProbeConfig, Rate, ShutdownMode, StartupConfig, StorageLoad, TerminationConfig,
 };
 pub use disruption::{Budget, Disruption, IntOrPercent};
 pub use effect::{AutoscalerEvent, ClusterEvent, Effect, EventRank, NodeStage, PodStage};
@@ -148,7 +149,8 @@ impl Cluster {
         }
         self.wanted = initial_replicas;
         for _ in 0..initial_replicas {
-            let Some(n) = self.node_with_room().or_else(|| self.grow_warm(out)) else {
+            let room = self.node_with_room().or_else(|| self.grow_warm(out));
+            let Some(n) = room.filter(|n| self.may_attach(*n)) else {
                 self.create_pod(SimTime::ZERO, out);
                 continue;
             };
@@ -163,6 +165,7 @@ impl Cluster {
             self.pods.push(pod);
             self.hold_gpus(SimTime::ZERO, self.pods.len() - 1, n);
             self.nodes[n].weights_cached = self.page_cache_holds_weights();
+            self.nodes[n].attached = true;
             let node = Some(self.nodes[n].id);
             out.push(Effect::Pod { pod: id, stage: PodStage::InService, node });
             out.push(Effect::ServerUp(id));

@@ -78,6 +78,8 @@ pub struct Node {
     pub(super) image: ImageState,
     /// A pod on this node has read all weights since the volume was mounted.
     pub(super) weights_cached: bool,
+    /// It has the model's volume, or a place for it.
+    pub(super) attached: bool,
     pub(super) delays: NodeDelays,
 }
 

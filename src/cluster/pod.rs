@@ -46,6 +46,8 @@ pub struct Pod {
     pub(super) routed: bool,
     pub(super) endpoint_generation: u32,
     pub(super) load: LoadState,
+    /// Too many nodes have the volume for its own to get it.
+    pub(super) waits_for_volume: bool,
     /// A container of it has read all weights.
     pub(super) has_read: bool,
     pub(super) shutdown: Shutdown,
@@ -152,6 +154,7 @@ impl Pod {
             routed: false,
             endpoint_generation: 0,
             load: LoadState::Timer,
+            waits_for_volume: false,
             has_read: false,
             shutdown: Shutdown::None,
             delays: PodDelays::draw(config, seed, id),

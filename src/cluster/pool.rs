@@ -51,6 +51,8 @@ pub struct NodePool {
     pub capacity: Capacity,
     /// GPUs on one node.
     pub gpus_per_node: u32,
+    /// Memory of one node for pods and page cache \[bytes\]; `None` = enough for everything.
+    pub memory_bytes: Option<u64>,
     /// Pods that fit on one node (GPUs, CPU and memory all counted).
     pub replicas_per_node: u32,
     /// No node is removed while the pool has this many or fewer, those asked for included; this many

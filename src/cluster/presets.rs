@@ -4,8 +4,8 @@
 //! when better data turns up. Lognormals go through the median and the 95th percentile.
 
 use super::config::{
-    AutoscalerConfig, ClusterConfig, ImagePull, ModelLoad, Packing, Probe, ProbeConfig, Rate,
-    ShutdownMode, StartupConfig, StorageLoad, TerminationConfig,
+    AutoscalerConfig, ClusterConfig, DeletionCost, ImagePull, ModelLoad, Packing, Probe,
+    ProbeConfig, Rate, ShutdownMode, StartupConfig, StorageLoad, TerminationConfig,
 };
 use super::disruption::Disruption;
 use super::faults::FaultConfig;
@@ -96,6 +96,7 @@ const fn lognormal(median_s: u64, p95_s: u64) -> Dist {
 }
 
 const MB: u64 = 1_000_000;
+const MIB: u64 = 1 << 20;
 
 /// What a start-up needs to know of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,6 +267,7 @@ pub fn node_pool(
         zone: String::new(),
         capacity: Capacity::OnDemand,
         gpus_per_node,
+        memory_bytes: None,
         replicas_per_node: gpus_per_node / gpus_per_replica,
         // Source: accelerated-platforms, container_node_pool.tf: min 0, max 1000.
         min_nodes: 0,
@@ -324,16 +326,58 @@ pub const fn load_rate(accelerator: Accelerator, storage: Storage) -> Rate {
     Rate { median: median * MB, p05: p05 * MB }
 }
 
+/// Size of the guide's volumes \[GiB\].
+// Source: accelerated-platforms, use-cases/inferencing/serving/vllm: 1 TiB pd-ssd or Hyperdisk ML.
+pub const VOLUME_GIB: u32 = 1_024;
+
 /// Rate of the whole volume \[bytes/s\]; `None` = not shared between nodes.
-// Source: pd: 0.48 MiB/s per GiB x 1 TiB = 491 MiB/s (Google Cloud documentation); hdml: the guide's
-// 24,576 MB/s for its 1 TiB volume.
-pub const fn volume_rate(storage: Storage) -> Option<u64> {
+// Source: pd-ssd: 0.48 MiB/s per GiB, 491 MiB/s for 1 TiB (Google Cloud documentation), here in whole MB/s; hdml: the
+// guide's 24,576 MB/s for its 1 TiB volume. What a volume of another size is given is the user's choice.
+pub const fn volume_rate(storage: Storage, volume_gib: u32) -> Option<u64> {
     match storage {
-        Storage::Pd => Some(515 * MB),
+        Storage::Pd => Some(volume_gib as u64 * 48 * MIB / 100 / MB * MB),
         Storage::Hdml => Some(24_576 * MB),
         Storage::Gcs | Storage::Streamer => None,
     }
 }
+
+/// What one machine reads from the volume at most \[bytes/s\]; `None` = no limit of its own.
+// Source: Google Cloud documentation, per-instance limits: pd 1,200 MiB/s; Hyperdisk ML 2,400 MiB/s on accelerator
+// machines, 4,000 MiB/s on a3 with eight GPUs (taken for every a3).
+pub const fn node_rate(accelerator: Accelerator, storage: Storage) -> Option<u64> {
+    match (storage, accelerator) {
+        (Storage::Pd, _) => Some(1_200 * MIB),
+        (Storage::Hdml, Accelerator::L4 | Accelerator::A100) => Some(2_400 * MIB),
+        (Storage::Hdml, Accelerator::H100) => Some(4_000 * MIB),
+        (Storage::Gcs | Storage::Streamer, _) => None,
+    }
+}
+
+/// Nodes that can have the volume at one time; `None` = nothing is attached.
+// Source: accelerated-platforms, docs/use-cases/inferencing: a disk on up to 100 nodes read-only. Google Cloud
+// documentation, Hyperdisk ML: 2,500 machines up to 256 GiB, 600 up to 1 TiB, 300 up to 2 TiB, 128 up to 16 TiB, 30
+// above; more than 20 machines need 100 MiB/s each of provisioned throughput.
+pub fn attach_limit(storage: Storage, volume_gib: u32, volume_rate: Option<u64>) -> Option<u32> {
+    match storage {
+        Storage::Pd => Some(100),
+        Storage::Hdml => {
+            let by_size = match volume_gib {
+                ..=256 => 2_500,
+                257..=1_024 => 600,
+                1_025..=2_048 => 300,
+                2_049..=16_384 => 128,
+                16_385.. => 30,
+            };
+            let by_rate = volume_rate.map_or(by_size, |rate| (rate / (100 * MIB)).max(20));
+            Some(by_size.min(by_rate) as u32)
+        }
+        Storage::Gcs | Storage::Streamer => None,
+    }
+}
+
+/// Memory that a pod keeps from the page cache if nobody says what it requests \[bytes\].
+// ASSUMPTION(A331): 8 GB for the processes of a server, their CUDA contexts and pinned buffers.
+pub const POD_MEMORY_BYTES: u64 = 8_000 * MB;
 
 /// Rate of a further pod on a node whose page cache holds the weights \[bytes/s\].
 // ASSUMPTION(A114): at least 1.5 GB/s. GCSFuse caches per pod (an emptyDir of the sidecar and a mount
@@ -410,9 +454,12 @@ pub fn startup(
         load: ModelLoad::Storage(StorageLoad {
             bytes: model.bytes,
             pod_rate: load_rate(accelerator, storage),
-            volume_bytes_per_s: volume_rate(storage),
+            volume_bytes_per_s: volume_rate(storage, VOLUME_GIB),
+            node_bytes_per_s: node_rate(accelerator, storage),
+            attach_limit: attach_limit(storage, VOLUME_GIB, volume_rate(storage, VOLUME_GIB)),
             page_cache_bytes_per_s: page_cache_rate(storage),
             restart_bytes_per_s: restart_rate(storage, model.bytes),
+            pod_memory_bytes: POD_MEMORY_BYTES,
         }),
         init: engine_init(accelerator, engine, model.layers),
     }
@@ -491,7 +538,13 @@ pub fn termination(
     pre_stop: SimDuration,
     shutdown: ShutdownMode,
 ) -> TerminationConfig {
-    TerminationConfig { grace, pre_stop, shutdown, endpoint_removal: lognormal(1, 2) }
+    TerminationConfig {
+        grace,
+        pre_stop,
+        shutdown,
+        endpoint_removal: lognormal(1, 2),
+        deletion_cost: DeletionCost::None,
+    }
 }
 
 /// The guide: no preStop, Kubernetes' default grace period of 30 s.

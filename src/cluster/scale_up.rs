@@ -132,6 +132,7 @@ impl Cluster {
             repaired: false,
             image: ImageState::Absent,
             weights_cached: false,
+            attached: false,
             delays,
         };
         let state = &mut self.pools[pool];

@@ -12,6 +12,7 @@ mod interruptions;
 mod laws;
 mod lifecycle;
 mod node_loss;
+mod storage;
 
 const fn secs(s: u64) -> SimDuration {
     SimDuration::from_secs(s)
@@ -217,6 +218,10 @@ impl Checks {
             let pool = &cluster.config.pools[node.pool()];
             let gpus = node.occupied() * cluster.config.gpus_per_replica;
             assert!(gpus <= pool.gpus_per_node, "law L8: {gpus} GPUs on {node:?}");
+        }
+        if let ModelLoad::Storage(load) = &cluster.config.startup.load {
+            let attached = cluster.nodes().iter().filter(|node| node.attached).count();
+            assert!(load.attach_limit.is_none_or(|limit| attached <= limit as usize));
         }
         let seated: u32 = cluster.nodes().iter().map(|node| node.placeholders).sum();
         let waiting = cluster.waiting_placeholders.len() as u32;

@@ -3,7 +3,7 @@
 //! Source: Kubernetes v1.36 pkg/controller/controller_utils.go, `ActivePodsWithRanks`, and
 //! replica_set.go `getPodsRankedByRelatedPodsOnSameNode`: the first of eight criteria that differs
 //! decides. Time stamps have a resolution of one second, ages are compared as floor(log2(ns)).
-//! The fourth criterion (pod-deletion-cost) is 0 for all pods unless [`super::Cluster::set_deletion_cost`] was called.
+//! The fourth criterion (pod-deletion-cost) is 0 for all pods unless [`super::DeletionCost`] says otherwise.
 
 use super::pod::Pod;
 use crate::units::{PS_PER_S, PodId, SimTime};

@@ -153,6 +153,12 @@ fn fault_cells(event: &FaultEvent) -> [String; 4] {
             let message = "GKE node auto-repair recreates the machine".to_owned();
             cells(&format!("node-{}", node.0), normal, "AutoRepair", message)
         }
+        FaultEvent::FailedAttachVolume { pod: id } => {
+            let message =
+                "AttachVolume.Attach failed: as many nodes as can have the volume have it"
+                    .to_owned();
+            cells(&pod(id), warning, "FailedAttachVolume", message)
+        }
         FaultEvent::PodFailed { pod: id } => {
             let message = "Pod was terminated in response to imminent node shutdown.".to_owned();
             cells(&pod(id), warning, "Terminated", message)

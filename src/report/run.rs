@@ -126,11 +126,12 @@ fn pools_and_faults(runs: &[RunRecord]) -> String {
         let parts: Vec<String> = (0..pools).map(part).collect();
         let _ = writeln!(text, "pools:     {}", parts.join("; "));
     }
-    let faults: [(&str, IsFault); 5] = [
+    let faults: [(&str, IsFault); 6] = [
         ("container deaths", |e| matches!(e, FaultEvent::ContainerDied { .. })),
         ("readiness flaps", |e| matches!(e, FaultEvent::Unhealthy { .. })),
         ("preempted nodes", |e| matches!(e, FaultEvent::Preempted { .. })),
         ("lost nodes", |e| matches!(e, FaultEvent::NodeLost { .. })),
+        ("failed attachments", |e| matches!(e, FaultEvent::FailedAttachVolume { .. })),
         ("evicted pods", |e| matches!(e, FaultEvent::Evicted { .. })),
     ];
     let counted = faults.iter().filter_map(|(name, is)| {

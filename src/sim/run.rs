@@ -13,7 +13,7 @@ use super::measures::Measures;
 use super::queue::{EventQueue, Key};
 use super::record::{MetricsPage, PoolUse, RecordLevel, RunRecord, Series, TimelineRow};
 use super::scenario::{Autoscaler, Scenario};
-use crate::cluster::{self, Cluster, Usage};
+use crate::cluster::{self, Cluster, DeletionCost, Usage};
 use crate::engine::{Effect, EngineRequest, FinishReason, Replica, RequestRecord, TokenSpan};
 use crate::gateway::{EndpointView, Gateway, TextPiece};
 use crate::pipeline::{Pipeline, ResourceMetrics};
@@ -458,8 +458,24 @@ impl<'a> Run<'a> {
     fn set_replicas(&mut self, replicas: u32) {
         self.scales.changed(self.now, self.spec_replicas, replicas);
         self.spec_replicas = replicas;
+        if replicas < self.cluster.status_replicas() {
+            self.set_deletion_costs();
+        }
         self.cluster.set_replicas(self.now, replicas, &mut self.cluster_effects);
         self.apply_cluster_effects();
+    }
+
+    /// Brings the pods' annotations up to date before some of them are chosen.
+    fn set_deletion_costs(&mut self) {
+        if self.scenario.cluster.termination.deletion_cost == DeletionCost::None {
+            return;
+        }
+        self.advance_all();
+        for (i, server) in self.servers.iter().enumerate() {
+            let running = server.as_ref().map(|s| s.replica.gauges().num_requests_running);
+            let cost = i32::try_from(running.unwrap_or(0)).unwrap_or(i32::MAX);
+            self.cluster.set_deletion_cost(PodId(i as u32), cost);
+        }
     }
 
     /// The warm-up is over: every measure starts from here.

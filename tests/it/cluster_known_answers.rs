@@ -2,8 +2,8 @@
 
 use hpasim::cluster::presets::{self, Accelerator, EngineStart, GEMMA_2_9B, ModelSize, Storage};
 use hpasim::cluster::{
-    AutoscalerEvent, Cluster, ClusterConfig, ClusterEvent, Effect, EventRank, ModelLoad, PodStage,
-    Rate, StockOut,
+    AutoscalerEvent, Cluster, ClusterConfig, ClusterEvent, Effect, EventRank, ImagePull, ModelLoad,
+    PodStage, Rate, StockOut,
 };
 use hpasim::rng::{Dist, Seed};
 use hpasim::units::{PodId, SimDuration, SimTime};
@@ -229,21 +229,142 @@ fn five_replicas_are_ready_after_eight_minutes_with_snapshots() {
     assert!(medians.iter().all(|m| (m / published - 1.0).abs() < 0.15), "{medians:?}");
 }
 
-/// The same cold (streamer, image pulled, vLLM V1 without its compile cache): published 16-22 min for models of 27 to
-/// 35 B parameters (59 GiB for Gemma-3 27B). Known miss: the presets' engine start is that of models of 7 to 9 B.
-#[test]
-fn cold_start_of_large_models_is_too_short_by_minutes() {
-    let model = ModelSize { bytes: 63_340_000_000, layers: 62 };
-    let mut config = presets::guide(Accelerator::A100, Storage::Streamer, model);
-    config.startup = presets::startup(
-        Accelerator::A100,
-        Storage::Streamer,
-        EngineStart::V1Cold,
-        presets::V0_18_IMAGE_BYTES,
-        model,
-    );
+/// How the weights come to the pods of [`five_cold`].
+fn read_at(config: &mut ClusterConfig, bytes_per_s: u64) {
+    if let ModelLoad::Storage(load) = &mut config.startup.load {
+        load.pod_rate = Rate::constant(bytes_per_s);
+    }
+}
+
+/// A cluster of the reference architecture without its accelerations: image pulled onto new nodes, V1 without a compile
+/// cache.
+fn cold(accelerator: Accelerator, storage: Storage, model: ModelSize) -> ClusterConfig {
+    let mut config = presets::guide(accelerator, storage, model);
+    let image = presets::V0_18_IMAGE_BYTES;
+    config.startup = presets::startup(accelerator, storage, EngineStart::V1Cold, image, model);
     config.probe = presets::probe_reference_architecture();
-    let middle = five_ready(&config)[100];
-    println!("cold, A100: {middle:.0} s");
-    assert!((720.0..960.0).contains(&middle), "{middle}");
+    config
+}
+
+/// What the reference architecture starts: weights as it states them (59 GiB of Gemma 4 31B; 54 and 70 GB of GPU memory
+/// for the two others) and layers of their config.json.
+const LARGE: [(&str, ModelSize, [f64; 2]); 3] = [
+    ("Gemma 3 27B", ModelSize { bytes: 55_300_000_000, layers: 62 }, [16.0, 18.0]),
+    ("Qwen 3.5 35B-A3B", ModelSize { bytes: 70_000_000_000, layers: 40 }, [18.0, 22.0]),
+    ("Gemma 4 31B", ModelSize { bytes: 63_340_000_000, layers: 60 }, [17.0, 20.0]),
+];
+
+/// Five replicas after a "traditional" cold boot: published 16-18, 18-22 and 17-20 min. Its loader is the default one,
+/// through GCSFuse: no streamer. The presets' rates for that are 150 and 180 MB/s; the same text measured 59 GiB in
+/// 379 s, 167 MB/s.
+// Source: accelerated-platforms, vllm-with-runai-and-podsnapshots.md, and its revision of 2026-09 for the 379 s.
+#[test]
+fn cold_start_of_large_models_from_a_bucket() {
+    for (name, model, published) in LARGE {
+        let minutes = |accelerator, storage| {
+            let times = five_ready(&cold(accelerator, storage, model));
+            [times[20], times[100], times[180]].map(|s| s / 60.0)
+        };
+        let bucket = [Accelerator::L4, Accelerator::A100].map(|a| minutes(a, Storage::Gcs));
+        println!("{name}, published {published:?} min: from a bucket on L4 and A100 {bucket:.1?}");
+        for storage in [Storage::Pd, Storage::Streamer] {
+            let other = [Accelerator::L4, Accelerator::A100].map(|a| minutes(a, storage)[1]);
+            println!("  {}: {other:.1?}", storage.as_str());
+        }
+        for [low, middle, high] in bucket {
+            assert!(low < published[1] && published[0] < high, "{name}: {low} to {high}");
+            assert!(
+                (middle / ((published[0] + published[1]) / 2.0) - 1.0).abs() < 0.25,
+                "{middle}"
+            );
+        }
+    }
+}
+
+/// From the start of the container to the listening server, the loads being given: the reference architecture's own
+/// breakdown of one pod. Known miss: what is left beside the load is longer there (gVisor, warm-up of the vision part).
+// Source: accelerated-platforms, revision of 2026-09: Gemma 4 31B 570 s (load 379) and 232 s (load 40), Gemma 3 27B
+// 309 s (load 145).
+#[test]
+fn one_cold_container_with_a_measured_load() {
+    let [gemma_3, _, gemma_4] = LARGE.map(|row| row.1);
+    for (model, load_s, published) in
+        [(gemma_4, 379, 570.0), (gemma_4, 40, 232.0), (gemma_3, 145, 309.0)]
+    {
+        let ours = [Accelerator::L4, Accelerator::A100].map(|accelerator| {
+            let mut config = cold(accelerator, Storage::Gcs, model);
+            read_at(&mut config, model.bytes / load_s);
+            container_to_server(&config)
+        });
+        println!(
+            "cold container, load {load_s} s: published {published} s, L4 and A100 {ours:.0?}"
+        );
+        assert!(ours.iter().all(|t| (0.65..1.05).contains(&(t / published))), "{ours:?}");
+    }
+}
+
+/// From the start of a new node's container to the listening server, median over seeds.
+fn container_to_server(config: &ClusterConfig) -> f64 {
+    let time = |seed| {
+        let log = run(config, seed, 1, &[(1_000, 2)], 6_000);
+        entered(&log, 1, PodStage::NotReady) - entered(&log, 1, PodStage::Loading)
+    };
+    median((0..200).map(time).collect())
+}
+
+/// Llama 3.3 70B on a2-highgpu-8g through GCSFuse: a pod is Ready 20 min after it is scheduled untuned (load 1,200 s) and
+/// 3 min tuned (35 s). The engine is not stated: V0 and V1 bound it. The image is taken to be streamed.
+// Source: accelerated-platforms, use-cases/inferencing/cost-optimization/gcsfuse.
+#[test]
+fn llama_70b_from_a_tuned_and_an_untuned_bucket() {
+    let model = ModelSize { bytes: 141_000_000_000, layers: 80 };
+    for (load_s, published) in [(1_200, 20.0), (35, 3.0)] {
+        let minutes = [EngineStart::V0, EngineStart::V1Cold].map(|engine| {
+            let mut config = presets::guide(Accelerator::A100, Storage::Gcs, model);
+            let image = presets::V0_18_IMAGE_BYTES;
+            config.startup =
+                presets::startup(Accelerator::A100, Storage::Gcs, engine, image, model);
+            config.startup.image = presets::image_streaming();
+            read_at(&mut config, model.bytes / load_s);
+            config.probe.readiness.initial_delay = SimDuration::ZERO;
+            let ready = |seed| {
+                let log = run(&config, seed, 1, &[(1_000, 2)], 6_000);
+                entered(&log, 1, PodStage::Ready) - entered(&log, 1, PodStage::Attaching)
+            };
+            median((0..200).map(ready).collect()) / 60.0
+        });
+        println!("Llama 70B, load {load_s} s: published {published} min, V0 and V1 {minutes:.1?}");
+        let [v0, v1] = minutes;
+        // "Around": published to the minute.
+        assert!(v0 < published + 1.5 && v1 > published - 0.5, "{minutes:?}");
+        assert!(v1 < 1.25 * published, "{minutes:?}");
+    }
+}
+
+/// EKS, an 8-10 GB image pulled in 3-4 min, a load of 2-3 min and an engine start of 30 s on a node that takes 45 s: 6-8
+/// min; with lazy image and streamed weights 90-120 s. All parts are the publication's but the stages between them.
+// Source: chrismld/ai-on-eks-demos, INFERENCE-ON-EKS.md.
+#[test]
+fn plain_and_optimised_start_on_eks() {
+    let constant = |s| Dist::Constant(SimDuration::from_secs(s));
+    let total = |image, load_s| {
+        let mut config = presets::guide(Accelerator::L4, Storage::Streamer, GEMMA_2_9B);
+        // Karpenter asks at once.
+        config.autoscaler.gpu_pod_min_age = SimDuration::ZERO;
+        config.pools[0].provisioning = constant(45);
+        config.startup.image = ImagePull::Time(image);
+        config.startup.load = ModelLoad::Time(constant(load_s));
+        config.startup.init = constant(30);
+        config.probe = presets::probe_inference_gateway();
+        median(start_times(&config, 1, &[(1_000, 2)], 1)) / 60.0
+    };
+    let plain = total(constant(210), 150);
+    // The streamer's preset: 18.5 GB at 900 MB/s.
+    let optimised = total(
+        Dist::LogNormal { median: SimDuration::from_secs(8), p95: SimDuration::from_secs(20) },
+        20,
+    );
+    println!("EKS: plain {plain:.1} min, optimised {optimised:.1} min");
+    assert!((6.0..8.0).contains(&plain), "{plain}");
+    assert!((1.5..2.0).contains(&optimised), "{optimised}");
 }

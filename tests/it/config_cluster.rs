@@ -57,6 +57,12 @@ fn the_guides_deployments() {
                 presets::ModelSize { bytes: load.bytes, ..presets::GEMMA_2_9B },
             );
             guide.pools[0].usd_per_hour = ours.pools[0].usd_per_hour;
+            // What the guide's pods request, on its machines.
+            assert!(ours.pools[0].memory_bytes > Some(80 << 30));
+            guide.pools[0].memory_bytes = ours.pools[0].memory_bytes;
+            if let ModelLoad::Storage(load) = &mut guide.startup.load {
+                load.pod_memory_bytes = 25 << 30;
+            }
             assert_eq!(ours, guide, "{profile} {storage:?}");
             // 18.5 GB of bf16 weights.
             assert!((load.bytes as f64 / 18.5e9 - 1.0).abs() < 0.01, "{}", load.bytes);

@@ -1,8 +1,8 @@
 //! Small systems for tests: every delay short, every pool small, so that minutes show what hours would.
 
 use hpasim::cluster::{
-    AutoscalerConfig, Capacity, ClusterConfig, ImagePull, ModelLoad, NodePool, Packing, Probe,
-    ProbeConfig, Quota, Rate, ShutdownMode, StartupConfig, StockOut, StorageLoad,
+    AutoscalerConfig, Capacity, ClusterConfig, DeletionCost, ImagePull, ModelLoad, NodePool,
+    Packing, Probe, ProbeConfig, Quota, Rate, ShutdownMode, StartupConfig, StockOut, StorageLoad,
     TerminationConfig, presets,
 };
 use hpasim::engine::{EngineConfig, EngineMode, SchedulerConfig, StepCoefficients, StepModel};
@@ -62,6 +62,7 @@ pub(crate) fn cluster() -> ClusterConfig {
             zone: String::new(),
             capacity: Capacity::OnDemand,
             gpus_per_node: 2,
+            memory_bytes: None,
             replicas_per_node: 2,
             min_nodes: 0,
             max_nodes: 5,
@@ -104,6 +105,9 @@ pub(crate) fn cluster() -> ClusterConfig {
                 volume_bytes_per_s: Some(1_500_000_000),
                 page_cache_bytes_per_s: None,
                 restart_bytes_per_s: None,
+                node_bytes_per_s: None,
+                attach_limit: None,
+                pod_memory_bytes: 0,
             }),
             init: Dist::LogNormal { median: secs(8), p95: secs(12) },
         },
@@ -117,6 +121,7 @@ pub(crate) fn cluster() -> ClusterConfig {
             pre_stop: SimDuration::ZERO,
             shutdown: ShutdownMode::Drain { timeout: secs(20) },
             endpoint_removal: constant_ms(900),
+            deletion_cost: DeletionCost::None,
         },
         disruption: presets::NO_PROTECTION,
         faults: presets::no_faults(),

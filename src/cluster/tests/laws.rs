@@ -16,6 +16,7 @@ prop_compose! {
     fn pool()(
         per_node in 1_u32..5,
         spare_gpu in 0_u32..2,
+        memory_gb in prop::option::of(16_u64..64),
         min_nodes in 0_u32..3,
         more in 0_u32..5,
         provisioning in dist(1_200),
@@ -32,6 +33,7 @@ prop_compose! {
             name: "pool".to_owned(),
             machine_type: "test".to_owned(),
             gpus_per_node: per_node * 2 + spare_gpu,
+            memory_bytes: memory_gb.map(|gb| gb * 1_000_000_000),
             replicas_per_node: per_node,
             min_nodes,
             max_nodes: min_nodes + more,
@@ -138,6 +140,9 @@ prop_compose! {
                 volume_bytes_per_s: shared.map(|mb| mb * 1_000_000),
                 page_cache_bytes_per_s: cached.map(|mb| mb * 1_000_000),
                 restart_bytes_per_s: shared.map(|mb| mb * 2_000_000),
+                node_bytes_per_s: None,
+                attach_limit: shared.map(|_| 3),
+                pod_memory_bytes: 8_000_000_000,
             })
         } else {
             ModelLoad::Time(init)
@@ -154,6 +159,7 @@ prop_compose! {
                 Some(timeout) => ShutdownMode::Drain { timeout: secs(timeout) },
             },
             endpoint_removal: removal,
+            deletion_cost: DeletionCost::None,
         };
         config
     }
@@ -258,7 +264,11 @@ proptest! {
 
     /// Pod k has the same drawn delays whatever the case does before.
     #[test]
-    fn delays_are_paired_by_ordinal(config in config(), seed in any::<u64>()) {
+    fn delays_are_paired_by_ordinal(mut config in config(), seed in any::<u64>()) {
+        if let ModelLoad::Storage(load) = &mut config.startup.load {
+            // The wait for a place is not drawn.
+            load.attach_limit = None;
+        }
         let stages = [PodStage::Attaching, PodStage::Creating];
         let spans = |driver: &Driver, pod: u32| {
             let next = [

@@ -28,7 +28,7 @@ use super::reader::Fields;
 use super::registry::Kind;
 use super::tree::Value;
 use super::values::{Problem, integer_of};
-use crate::cluster::NodePool;
+use crate::cluster::{ModelLoad, NodePool};
 use crate::gateway::{Picker, Policy};
 use crate::manifest::HpaManifest;
 use crate::sim::{Autoscaler, Scenario, Slo};
@@ -297,6 +297,23 @@ fn warn_about_limits(root: &Fields<'_>, autoscaler: &Autoscaler, cluster: &clust
             .at(&root.span_at("cluster.max_nodes"), format!("room for {room}"))
             .help(
                 "pods beyond that stay Pending; raise `cluster.max_nodes` or lower `max_replicas`",
+            ),
+        );
+    }
+    let ModelLoad::Storage(load) = &cluster.cluster.startup.load else { return };
+    let densest = pools.iter().map(|pool| pool.replicas_per_node).max().unwrap_or(1);
+    let needed = wanted.min(room).div_ceil(u64::from(densest));
+    let limit = load.attach_limit.map_or(u64::MAX, u64::from);
+    if needed > limit {
+        root.report(
+            Diagnostic::warning(
+                Code::Suspicious,
+                format!("{needed} nodes would need the model's volume, which {limit} can have"),
+            )
+            .at(&root.span_at("cluster.model_storage"), "")
+            .help(
+                "pods beyond that stay ContainerCreating (FailedAttachVolume); choose another `model_storage`, give \
+                 the volume more throughput, or state `cluster.startup.attach_limit` for several volumes",
             ),
         );
     }

@@ -9,7 +9,7 @@ mod startup;
 mod termination;
 
 use crate::cluster::presets::{self, Accelerator, ModelSize, Storage};
-use crate::cluster::{ClusterConfig, Packing};
+use crate::cluster::{ClusterConfig, ModelLoad, Packing};
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::profile::{Constants, GpuProfile};
 use crate::config::reader::Fields;
@@ -188,7 +188,11 @@ pub(super) fn cluster(
         layers: p.model.num_hidden_layers,
     });
     let startup_table = table.key("startup", "From a bound pod to traffic").table_or_empty();
-    let startup = startup::startup(&startup_table, accelerator, storage, vllm_minor, model, preset);
+    let mut startup =
+        startup::startup(&startup_table, accelerator, storage, vllm_minor, model, preset);
+    if let ModelLoad::Storage(load) = &mut startup.load {
+        load.pod_memory_bytes = requests.pod_memory();
+    }
     let probe = startup::probe(&startup_table, preset);
     let termination = termination::termination(&table, vllm_minor, preset);
     let disruption = disruption::disruption(&table);

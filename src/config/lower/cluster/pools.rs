@@ -1,6 +1,6 @@
 //! Node pools: the keys of `[cluster]` and `[cluster.provisioning]` describe one, `[[cluster.pools]]` several.
 
-use super::requests::Requests;
+use super::requests::{self, Requests};
 use super::{Preset, day, run};
 use crate::cluster::presets::{self, Accelerator, Storage};
 use crate::cluster::{Capacity, NodePool, Preemption, Quota, StockOut};
@@ -77,6 +77,7 @@ pub(super) fn base(
     }
     let by_gpus = pool.replicas_per_node.max(1);
     // With pools of their own each tells what does not fit on its machines.
+    pool.memory_bytes = requests::memory_of(&machine_type, constants);
     let most = if table.has("pools") {
         by_gpus
     } else {
@@ -317,12 +318,14 @@ fn pool(
         );
     }
     let zones = zones(t);
+    let memory_bytes = requests::memory_of(&machine_type, constants);
     let mut pool = NodePool {
         name: name.unwrap_or(capacity.as_str()).to_owned(),
         machine_type,
         zone: String::new(),
         capacity,
         gpus_per_node,
+        memory_bytes,
         replicas_per_node,
         min_nodes,
         max_nodes,

@@ -61,7 +61,27 @@ fn positive(fits: bool, value: i64) -> Result<u64, Problem> {
         .ok_or_else(|| Problem::new(Code::Range, "must not be negative or absurdly large", ""))
 }
 
+/// CPUs and memory \[GiB\] of a machine type, if they are known.
+fn size_of(machine_type: &str, constants: &Constants) -> Option<(u32, u32)> {
+    let known = constants.machines.iter().find(|m| m.name == machine_type);
+    let size = known.map(|m| (m.vcpus, m.memory_gib)).filter(|size| size.0 > 0 && size.1 > 0);
+    size.or_else(|| presets::size_of_machine_type(machine_type))
+}
+
+/// Memory that GKE leaves to pods and page cache on a node of that type \[bytes\]; `None` if it is not known.
+pub(super) fn memory_of(machine_type: &str, constants: &Constants) -> Option<u64> {
+    size_of(machine_type, constants).map(|(vcpus, gib)| gke_allocatable(vcpus, gib).memory_bytes)
+}
+
 impl Requests {
+    /// Memory that a pod keeps from the page cache \[bytes\].
+    pub(super) fn pod_memory(&self) -> u64 {
+        match self.pod.memory_bytes {
+            0 => presets::POD_MEMORY_BYTES,
+            requested => requested,
+        }
+    }
+
     /// How many of `by_gpus` pods a node of `machine_type` has room for, at least 1. What is wrong with that is told
     /// at `table`, which names the machine type; that GPUs are missing is told elsewhere.
     pub(super) fn limit(
@@ -74,9 +94,7 @@ impl Requests {
         if self.pod == (Resources { cpu_milli: 0, memory_bytes: 0 }) {
             return by_gpus;
         }
-        let known = constants.machines.iter().find(|m| m.name == machine_type);
-        let size = known.map(|m| (m.vcpus, m.memory_gib)).filter(|size| size.0 > 0 && size.1 > 0);
-        let Some(size) = size.or_else(|| presets::size_of_machine_type(machine_type)) else {
+        let Some(size) = size_of(machine_type, constants) else {
             if !table.has("replicas_per_node") {
                 let title = format!("CPU and memory of a `{machine_type}` are not known");
                 table.report(

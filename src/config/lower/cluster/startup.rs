@@ -3,6 +3,7 @@
 use super::{MB, Preset, day, positive};
 use crate::cluster::presets::{self, Accelerator, EngineStart, ModelSize, Storage};
 use crate::cluster::{ImagePull, ModelLoad, Probe, ProbeConfig, Rate, StartupConfig, StorageLoad};
+use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::units::SimDuration;
 
@@ -57,7 +58,8 @@ pub(super) fn startup(
         .boolean_or(preset == Preset::Snapshots);
     let base = if snapshot { presets::snapshot_restore(base) } else { base };
     let image = image(t, base.image);
-    let load = load(t, base.load);
+    let load = load(t, base.load, storage);
+    warn_about_rate(t, &load);
     StartupConfig {
         attach: t
             .key("attach", "Attach and mount of the model's volume. Estimate by storage")
@@ -103,18 +105,35 @@ fn image(t: &Fields<'_>, base: ImagePull) -> ImagePull {
     }
 }
 
-fn load(t: &Fields<'_>, base: ModelLoad) -> ModelLoad {
+fn load(t: &Fields<'_>, base: ModelLoad, kind: Storage) -> ModelLoad {
     let rate = t
-        .key("load_mb_s", "Rate of one pod alone [MB/s]. Estimate by storage and GPU")
+        .key(
+            "load_mb_s",
+            "Rate of one pod alone [MB/s]; what one machine reads at most bounds it (pd 1258, hdml 2516, a3 4194; \
+             source: Google Cloud documentation). Estimate by storage and GPU",
+        )
         .shown("pd 450 (slow end 250), hdml 1000, gcs 150, see docs/model.md")
         .number(0.1..=1e6);
+    let volume_gib = t
+        .key("volume_gib", "Size of the model's volume [GiB]. Source: the guide's 1 TiB")
+        .u32_or(1..=65_536, presets::VOLUME_GIB);
     let volume = t
         .key(
             "volume_mb_s",
             "Rate of the whole volume, shared by its readers [MB/s]; 0 = not shared",
         )
-        .shown("pd 515, hdml 24576, others 0. Source: Google Cloud documentation; the guide")
+        .shown("pd by `volume_gib`, 515 for 1 TiB; hdml 24576, others 0. Source: Google Cloud documentation; the guide")
         .number(0.0..=1e9);
+    let attach_limit = t
+        .key(
+            "attach_limit",
+            "Nodes that can have the volume at one time; pods on others stay ContainerCreating",
+        )
+        .shown(
+            "pd 100; hdml by `volume_gib` (600 for 1 TiB), above 20 one per 100 MiB/s of `volume_mb_s`. Source: Google \
+             Cloud documentation",
+        )
+        .u32(1..=1_000_000);
     let page_cache = t
         .key("page_cache_mb_s", "Rate of a further pod on the same node [MB/s]; 0 = as the first")
         .shown("1500 for pd and hdml, others 0. Estimate")
@@ -128,16 +147,34 @@ fn load(t: &Fields<'_>, base: ModelLoad) -> ModelLoad {
         .number(0.0..=1e6);
     let time = t.key("load", "Time of the load, instead of size and rate").delay();
     let bytes = |mb: f64| if mb > 0.0 { Some((mb * MB) as u64) } else { None };
+    let volume_rate = volume.map_or(presets::volume_rate(kind, volume_gib), bytes);
     match (time, base) {
         (Some(time), _) => ModelLoad::Time(time),
         (None, ModelLoad::Storage(storage)) => ModelLoad::Storage(StorageLoad {
-            bytes: storage.bytes,
             pod_rate: rate.map_or(storage.pod_rate, |r| Rate::constant((r * MB) as u64)),
-            volume_bytes_per_s: volume.map_or(storage.volume_bytes_per_s, bytes),
+            volume_bytes_per_s: volume_rate,
+            attach_limit: attach_limit.or(presets::attach_limit(kind, volume_gib, volume_rate)),
             page_cache_bytes_per_s: page_cache.map_or(storage.page_cache_bytes_per_s, bytes),
             restart_bytes_per_s: restart.map_or(storage.restart_bytes_per_s, bytes),
+            ..storage
         }),
         (None, base @ ModelLoad::Time(_)) => base,
+    }
+}
+
+/// Tells of a rate that no machine reads at.
+fn warn_about_rate(t: &Fields<'_>, load: &ModelLoad) {
+    let ModelLoad::Storage(StorageLoad { pod_rate, node_bytes_per_s: Some(most), .. }) = load
+    else {
+        return;
+    };
+    if t.has("load_mb_s") && pod_rate.median > *most {
+        let title = format!("one machine reads at most {:.0} MB/s", *most as f64 / MB);
+        t.report(
+            Diagnostic::warning(Code::Suspicious, title)
+                .at(&t.span_of("load_mb_s"), "that much is used")
+                .help("Google Cloud's limit per machine; see `cluster.startup.load_mb_s` in docs/config.md"),
+        );
     }
 }
 

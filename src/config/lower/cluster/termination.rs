@@ -2,7 +2,7 @@
 
 use super::{Preset, day};
 use crate::cluster::presets;
-use crate::cluster::{ShutdownMode, TerminationConfig};
+use crate::cluster::{DeletionCost, ShutdownMode, TerminationConfig};
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::units::SimDuration;
@@ -60,6 +60,19 @@ pub(super) fn termination(
         endpoint_removal: t
             .key("endpoint_removal", "From the deletion until no new request comes. Estimate")
             .delay_or(&base.endpoint_removal),
+        deletion_cost: t
+            .key(
+                "deletion_cost",
+                "What some controller of yours writes into each pod's `controller.kubernetes.io/pod-deletion-cost`, \
+                 known without delay: the cheapest of the ready pods go first. Source: ReplicaSet controller",
+            )
+            .choice_or(
+                &[
+                    ("none", DeletionCost::None),
+                    ("running_requests", DeletionCost::RunningRequests),
+                ],
+                DeletionCost::None,
+            ),
     };
     if result.pre_stop > result.grace {
         t.report(
