@@ -50,6 +50,7 @@ mod routing;
 mod sessions;
 mod signal_faults;
 mod signals;
+mod storage;
 mod support;
 mod sweep;
 mod systems;
