@@ -106,6 +106,7 @@ pub fn points(name: &str, rows: &[MeasuredStep], theta: &Theta) -> Vec<Point> {
             name: format!("{name}:{}", row.line),
             measured_ms: row.measured_ms,
             work: Work::of(&row.steps, theta),
+            weight: 1.0,
         })
         .collect()
 }

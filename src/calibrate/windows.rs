@@ -30,6 +30,8 @@ pub struct Window {
     pub name: String,
     /// Mean number of running requests.
     pub running: f64,
+    /// How many samples of a gauge that is the mean of, if it is.
+    pub samples: Option<usize>,
     /// Mean duration of a step \[ms\]; with `first_tokens`, mean time per output token.
     pub step_ms: f64,
     /// Share of the output tokens that are first tokens, if the time that they took is part of `step_ms`.
@@ -51,6 +53,24 @@ pub struct Windows {
     pub left_out: BTreeMap<&'static str, usize>,
 }
 
+impl Windows {
+    /// Which coefficients come out wrong for want of a series, in words.
+    // Source: fits of series scraped from the engine, tests/it/calibrate_windows.rs.
+    pub fn biases(&self) -> Vec<&'static str> {
+        let any = |lacks: fn(&Window) -> bool| self.usable.iter().any(lacks);
+        let gaps = any(|window| window.samples.is_some()).then_some(
+            "without `vllm:inter_token_latency_seconds_sum` and `_count` the running requests are samples of a \
+             gauge: `c_ms_per_token` tends to come out some 10 % too large, more where `c_kv_us` is not told \
+             apart from it",
+        );
+        let requests = any(|window| window.request_rate.is_none()).then_some(
+            "without `vllm:request_success_total` requests in prefill count as decoding and their length is not \
+             known: `c_ms_per_token` tends to come out 10 to 15 % too large",
+        );
+        gaps.into_iter().chain(requests).collect()
+    }
+}
+
 const RUNNING: &[&str] = &["num_requests_running"];
 const WAITING: &[&str] = &["num_requests_waiting"];
 const GENERATION: &[&str] = &["generation_tokens_total", "generation_tokens"];
@@ -64,9 +84,10 @@ const GAP_SUM: &[&str] = &["inter_token_latency_seconds_sum", "time_per_output_t
 const GAP_COUNT: &[&str] =
     &["inter_token_latency_seconds_count", "time_per_output_token_seconds_count"];
 
-/// Running requests below which a sampled gauge is too coarse.
-// ASSUMPTION(A225): a mean of eight samples of a Poisson number of 8 is good to 12 %; below, it is chance.
-const RUNNING_MIN: f64 = 8.0;
+/// What a window is good to if its mean step is not chance.
+// ASSUMPTION(A225): 3 %, as windows with the inter-token latency scatter. The mean of n samples of a gauge has the
+// error of n independent Poisson numbers besides, by which its window weighs less.
+const EXACT: f64 = 0.03;
 
 /// Length of a window \[s\].
 // Source: one to five minutes: long against a request's gaps, short against the change of a load.
@@ -200,14 +221,10 @@ impl<'a> Pod<'a> {
             .and_then(|count| Ok((rate(&self.gap_sum)?, count)))
             .ok()
             .filter(|&(sum, count)| sum > 0.0 && count > 0.0);
+        let samples = gaps.is_none().then_some(running.len());
         let (running, step_ms) = match gaps {
             // Every token of the window is one running sequence in one step.
             Some((sum, count)) => (generation_rate * sum / count, sum / count * 1e3),
-            None if mean(&running) < RUNNING_MIN => {
-                return Err(
-                    "fewer than 8 running, and no sum and count of the inter-token latency",
-                );
-            }
             None => (mean(&running), mean(&running) / generation_rate * 1e3),
         };
         let request_rate = rate(&self.requests).ok().filter(|r| *r > 0.0);
@@ -221,6 +238,7 @@ impl<'a> Pod<'a> {
         Ok(Window {
             name: format!("{name}{start:.0} s"),
             running,
+            samples,
             step_ms,
             first_tokens,
             prompt_rate: rate(&self.prompt)?,
@@ -247,6 +265,15 @@ fn rate(counter: &Recorded, from: f64) -> Result<f64, &'static str> {
 }
 
 impl Window {
+    /// Weight of the window where its mean step should take `expected_ms`. It goes by the number of requests that
+    /// such steps would make of the tokens, not by the one that was sampled: windows that were sampled too high
+    /// would else weigh more, and all steps seem longer.
+    fn weight(&self, expected_ms: f64) -> f64 {
+        let Some(samples) = self.samples else { return 1.0 };
+        let expected = self.running * expected_ms / self.step_ms * samples as f64;
+        (EXACT * expected.sqrt()).min(1.0)
+    }
+
     /// What the mean step was made of, at `theta`.
     fn work(&self, kv_tokens: f64, max_num_batched_tokens: f64, theta: &Theta) -> Work {
         let step_s = self.step_ms / 1e3;
@@ -294,10 +321,15 @@ pub fn points(
 ) -> Vec<Point> {
     windows
         .iter()
-        .map(|window| Point {
-            name: format!("{name}: {}", window.name),
-            measured_ms: window.step_ms,
-            work: window.work(kv_tokens as f64, f64::from(max_num_batched_tokens), theta),
+        .map(|window| {
+            let work = window.work(kv_tokens as f64, f64::from(max_num_batched_tokens), theta);
+            let weight = window.weight(work.at(&theta.unknowns()));
+            Point {
+                name: format!("{name}: {}", window.name),
+                measured_ms: window.step_ms,
+                work,
+                weight,
+            }
         })
         .collect()
 }
@@ -328,6 +360,14 @@ mod tests {
         assert_eq!(found.left_out.get("requests waited"), Some(&1));
         assert!((found.usable[0].step_ms - 20.0).abs() < 1e-9);
         assert_eq!(found.usable[0].request_rate, None);
+        assert_eq!(found.biases().len(), 2);
+        // Nine samples of eight requests are good to 12 %, the window to 3 %. Had they been sampled twice too
+        // high, steps of twice the time would follow, and no other weight.
+        let window = &found.usable[0];
+        assert_eq!(window.samples, Some(9));
+        assert!((window.weight(20.0) - 0.03 * 72.0_f64.sqrt()).abs() < 1e-12);
+        let twice = Window { running: 16.0, step_ms: 40.0, ..window.clone() };
+        assert!((twice.weight(20.0) - window.weight(20.0)).abs() < 1e-12);
     }
 
     #[test]

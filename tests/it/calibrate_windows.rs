@@ -1,7 +1,7 @@
 //! The windows method on metrics scraped from the simulated engine: what a Prometheus would have recorded.
 
 use crate::calibrate_fit::{constants, server, truth};
-use hpasim::calibrate::fit::fit;
+use hpasim::calibrate::fit::{Outcome, fit};
 use hpasim::calibrate::windows::{Recorded, points, windows};
 use hpasim::calibrate::work::NAMES;
 use hpasim::engine::{EngineRequest, Prompt, Replica};
@@ -100,11 +100,15 @@ fn record(count: usize) -> Vec<Recorded> {
 fn a_recording_gives_the_large_coefficients() {
     let scheduler = server().scheduler;
     let kv_tokens = u64::from(scheduler.num_gpu_blocks - 1) * 16;
-    // With all series; without the gaps; with what is needed only.
-    for (series, allowed) in
-        [(8, [0.03, 0.1, 0.5, 0.3]), (6, [0.05, 0.3, 0.8, 0.5]), (5, [0.05, 0.5, 0.8, 0.5])]
-    {
+    // With all series; without the gaps; with what is needed only: then the gauge counts requests in prefill, and
+    // `c_kv_us`, which starts 23 % too low, is not told apart from the prefill.
+    for (series, allowed, biases) in [
+        (8, [0.03, 0.1, 0.5, 0.3], 0),
+        (6, [0.03, 0.25, 0.8, 0.5], 1),
+        (5, [0.03, 0.38, 0.8, 0.5], 2),
+    ] {
         let found = windows(&record(series)).unwrap();
+        assert_eq!(found.biases().len(), biases, "{:?}", found.biases());
         println!("{series} series, {} windows, left out {:?}", found.usable.len(), found.left_out);
         let fit = fit(&constants(), [true, true, true, true, false, false], |theta| {
             Ok(points("prom", &found.usable, kv_tokens, scheduler.max_num_batched_tokens, theta))
@@ -122,6 +126,11 @@ fn a_recording_gives_the_large_coefficients() {
             if fit.outcomes[i].is_fitted() {
                 assert!(error.abs() < allowed[i], "{}: {error}", NAMES[i]);
             }
+        }
+        // The doubt about `c_kv_us` is part of the stated error.
+        if let (Outcome::Fitted { error }, 6) = (&fit.outcomes[1], series) {
+            let actual = fit.theta.step.c_ms_per_token / truth().step.c_ms_per_token - 1.0;
+            assert!(actual.abs() < 2.5 * error, "{actual} {error}");
         }
         assert!(fit.outcomes[0].is_fitted() && fit.outcomes[1].is_fitted(), "{:?}", fit.outcomes);
     }

@@ -74,6 +74,9 @@ pub(super) fn read(
                 for (reason, count) in &found.left_out {
                     inputs.notes.push(format!("{count} Prometheus windows left out: {reason}"));
                 }
+                inputs
+                    .notes
+                    .extend(found.biases().iter().map(|bias| format!("Prometheus: {bias}")));
                 if found.usable.is_empty() {
                     errors.push("Prometheus: no window can be used".to_owned());
                 }
