@@ -244,6 +244,7 @@ impl Cluster {
     /// Asks for the first loop at which something can happen, unless one is coming before.
     pub(super) fn arm_scan(&mut self, now: SimTime, after_scan: bool, out: &mut Vec<Effect>) {
         self.find_unneeded(now);
+        self.trigger_loop(now);
         let Some(due) = self.next_scan_due(now) else { return };
         let earliest = if after_scan { now + SimDuration::from_ps(1) } else { now };
         let at =
@@ -251,6 +252,19 @@ impl Cluster {
         if self.armed_scan.is_none_or(|armed| at < armed) {
             self.armed_scan = Some(at);
             out.push(Effect::At(at, ClusterEvent::Scan));
+        }
+    }
+
+    /// A pod that finds no place starts a loop, if the autoscaler is told of such pods.
+    // Source: loop/trigger.go, --frequent-loops-enabled; that a productive loop is followed by another at once is left
+    // out, since one loop here asks all pools.
+    fn trigger_loop(&mut self, now: SimTime) {
+        let news = self.pods.iter().rev().take_while(|pod| pod.created == now);
+        let mut waits = news.map(|pod| pod.stage == PodStage::Pending);
+        let placeholder = self.waiting_placeholders.last() == Some(&now);
+        if self.config.autoscaler.frequent_loops && (placeholder || waits.any(|waits| waits)) {
+            self.scan_origin = now;
+            self.armed_scan = None;
         }
     }
 

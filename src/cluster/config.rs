@@ -50,6 +50,8 @@ pub enum Packing {
 pub struct AutoscalerConfig {
     /// Period of its loop.
     pub scan_interval: SimDuration,
+    /// A new pod without a place starts a loop at once, and the period counts from it.
+    pub frequent_loops: bool,
     /// The oldest GPU pod that no node is coming for must be this old before nodes are requested.
     pub gpu_pod_min_age: SimDuration,
     /// First backoff of a pool after a failed scale-up.

@@ -72,7 +72,7 @@ pub struct Cluster {
     volume: Volume,
     next_pod: u32,
     next_node: u32,
-    /// Time of the autoscaler's first loop.
+    /// Time of a loop of the autoscaler, from which its period counts.
     scan_origin: SimTime,
     /// The loop that is asked for; others are stale.
     armed_scan: Option<SimTime>,

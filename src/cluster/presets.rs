@@ -113,6 +113,7 @@ pub struct ModelSize {
 pub fn autoscaler() -> AutoscalerConfig {
     AutoscalerConfig {
         scan_interval: secs(10),
+        frequent_loops: false,
         gpu_pod_min_age: secs(30),
         backoff_initial: secs(300),
         backoff_max: secs(1_800),

@@ -24,6 +24,30 @@ fn gpu_wait_is_per_group() {
     assert_eq!(driver.cluster.nodes().len(), 2);
 }
 
+/// The loop's phase is that of the newest pod without a place, where such pods start a loop.
+#[test]
+fn frequent_loops_ask_when_the_wait_is_over() {
+    let mut config = big_nodes();
+    config.autoscaler.frequent_loops = true;
+    let requests = |config: &ClusterConfig, seed| {
+        let mut driver = Driver::start(config, seed, 0);
+        driver.replicas(at(107), 1);
+        driver.replicas(at(145), 6);
+        driver.run_until(at(400));
+        let asked = (0..2).map(|n| driver.node_entered(n, NodeStage::Requested).unwrap());
+        asked.collect::<Vec<_>>()
+    };
+    for seed in 1..6 {
+        assert_eq!(requests(&config, seed), [at(137), at(175)]);
+    }
+    config.autoscaler.frequent_loops = false;
+    let phases = (1..6).map(|seed| requests(&config, seed)[0]).collect::<BTreeSet<_>>();
+    assert!(
+        phases.len() == 5 && phases.iter().all(|p| *p >= at(137) && *p < at(147)),
+        "{phases:?}"
+    );
+}
+
 /// N pods on one-pod nodes ask for N nodes in one loop; on four-pod nodes for a quarter.
 #[test]
 fn all_pending_pods_are_served_in_one_loop() {

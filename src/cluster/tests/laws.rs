@@ -105,6 +105,7 @@ prop_compose! {
         quota in (prop::option::of(0_u32..20), prop::option::of(0_u32..20)),
         expander in prop::sample::select(vec![Expander::Priority, Expander::Price, Expander::LeastWaste]),
         drains_nodes in any::<bool>(),
+        frequent_loops in any::<bool>(),
         disruption in disruption(),
         pack in any::<bool>(),
         attach in dist(20),
@@ -129,6 +130,7 @@ prop_compose! {
         config.autoscaler.expander = expander;
         config.autoscaler.drain = drains_nodes;
         config.disruption = disruption;
+        config.autoscaler.frequent_loops = frequent_loops;
         config.packing = if pack { Packing::Pack } else { Packing::Spread };
         config.startup.attach = attach;
         config.startup.image = ImagePull::Time(pull);

@@ -13,6 +13,14 @@ pub(super) fn autoscaler(t: &Fields<'_>, optimize: bool) -> AutoscalerConfig {
         scan_interval: t
             .key("scan_interval", "Period of the loop. Source: cluster autoscaler")
             .duration_or(positive(), base.scan_interval),
+        frequent_loops: t
+            .key(
+                "frequent_loops",
+                "A new pod without a place starts a loop at once: nodes are asked for when it is `gpu_pod_min_age` old, not up \
+                 to a loop later. Source: --frequent-loops-enabled, on by default in new releases of the cluster \
+                 autoscaler; GKE's setting is not published",
+            )
+            .boolean_or(base.frequent_loops),
         gpu_pod_min_age: t
             .key(
                 "gpu_pod_min_age",
