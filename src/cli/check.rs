@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// Check files without running anything
 ///
 /// `.toml` files are experiments or GPU profiles, `.yaml` and `.json` files are HPA manifests, all others are
-/// traces. Shows every finding with its source line and what to do about it.
+/// traces; what standard input (`-`) is, its text tells. Shows every finding with its source line and what to do
+/// about it.
 ///
 /// Ends with code 2 if any file has an error.
 #[derive(clap::Args, Debug)]

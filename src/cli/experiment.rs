@@ -52,6 +52,7 @@ pub(crate) fn load(
         inputs: experiment.inputs.iter().map(|i| (i.path.clone(), i.digest.clone())).collect(),
         overrides: context.common.set.clone(),
         seed: experiment.plan.seed.0,
+        profile_estimate: experiment.profile.estimate(),
     };
     Ok(Loaded { experiment, provenance })
 }
@@ -80,6 +81,7 @@ pub(crate) fn heading(scenario: &Scenario, loaded: &Loaded) -> Heading {
         workload: workload(scenario, loaded),
         slo: objective(&scenario.slo),
         price: loaded.experiment.price_note.clone(),
+        profile: loaded.provenance.profile_estimate.clone().unwrap_or_default(),
         width: terminal_width(),
     }
 }

@@ -27,7 +27,7 @@ enum Kind {
 }
 
 /// Checks the file at `path`: `.toml` is an experiment or a profile, `.yaml`, `.yml` and `.json` a manifest,
-/// anything else a trace. `options` apply to experiments.
+/// anything else a trace; standard input is what its text looks like. `options` apply to experiments.
 pub fn check(loader: &dyn Loader, path: &str, options: &Options) -> Checked {
     let bytes = match loader.read(path) {
         Ok(bytes) => bytes,
@@ -35,7 +35,7 @@ pub fn check(loader: &dyn Loader, path: &str, options: &Options) -> Checked {
     };
     let kind = kind_of(path, &bytes);
     if kind == Kind::Experiment {
-        return experiment(loader, path, options);
+        return experiment(&Read { loader, path, bytes }, path, options);
     }
     if kind == Kind::Trace {
         return trace(path, &bytes);
@@ -47,9 +47,23 @@ pub fn check(loader: &dyn Loader, path: &str, options: &Options) -> Checked {
     }
 }
 
+/// A loader that has read one file already: standard input can be read but once.
+struct Read<'a> {
+    loader: &'a dyn Loader,
+    path: &'a str,
+    bytes: Vec<u8>,
+}
+
+impl Loader for Read<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        if path == self.path { Ok(self.bytes.clone()) } else { self.loader.read(path) }
+    }
+}
+
 fn kind_of(path: &str, bytes: &[u8]) -> Kind {
     let extension = std::path::Path::new(path).extension().map(std::ffi::OsStr::to_ascii_lowercase);
-    match extension.as_ref().and_then(|e| e.to_str()) {
+    let by_text = (path == "-").then(|| extension_of(&String::from_utf8_lossy(bytes)));
+    match by_text.or(extension.as_ref().and_then(|e| e.to_str())) {
         Some("yaml" | "yml" | "json") => return Kind::Manifest,
         Some("toml") => {}
         _ => return Kind::Trace,
@@ -61,6 +75,18 @@ fn kind_of(path: &str, bytes: &[u8]) -> Kind {
         || matches!(table.get("model").map(|e| &e.node.value), Some(Value::String(_)))
         || table.get("coefficients").is_some();
     if is_profile { Kind::Profile } else { Kind::Experiment }
+}
+
+/// The extension that a file with this text would have: all TOML files of hpasim state their `schema`, all
+/// objects of Kubernetes their `apiVersion`.
+fn extension_of(text: &str) -> &'static str {
+    if text.lines().any(|line| line.trim_start().starts_with("schema")) {
+        "toml"
+    } else if text.contains("apiVersion") {
+        "yaml"
+    } else {
+        "csv"
+    }
 }
 
 fn unreadable(path: &str, reason: &str) -> Checked {
@@ -177,6 +203,40 @@ fn trace(path: &str, bytes: &[u8]) -> Checked {
             findings.items = errors;
             debug_assert!(findings.items.iter().all(|d| d.severity == Severity::Error));
             finish(findings, None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Standard input: its text comes once.
+    struct Once(Cell<&'static str>);
+
+    impl Loader for Once {
+        fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+            assert_eq!(path, "-");
+            Ok(self.0.take().into())
+        }
+    }
+
+    #[test]
+    fn standard_input_is_what_its_text_tells() {
+        for (text, what) in [
+            ("arrival_s,prompt_tokens,output_tokens\n0,1,1\n", "trace of 1 requests"),
+            ("schema = 1\nname = \"x\"\ngpu = \"l4\"\nmodel = \"qwen3-8b\"\n", "GPU profile `x`"),
+            (
+                "schema = 1\nduration = \"1h\"\n[model]\nprofile = \"l4-qwen3-8b\"\n[workload.poisson]\nrate_rps = 1.0\n\
+                 prompt_tokens = 9\noutput_tokens = 9\n[replicas]\nfixed = 1\n[slo]\nttft = \"2s\"\n\
+                 tpot = \"100ms\"\n",
+                "experiment with one case",
+            ),
+        ] {
+            let checked = check(&Once(Cell::new(text)), "-", &Options::default());
+            let summary = checked.summary.unwrap_or_else(|| checked.findings.to_string());
+            assert!(summary.starts_with(what), "{summary}");
         }
     }
 }

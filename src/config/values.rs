@@ -57,6 +57,23 @@ pub(crate) fn nearest<'n>(
         .map(|(_, c)| c)
 }
 
+/// What `make` knows under the name that the node holds, one of `names`.
+pub(crate) fn preset_of<T, E>(
+    node: &Node,
+    names: &[&str],
+    make: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, Problem> {
+    let Value::String(name) = &node.value else {
+        let label = format!("this is {}", node.value.kind());
+        return Err(Problem::new(Code::Type, "must be the name of a preset", label));
+    };
+    make(name).map_err(|_| {
+        let label = nearest(name, names.iter().copied())
+            .map_or_else(|| "no preset".to_owned(), |near| format!("did you mean `{near}`?"));
+        Problem::new(Code::Choice, format!("must be one of {}", names.join(", ")), label)
+    })
+}
+
 /// The choice that `word` names.
 pub(crate) fn word_of<T: Clone>(word: &str, words: &[(&str, T)]) -> Result<T, Problem> {
     if let Some((_, value)) = words.iter().find(|(w, _)| *w == word) {

@@ -13,6 +13,8 @@ pub struct Provenance {
     pub overrides: Vec<String>,
     /// Master seed.
     pub seed: u64,
+    /// That the GPU profile is an estimate, and how good; `None` if a file states it.
+    pub profile_estimate: Option<String>,
 }
 
 impl Provenance {

@@ -136,6 +136,9 @@ pub fn recommendation_header<S>(
     for (key, value) in &case.knobs {
         let _ = writeln!(out, "Varied: {key} = {value}");
     }
+    if let Some(estimate) = &provenance.profile_estimate {
+        let _ = writeln!(out, "GPU profile: {estimate}");
+    }
     let _ = writeln!(out, "Experiment digest: blake3:{}", provenance.digest());
     let _ = write!(out, "Made by: {}", provenance.command);
     // A line feed inside a value must not end the comment.

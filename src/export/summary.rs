@@ -131,6 +131,7 @@ fn provenance_value(provenance: &Provenance) -> Value {
         "digest": provenance.digest(),
         "inputs": inputs,
         "set": provenance.overrides,
+        "profile_estimate": provenance.profile_estimate,
     })
 }
 
@@ -196,6 +197,7 @@ mod tests {
             inputs: vec![("l4.toml".into(), "abc".into())],
             overrides: vec!["slo.ttft=2s".into()],
             seed: 7,
+            profile_estimate: None,
         };
         let warning = Warning { code: "flapping", case: Some(0), text: "it flaps".into() };
         let bytes = sweep_summary_json(&provenance, &plan, &result, &slo(), &[warning], None);

@@ -26,6 +26,9 @@ pub fn run_summary(runs: &[RunRecord], confidence: f64, heading: &Heading) -> St
     let mut text = String::new();
     let out = &mut text;
     let _ = writeln!(out, "workload:  {}", heading.workload);
+    if !heading.profile.is_empty() {
+        let _ = writeln!(out, "profile:   {}", heading.profile);
+    }
     if runs.len() > 1 {
         let _ = writeln!(
             out,
@@ -240,6 +243,7 @@ mod tests {
             workload: "poisson".into(),
             slo: "TTFT <= 2s".into(),
             price: "1 USD/h".into(),
+            profile: String::new(),
             width: 80,
         }
     }

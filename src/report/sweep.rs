@@ -19,6 +19,8 @@ pub struct Heading {
     pub slo: String,
     /// The price of a node and where it comes from.
     pub price: String,
+    /// That the GPU profile is an estimate, and how good; empty if a file states it.
+    pub profile: String,
     /// Width of the terminal in columns.
     pub width: usize,
 }
@@ -30,6 +32,9 @@ pub fn sweep_summary<S>(plan: &Plan<S>, result: &SweepResult, heading: &Heading)
     let _ = writeln!(out, "workload: {}", heading.workload);
     let _ = writeln!(out, "SLO:      {}", heading.slo);
     let _ = writeln!(out, "prices:   {}", heading.price);
+    if !heading.profile.is_empty() {
+        let _ = writeln!(out, "profile:  {}", heading.profile);
+    }
     let _ = writeln!(
         out,
         "{} x {}; no cheaper case meets the SLO more often than these:\n",
@@ -350,6 +355,7 @@ mod tests {
             workload: "poisson, 2 requests/s".to_owned(),
             slo: "TTFT <= 2s".to_owned(),
             price: "1 USD/h".to_owned(),
+            profile: String::new(),
             width,
         }
     }

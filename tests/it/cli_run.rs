@@ -94,3 +94,19 @@ fn watch_shows_what_kubectl_would_have_shown() {
     }
     assert!(pods.contains("   1/1     Running "), "{pods}");
 }
+
+#[test]
+fn a_composed_profile_says_so_everywhere() {
+    let scratch = Scratch::new();
+    let text = TINY.replace("\"l4-llama-3.1-8b\"", "\"l4-llama-3-8b\"");
+    assert_ne!(text, TINY);
+    scratch.write("tiny.toml", &text);
+    let ended = scratch.hpasim(&["run", "tiny.toml", "--case", "c000", "-o", "run"]).expect(0);
+    for said in [&ended.stdout, &ended.stderr, &scratch.read("run/summary.json")] {
+        assert!(said.contains("this pair is unmeasured; state 15 %"), "{said}");
+    }
+    scratch.write("tiny.toml", &text.replace("l4-llama-3-8b", "l4-lama-3-8b"));
+    let ended = scratch.hpasim(&["run", "tiny.toml", "--case", "c000", "-o", "none"]).expect(2);
+    assert!(ended.stderr.contains("did you mean `l4-llama-3-8b`?"), "{}", ended.stderr);
+    assert!(!scratch.exists("none"));
+}

@@ -344,7 +344,7 @@ fn metrics_that_cannot_be_simulated() {
 #[test]
 fn unknown_profiles() {
     expect(
-        &edited("profile", "profile = \"l4-llama-3-8b\""),
+        &edited("profile", "profile = \"l4-llama-3.1-8\""),
         Files::default(),
         Code::UnknownProfile,
         &["e/x.toml:7:11", "did you mean `l4-llama-3.1-8b`?", "hpasim profile list"],

@@ -26,7 +26,7 @@ enum Command {
     List,
     /// Show one profile: coefficients in words, step times, saturation, KV cache, sources
     Show {
-        /// Name of a built-in profile, or the path of a file
+        /// `<gpu>-<model>[-tpN][-fp8]`, or the path of a file
         #[arg(value_name = "NAME")]
         name: String,
     },
@@ -66,21 +66,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The built-in profile of this name, the one in the file of this path, or `<gpu>-<model>` of known constants.
+/// The profile in the file of this path (`-` is standard input), or of this name.
 fn load(name: &str, constants: &Constants) -> anyhow::Result<GpuProfile> {
     let mut found = Diagnostics::default();
-    let source = if let Some(text) = GpuProfile::builtin_text(name) {
-        found.sources.add(format!("models/{name}.toml"), text)
-    } else {
-        if let Some(profile) = GpuProfile::named(name, constants) {
-            return Ok(profile);
-        }
-        if !name.contains(['/', '.']) {
-            anyhow::bail!("there is no profile `{name}`\nhint: `hpasim profile list` shows all");
-        }
-        let bytes = Files.read(name).map_err(|e| anyhow::anyhow!("cannot read `{name}`: {e}"))?;
-        found.sources.add(name, String::from_utf8_lossy(&bytes))
-    };
+    if name != "-" && !GpuProfile::is_path(name) {
+        return GpuProfile::named(name, constants).map_err(|why| {
+            anyhow::anyhow!("there is no profile `{name}`: {}\nhint: {}", why.label, why.help)
+        });
+    }
+    let bytes = Files.read(name).map_err(|e| anyhow::anyhow!("cannot read `{name}`: {e}"))?;
+    let source = found.sources.add(name, String::from_utf8_lossy(&bytes));
     GpuProfile::parse(&mut found, source, constants).ok_or_else(|| found.into())
 }
 

@@ -75,12 +75,17 @@ pub(super) fn describe(profile: &GpuProfile) -> anyhow::Result<String> {
     writeln!(out, "\nvalid for: vLLM {}; {}", profile.vllm_versions, profile.valid_for)?;
     writeln!(out, "known error: {}", profile.known_error)?;
     let price = &profile.price;
-    writeln!(
-        out,
-        "price: {} USD/h per {} with {} GPUs ({}, confidence {})",
-        price.usd_per_hour, price.machine_type, price.gpus, price.basis, price.confidence
-    )?;
-    for source in profile.sources.iter().map(String::as_str).chain([profile.gpu.source.as_str()]) {
+    if price.machine_type.is_empty() {
+        writeln!(out, "price: no machine type with this GPU is known")?;
+    } else {
+        writeln!(
+            out,
+            "price: {} USD/h per {} with {} GPUs ({}, confidence {})",
+            price.usd_per_hour, price.machine_type, price.gpus, price.basis, price.confidence
+        )?;
+    }
+    let of_gpu = (!profile.sources.contains(&profile.gpu.source)).then_some(&profile.gpu.source);
+    for source in profile.sources.iter().chain(of_gpu) {
         writeln!(out, "source: {source}")?;
     }
     Ok(out)

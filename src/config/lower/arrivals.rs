@@ -7,7 +7,7 @@ use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::config::registry::Kind;
 use crate::config::tree::{Node, Value};
-use crate::config::values::{Problem, duration_of, nearest, number_of};
+use crate::config::values::{Problem, duration_of, number_of, preset_of};
 use crate::units::SimDuration;
 use crate::workload::{
     Arrivals, Diurnal, Generated, Interpolation, LengthModel, LogNoise, Mmpp, MmppState,
@@ -240,7 +240,7 @@ fn rate_curve(
     let preset = t.key("preset", "Rate, gaps and noise of a named workload").parse(
         Kind::Choice(presets::ARRIVALS.map(str::to_owned).to_vec()),
         None,
-        preset,
+        |node| preset_of(node, &presets::ARRIVALS, presets::arrivals),
     );
     let points = t
         .key("points", "`[[\"0s\", 4.8], [\"7m30s\", 4.7], ..]`: time and rate [requests/s]")
@@ -332,22 +332,6 @@ fn rate_curve(
         Some(base)
     });
     finish(t, base, lengths)
-}
-
-fn preset(node: &Node) -> Result<Generated, Problem> {
-    let Value::String(name) = &node.value else {
-        let label = format!("this is {}", node.value.kind());
-        return Err(Problem::new(Code::Type, "must be the name of a preset", label));
-    };
-    presets::arrivals(name).map_err(|_| {
-        let label = nearest(name, presets::ARRIVALS)
-            .map_or_else(|| "no preset".to_owned(), |near| format!("did you mean `{near}`?"));
-        Problem::new(
-            Code::Choice,
-            format!("must be one of {}", presets::ARRIVALS.join(", ")),
-            label,
-        )
-    })
 }
 
 fn points(node: &Node) -> Result<Vec<(f64, f64)>, Problem> {

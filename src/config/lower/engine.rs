@@ -8,7 +8,7 @@ use crate::config::profile::{GpuProfile, INGEST, ServerDefaults};
 use crate::config::reader::Fields;
 use crate::config::registry::Kind;
 use crate::config::tree::Value;
-use crate::config::values::{Problem, nearest};
+use crate::config::values::Problem;
 use crate::engine::{
     EngineConfig, EngineMode, SchedulerConfig, SchedulerRules, SchedulingPolicy, StepModel,
 };
@@ -22,10 +22,10 @@ const DEFAULT_MINOR: u32 = 33;
 /// Reads `[model]`; `None` if there is no usable profile.
 pub(super) fn model(root: &Fields<'_>, inputs: &Inputs<'_>) -> Option<GpuProfile> {
     let table = root.key("model", "The model and the GPU it runs on").table_or_empty();
-    let doc = "GPU profile: a built-in name (`hpasim profile list`) or the path of a file";
+    let doc = "GPU profile: `<gpu>-<model>[-tpN][-fp8]` (`hpasim profile list`; others are composed) or the path of a file";
     let name = table.key("profile", doc).required().string()?;
     let span = table.span_of("profile");
-    if is_path(name) {
+    if GpuProfile::is_path(name) {
         let path = inputs.resolve(name);
         let text = match inputs.read_text(&path) {
             Ok(text) => text,
@@ -39,27 +39,29 @@ pub(super) fn model(root: &Fields<'_>, inputs: &Inputs<'_>) -> Option<GpuProfile
         };
         return inputs.profile(&path, &text, root);
     }
-    if let Some(text) = GpuProfile::builtin_text(name) {
-        return inputs.profile(&format!("models/{name}.toml"), text, root);
+    match inputs.named_profile(name) {
+        Ok(profile) => {
+            if profile.composed {
+                root.report(
+                    Diagnostic::warning(
+                        Code::Suspicious,
+                        format!("profile `{name}` is composed from GPU and model constants"),
+                    )
+                    .at(&span, profile.known_error.clone())
+                    .help("`hpasim profile fit` makes one from your own benchmark"),
+                );
+            }
+            Some(profile)
+        }
+        Err(why) => {
+            root.report(
+                Diagnostic::error(Code::UnknownProfile, format!("there is no profile `{name}`"))
+                    .at(&span, why.label)
+                    .help(why.help),
+            );
+            None
+        }
     }
-    let names: Vec<&str> = GpuProfile::builtin_names().collect();
-    let label = match nearest(name, names.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "not built in, and not a path".to_owned(),
-    };
-    root.report(
-        Diagnostic::error(Code::UnknownProfile, format!("there is no profile `{name}`"))
-            .at(&span, label)
-            .help("`hpasim profile list` shows all profiles; a path names a file of your own"),
-    );
-    None
-}
-
-/// Whether a profile's name is meant as a path.
-fn is_path(name: &str) -> bool {
-    let toml =
-        std::path::Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
-    toml || name.contains(['/', '\\'])
 }
 
 /// `0.N` or `0.N.P`, as the minor release N.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::config::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span};
 use crate::config::experiment::{Input, Loader};
-use crate::config::profile::{Constants, GpuProfile};
+use crate::config::profile::{Constants, GpuProfile, NoName};
 use crate::config::reader::Fields;
 use crate::config::trace_file;
 use crate::units::SimDuration;
@@ -129,6 +129,11 @@ impl<'l> Inputs<'l> {
             fields.report(item);
         }
         profile
+    }
+
+    /// The profile of this name, built in or composed.
+    pub(crate) fn named_profile(&self, name: &str) -> Result<GpuProfile, NoName> {
+        GpuProfile::named(name, self.constants)
     }
 
     /// A text that `fields` names at `span`, with its source; an unreadable file is reported.

@@ -5,8 +5,8 @@ use super::refused::report_param;
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::config::registry::Kind;
-use crate::config::tree::{Node, Value};
-use crate::config::values::{Problem, nearest};
+use crate::config::tree::Value;
+use crate::config::values::preset_of;
 use crate::workload::lengths::MAX_TOKENS;
 use crate::workload::{LengthDist, LengthKind, LengthModel, LognormalComponent, presets};
 
@@ -15,7 +15,7 @@ pub(super) fn lengths(table: &Fields<'_>, inputs: &Inputs<'_>) -> Option<LengthM
     let preset = table.key("lengths", "Preset of prompt and output lengths, jointly").parse(
         Kind::Choice(presets::LENGTHS.map(str::to_owned).to_vec()),
         None,
-        preset,
+        |node| preset_of(node, &presets::LENGTHS, presets::lengths),
     );
     let pairs = table
         .key("lengths_from", "Trace whose (prompt, output) pairs are drawn, each equally likely")
@@ -67,18 +67,6 @@ pub(super) fn lengths(table: &Fields<'_>, inputs: &Inputs<'_>) -> Option<LengthM
             None
         }
     }
-}
-
-fn preset(node: &Node) -> Result<LengthModel, Problem> {
-    let Value::String(name) = &node.value else {
-        let label = format!("this is {}", node.value.kind());
-        return Err(Problem::new(Code::Type, "must be the name of a preset", label));
-    };
-    presets::lengths(name).map_err(|_| {
-        let label = nearest(name, presets::LENGTHS)
-            .map_or_else(|| "no preset".to_owned(), |near| format!("did you mean `{near}`?"));
-        Problem::new(Code::Choice, format!("must be one of {}", presets::LENGTHS.join(", ")), label)
-    })
 }
 
 /// One length: a whole number, or a table with one family; `None` if it is absent or wrong.

@@ -1,5 +1,6 @@
 //! The files of `models/`, part of the program so that a profile's name works anywhere.
 
+use super::Price;
 use super::constants::{GpuConstants, Machine, ModelShape, read_gpu, read_machine, read_model};
 use crate::config::diagnostic::{Diagnostics, Span};
 use crate::config::reader::{Context, Fields};
@@ -67,6 +68,25 @@ impl Constants {
                 Ok(Self { gpus, models, machines, price_basis })
             }
             _ => Err(found),
+        }
+    }
+}
+
+impl Constants {
+    /// The cheapest machine type that holds one replica, at its list price; without a name and price where no
+    /// cloud of the constants has the GPU in such numbers.
+    pub(super) fn usual_price(&self, gpu: &GpuConstants, tensor_parallel_size: u32) -> Price {
+        let machine = self
+            .machines
+            .iter()
+            .filter(|m| gpu.name == m.gpu && m.gpus >= tensor_parallel_size)
+            .min_by(|a, b| a.usd_per_hour.total_cmp(&b.usd_per_hour));
+        Price {
+            machine_type: machine.map_or_else(String::new, |m| m.name.clone()),
+            gpus: machine.map_or(tensor_parallel_size, |m| m.gpus),
+            usd_per_hour: machine.map_or(0.0, |m| m.usd_per_hour),
+            basis: self.price_basis.clone(),
+            confidence: machine.map_or("unstated", |m| m.confidence.as_str()).to_owned(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Profiles by the names of a GPU and a model, as other people spell them.
 
-use super::{Constants, GpuProfile, ModelShape, Price, Status, Weights, derive};
+use super::{Constants, GpuConstants, GpuProfile, ModelShape, Status, Weights, derive};
 use crate::config::diagnostic::Diagnostics;
+use crate::config::values::nearest;
 use std::fmt::Write as _;
 
 /// Why there is no profile for a pair.
@@ -79,9 +80,17 @@ impl GpuProfile {
         let Some(coefficients) = derive(gpu, model, tensor_parallel_size, weights) else {
             return Err(NoProfile::NumberFormat(format!("{} has no fp8", gpu.title)));
         };
+        let format = match weights {
+            Weights::Bf16 => "bf16",
+            Weights::Fp8 => "fp8",
+        };
+        let (model_name, title) = (&model.name, &gpu.title);
         Ok(Self {
+            summary: format!(
+                "{model_name}, {format}, {tensor_parallel_size} x {title}, composed from constants of the GPU and the \
+                 shape of the model"
+            ),
             name,
-            summary: format!("{} on {}, derived", model.name, gpu.title),
             gpu: gpu.clone(),
             model: model.clone(),
             tensor_parallel_size,
@@ -93,38 +102,99 @@ impl GpuProfile {
             measured_kv: None,
             vllm_versions: "unstated".to_owned(),
             valid_for: "unstated".to_owned(),
-            known_error: "derived from constants and shape; state 15 %".to_owned(),
+            known_error: composed_error(gpu, tensor_parallel_size, weights),
             sources: vec![gpu.source.clone()],
-            price: Price {
-                machine_type: String::new(),
-                gpus: tensor_parallel_size,
-                usd_per_hour: 0.0,
-                basis: constants.price_basis.clone(),
-                confidence: "unstated".to_owned(),
-            },
+            price: constants.usual_price(gpu, tensor_parallel_size),
+            composed: true,
         })
     }
 }
 
+/// What to expect of a pair of GPU and model that nobody measured, in words.
+// ASSUMPTION(A350): 15 % as the built-in profiles of unmeasured models; 20 % where the fp8 speed of the GPU is an
+// assumption (all but the L4's), 30 % where the all-reduce crosses PCIe (below 100 GB/s).
+fn composed_error(gpu: &GpuConstants, tensor_parallel_size: u32, weights: Weights) -> String {
+    let (percent, why) = if tensor_parallel_size > 1 && gpu.all_reduce_gb_s < 100.0 {
+        (30, ": the all-reduce over PCIe is an estimate")
+    } else if weights == Weights::Fp8 && gpu.name != "l4" {
+        (20, ": the fp8 speed of this GPU is an assumption")
+    } else {
+        (15, "")
+    };
+    format!("an estimate, this pair is unmeasured; state {percent} %{why}")
+}
+
+/// Why a name is not that of a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoName {
+    /// What is wrong with it, or the nearest name.
+    pub label: String,
+    /// What there is instead.
+    pub help: String,
+}
+
 impl GpuProfile {
-    /// The profile of `<gpu>-<model>[-tpN][-fp8]`, built in or derived, if GPU and model are known.
-    pub fn named(name: &str, constants: &Constants) -> Option<Self> {
+    /// The profile of `<gpu>-<model>[-tpN][-fp8]`, built in or composed from the constants of GPU and model.
+    ///
+    /// # Errors
+    /// What of the name is unknown, with the nearest name that is known.
+    pub fn named(name: &str, constants: &Constants) -> Result<Self, NoName> {
         let (rest, weights) = match name.strip_suffix("-fp8") {
             Some(rest) => (rest, Weights::Fp8),
             None => (name, Weights::Bf16),
         };
-        let (rest, tp) = match rest.rsplit_once("-tp") {
-            Some((rest, tp)) => (rest, tp.parse().ok().filter(|tp| (1..=64).contains(tp))?),
-            None => (rest, 1),
-        };
+        let tp = rest.rsplit_once("-tp").and_then(|(pair, tp)| {
+            Some((pair, tp.parse().ok().filter(|tp| (1..=64).contains(tp))?))
+        });
+        let (pair, tp) = tp.unwrap_or((rest, 1));
         // GPU names hold dashes themselves: the longest that fits.
         let gpus = constants.gpus.iter().filter_map(|g| {
-            let model = rest.strip_prefix(g.name.as_str())?.strip_prefix('-')?;
+            let model = pair.strip_prefix(g.name.as_str())?.strip_prefix('-')?;
             Some((g.name.as_str(), model))
         });
-        let (gpu, model) = gpus.max_by_key(|(gpu, _)| gpu.len())?;
-        Self::of(gpu, model, tp, weights, constants).ok()
+        let Some((gpu, model)) = gpus.max_by_key(|(gpu, _)| gpu.len()) else {
+            return Err(unknown(name, pair, None, constants));
+        };
+        let profile = match Self::of(gpu, model, tp, weights, constants) {
+            Ok(profile) => profile,
+            Err(NoProfile::Gpu(_) | NoProfile::Model(_)) => {
+                return Err(unknown(name, pair, Some(gpu), constants));
+            }
+            Err(NoProfile::NumberFormat(label)) => {
+                return Err(NoName { label, help: format!("`{rest}` has bf16 weights") });
+            }
+        };
+        let heads = profile.model.num_attention_heads;
+        if heads % tp != 0 {
+            // Source: vLLM, config/model.py: attention heads must be divisible by the tensor parallel size.
+            let label = format!("{heads} attention heads cannot be split over {tp} GPUs");
+            let help = "the number after `-tp` must divide the heads".to_owned();
+            return Err(NoName { label, help });
+        }
+        Ok(profile)
     }
+}
+
+/// No profile is called `name`, whose part before `-tpN` and `-fp8` is `pair`, and whose GPU is `gpu` if it is known.
+fn unknown(name: &str, pair: &str, gpu: Option<&str>, constants: &Constants) -> NoName {
+    let gpus: Vec<&str> = constants.gpus.iter().map(|g| g.name.as_str()).collect();
+    let models: Vec<&str> = constants.models.iter().map(|m| m.name.as_str()).collect();
+    let pairs: Vec<String> =
+        gpus.iter().flat_map(|g| models.iter().map(move |m| format!("{g}-{m}"))).collect();
+    let (what, known) = match gpu {
+        Some(_) => ("model", models),
+        None => ("GPU", gpus),
+    };
+    let label = match nearest(pair, pairs.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}{}`?", &name[pair.len()..]),
+        None => format!("its {what} is not known"),
+    };
+    let help = format!(
+        "a name is `<gpu>-<model>[-tpN][-fp8]` (`hpasim profile list` shows those with a profile of their own), a path \
+         names a file; known {what}s: {}",
+        known.join(", ")
+    );
+    NoName { label, help }
 }
 
 /// The shape of a model by its usual name.
@@ -140,5 +210,38 @@ fn shape<'a>(name: &str, constants: &'a Constants) -> Option<&'a ModelShape> {
             }
         }
         name = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_has_a_name() {
+        let constants = Constants::builtin().unwrap();
+        let named = |name: &str| GpuProfile::named(name, &constants);
+        let composed = named("l4-qwen3-14b-tp2").unwrap();
+        assert_eq!(composed.name, "l4-qwen3-14b-tp2");
+        assert_eq!(composed.price.machine_type, "g2-standard-24");
+        assert!(composed.composed && composed.known_error.contains("state 30 %"));
+        assert!(!named("l4-llama-3.1-8b").unwrap().composed);
+        assert!(named("a100-80-qwen2.5-72b-tp4").unwrap().known_error.contains("state 15 %"));
+        assert!(named("h100-qwen3-32b-tp2-fp8").unwrap().known_error.contains("state 20 %"));
+    }
+
+    #[test]
+    fn what_has_no_profile_says_what_is_near() {
+        let constants = Constants::builtin().unwrap();
+        let label = |name: &str| GpuProfile::named(name, &constants).unwrap_err().label;
+        assert_eq!(label("l4-qwen3-14-tp2"), "did you mean `l4-qwen3-14b-tp2`?");
+        assert_eq!(label("l5-llama-3.1-8b"), "did you mean `l4-llama-3.1-8b`?");
+        assert_eq!(label("zzz"), "its GPU is not known");
+        assert_eq!(label("l4-foo"), "its model is not known");
+        assert_eq!(label("a100-80-qwen3-8b-fp8"), "NVIDIA A100 80 GB has no fp8");
+        assert_eq!(
+            label("h100-llama-3.1-8b-tp3"),
+            "32 attention heads cannot be split over 3 GPUs"
+        );
     }
 }

@@ -14,7 +14,7 @@ mod write;
 
 pub use builtin::Constants;
 pub use constants::{GpuConstants, Machine, ModelShape, SeqCost, Weights, derive, kv_tokens};
-pub use find::NoProfile;
+pub use find::{NoName, NoProfile};
 pub use server::{INGEST, ServerDefaults, ServerFlags};
 
 use super::diagnostic::{Diagnostics, SourceId, Span};
@@ -100,6 +100,8 @@ pub struct GpuProfile {
     pub sources: Vec<String>,
     /// What a node costs.
     pub price: Price,
+    /// Whether it follows from constants and shape alone: no file of this pair states anything.
+    pub composed: bool,
 }
 
 /// A KV cache size that a server printed at start-up.
@@ -126,6 +128,18 @@ impl GpuProfile {
     /// The text of a built-in profile.
     pub fn builtin_text(name: &str) -> Option<&'static str> {
         builtin::PROFILES.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+    }
+
+    /// That the profile is an estimate, and how good; `None` if a file states it.
+    pub fn estimate(&self) -> Option<String> {
+        self.composed.then(|| format!("{}; {}", self.summary, self.known_error))
+    }
+
+    /// Whether a profile's name is meant as the path of a file.
+    pub fn is_path(name: &str) -> bool {
+        let toml =
+            std::path::Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
+        toml || name.contains(['/', '\\'])
     }
 
     /// The value of a coefficient by its place in [`COEFFICIENTS`].

@@ -97,6 +97,7 @@ pub(super) fn profile(root: &Fields<'_>, constants: &Constants) -> Option<GpuPro
         known_error,
         sources,
         price,
+        composed: false,
     })
 }
 
@@ -266,17 +267,12 @@ fn price(
     tensor_parallel_size: u32,
 ) -> Price {
     let table = root.key("price", "Usual machine type and what it costs").table_or_empty();
-    // The smallest machine that holds one replica, if the file names none.
-    let smallest = constants
-        .machines
-        .iter()
-        .filter(|m| gpu.is_some_and(|g| g.name == m.gpu) && m.gpus >= tensor_parallel_size)
-        .min_by(|a, b| a.usd_per_hour.total_cmp(&b.usd_per_hour));
+    let usual = gpu.map(|gpu| constants.usual_price(gpu, tensor_parallel_size));
     let machine_type = table
         .key("machine_type", "Usual machine type")
         .shown("the cheapest built-in one with enough GPUs")
         .string()
-        .map_or_else(|| smallest.map_or_else(String::new, |m| m.name.clone()), str::to_owned);
+        .map_or_else(|| usual.map_or_else(String::new, |p| p.machine_type), str::to_owned);
     let known = constants.machines.iter().find(|m| m.name == machine_type);
     Price {
         gpus: table

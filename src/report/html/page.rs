@@ -148,8 +148,9 @@ impl<S> Page<'_, S> {
             ("Workload", &self.heading.workload),
             ("SLO", &self.heading.slo),
             ("Prices", &self.heading.price),
+            ("GPU profile", &self.heading.profile),
         ];
-        for (what, text) in heading {
+        for (what, text) in heading.into_iter().filter(|(_, text)| !text.is_empty()) {
             let _ = writeln!(out, "<tr><th>{what}</th><td>{}</td></tr>", escaped(text));
         }
         let _ = writeln!(

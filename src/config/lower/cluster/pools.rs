@@ -61,6 +61,9 @@ pub(super) fn base(
             .at(
                 &table.span_of("machine_type"),
                 format!("{}, not {}", machine.gpu, profile.gpu.name),
+            )
+            .help(
+                "a machine type that is not known needs `cluster.gpus_per_node` and `cost.node_usd_per_hour`",
             ),
         );
     }
