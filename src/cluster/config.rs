@@ -130,7 +130,8 @@ pub struct StorageLoad {
     /// Rate of the whole volume \[bytes/s\], divided among the readers of the moment; `None` = not
     /// shared.
     pub volume_bytes_per_s: Option<u64>,
-    /// What one machine reads at most \[bytes/s\], not 0; `None` = no limit of its own.
+    /// What one machine reads at most \[bytes/s\], not 0; `None` = no limit of its own. It bounds each reader: pods
+    /// of one node that start together share one read through the page cache, if there is room for it.
     pub node_bytes_per_s: Option<u64>,
     /// Nodes that can have the volume at one time, not 0; `None` = no volume, or no limit.
     pub attach_limit: Option<u32>,

@@ -3,7 +3,9 @@
 //! L1 (conservation), L3 (the clock) and the GPU part of L8 are also asserted inside every run.
 
 use crate::support;
-use hpasim::cluster::{Capacity, FaultKind, PodStage, ScriptedFault, ShutdownMode};
+use hpasim::cluster::{
+    Capacity, DeletionCost, FaultKind, ModelLoad, PodStage, ScriptedFault, ShutdownMode,
+};
 use hpasim::gateway::Policy;
 use hpasim::hpa::spec::{Behavior, HpaSpec, MetricSpec, ScalingPolicy, ScalingRules};
 use hpasim::hpa::{Branch, Quantity};
@@ -89,6 +91,8 @@ pub(crate) struct Faults {
     preempted_per_hour: f64,
     lost_per_hour: f64,
     spare_replicas: u32,
+    attach_limit: Option<u32>,
+    deletion_cost: DeletionCost,
     scripted: Vec<ScriptedFault>,
 }
 
@@ -101,6 +105,10 @@ impl Faults {
         spot.preemption.per_node_hour = self.preempted_per_hour;
         cluster.pools.insert(0, spot);
         cluster.spare_replicas = self.spare_replicas;
+        cluster.termination.deletion_cost = self.deletion_cost;
+        if let ModelLoad::Storage(load) = &mut cluster.startup.load {
+            load.attach_limit = self.attach_limit;
+        }
         cluster.faults.crash_per_hour = self.crash_per_hour;
         cluster.faults.unready_per_hour = self.unready_per_hour;
         cluster.faults.node_loss_per_hour = self.lost_per_hour;
@@ -120,22 +128,33 @@ pub(crate) fn faults() -> impl Strategy<Value = Faults> {
     });
     let often = || prop_oneof![Just(0.0), Just(20.0)];
     let rates = (often(), often(), often(), often());
-    let some = (rates, 0_u32..2, prop::collection::vec(scripted, 0..5));
-    let some =
-        some.prop_map(|((crash, unready, preempted, lost), spare_replicas, scripted)| Faults {
+    let limits = (0_u32..2, prop::option::of(1_u32..4), any::<bool>());
+    let some = (rates, limits, prop::collection::vec(scripted, 0..5));
+    let some = some.prop_map(|(rates, (spare_replicas, attach_limit, by_cost), scripted)| {
+        let (crash, unready, preempted, lost) = rates;
+        Faults {
             crash_per_hour: crash,
             unready_per_hour: unready,
             preempted_per_hour: preempted,
             lost_per_hour: lost,
             spare_replicas,
+            attach_limit,
+            deletion_cost: if by_cost {
+                DeletionCost::RunningRequests
+            } else {
+                DeletionCost::None
+            },
             scripted,
-        });
+        }
+    });
     let none = Faults {
         crash_per_hour: 0.0,
         unready_per_hour: 0.0,
         preempted_per_hour: 0.0,
         lost_per_hour: 0.0,
         spare_replicas: 0,
+        attach_limit: None,
+        deletion_cost: DeletionCost::None,
         scripted: Vec::new(),
     };
     prop_oneof![Just(none), some]
