@@ -180,17 +180,18 @@ fn mistral_on_l4_starts_in_436_and_173_seconds() {
         load.pod_rate = Rate::constant(220_000_000);
     }
     config.probe.readiness.initial_delay = SimDuration::ZERO;
-    let from_pull = |pod: u32, first: PodStage, scale: &[(u64, u32)], initial| {
-        let time = |seed| {
-            let log = run(&config, seed, initial, scale, 4_000);
-            entered(&log, pod, PodStage::NotReady) - entered(&log, pod, first)
+    let from_pull =
+        |config: &ClusterConfig, pod: u32, first: PodStage, scale: &[(u64, u32)], initial| {
+            let time = |seed| {
+                let log = run(config, seed, initial, scale, 4_000);
+                entered(&log, pod, PodStage::NotReady) - entered(&log, pod, first)
+            };
+            median((0..200).map(time).collect())
         };
-        median((0..200).map(time).collect())
-    };
-    let cold = from_pull(1, PodStage::Pulling, &[(1_000, 2)], 1);
+    let cold = from_pull(&config, 1, PodStage::Pulling, &[(1_000, 2)], 1);
     assert!((cold - 436.0).abs() < 0.1 * 436.0, "cold {cold}");
     println!("Mistral-7B on L4, cold: {cold:.0} s");
-    let warm = from_pull(2, PodStage::Creating, &[(1_000, 1), (1_100, 2)], 2);
+    let warm = from_pull(&config, 2, PodStage::Creating, &[(1_000, 1), (1_100, 2)], 2);
     println!("Mistral-7B on L4, warm: {warm:.0} s");
     assert!((warm - 173.0).abs() < 0.1 * 173.0, "warm {warm}");
     config.startup.load = presets::startup(
@@ -201,7 +202,7 @@ fn mistral_on_l4_starts_in_436_and_173_seconds() {
         model,
     )
     .load;
-    let streamed = from_pull(2, PodStage::Creating, &[(1_000, 1), (1_100, 2)], 2);
+    let streamed = from_pull(&config, 2, PodStage::Creating, &[(1_000, 1), (1_100, 2)], 2);
     println!("Mistral-7B on L4, streamed: {streamed:.0} s");
     assert!((streamed - 133.0).abs() < 0.1 * 133.0, "streamed {streamed}");
 }

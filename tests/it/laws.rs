@@ -139,11 +139,7 @@ pub(crate) fn faults() -> impl Strategy<Value = Faults> {
             lost_per_hour: lost,
             spare_replicas,
             attach_limit,
-            deletion_cost: if by_cost {
-                DeletionCost::RunningRequests
-            } else {
-                DeletionCost::None
-            },
+            deletion_cost: if by_cost { DeletionCost::RunningRequests } else { DeletionCost::None },
             scripted,
         }
     });
