@@ -9,7 +9,7 @@ mod picker;
 mod prefix_index;
 
 pub use connections::KeepAlive;
-pub use picker::{LOAD_QUEUE, Picker, PrefixMemory, Saturation};
+pub use picker::{Detector, LOAD_QUEUE, Picker, PrefixMemory, Saturation};
 
 use crate::rng::{Generator, Seed, Stream};
 use crate::units::{PodId, SimTime};
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_picker_sheds_only_what_may_be_shed_and_only_if_all_are_saturated() {
-        let shed = Some(Saturation { queue: 5, kv_usage: 0.8 });
+        let shed = Some(Saturation::default());
         let mut pods = fleet(&[0, 0]);
         (pods[0].waiting, pods[1].kv_usage) = (6, 0.81);
         let pick = |picker, sheddable, pods: &[EndpointView]| {
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn stale_metrics_show_no_room_but_keep_their_score() {
         let picker = Picker {
-            shed: Some(Saturation { queue: 5, kv_usage: 0.8 }),
+            shed: Some(Saturation::default()),
             metrics_staleness: SimDuration::from_millis(200),
             ..Picker::default()
         };
@@ -407,6 +407,27 @@ mod tests {
         assert_eq!(pick(200, true, &pods), Some(1));
         assert_eq!(pick(0, true, &pods[1..]), None);
         assert_eq!(pick(0, false, &pods[1..]), Some(0));
+    }
+
+    /// A queue of 10 is twice the limit: with an empty pod beside it the mean is 1.
+    #[test]
+    fn a_utilization_detector_takes_the_mean() {
+        let detector = Detector::Utilization;
+        let shed = Some(Saturation { detector, ..Saturation::default() });
+        let picker = Picker { shed, ..Picker::default() };
+        let saturated = |pods: &[EndpointView]| picker.is_saturated(NOW, pods);
+        let mut pods = fleet(&[0, 0]);
+        pods[0].waiting = 9;
+        assert!(!saturated(&pods));
+        pods[0].waiting = 10;
+        assert!(saturated(&pods));
+        (pods[0].waiting, pods[0].kv_usage) = (0, 0.9);
+        assert!(!saturated(&pods));
+        // A stale pod counts 1, whatever it showed.
+        pods[1].read_at = None;
+        assert!(saturated(&pods));
+        pods[0].kv_usage = 0.7;
+        assert!(!saturated(&pods));
     }
 
     #[test]

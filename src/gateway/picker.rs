@@ -26,7 +26,7 @@ pub struct Picker {
     pub prefix: PrefixMemory,
     /// Older readings of a pod say nothing of its room, see [`Saturation`]; scores go by them all the same. Not 0.
     pub metrics_staleness: SimDuration,
-    /// Requests that may be shed are refused while every pod is saturated; `None`: never.
+    /// Requests that may be shed are refused while the pods are saturated; `None`: never.
     pub shed: Option<Saturation>,
 }
 
@@ -67,14 +67,35 @@ impl Default for PrefixMemory {
     }
 }
 
-/// A pod above either limit is saturated, and so is one whose metrics are stale or were never read.
-// Source: gateway-api-inference-extension, pkg/epp/saturationdetector, IsSaturated: no pod has "good capacity".
+/// When load is shed. Metrics that are stale or were never read show no room.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Saturation {
     /// `num_requests_waiting`.
     pub queue: u32,
     /// `kv_cache_usage_perc`, 0 to 1.
     pub kv_usage: f64,
+    /// How the pods are put together.
+    pub detector: Detector,
+}
+
+impl Default for Saturation {
+    // Source: gateway-api-inference-extension, pkg/epp/saturationdetector: both detectors' defaults.
+    fn default() -> Self {
+        Self { queue: 5, kv_usage: 0.8, detector: Detector::Threshold }
+    }
+}
+
+/// A saturation detector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detector {
+    /// Every pod is above one of the limits.
+    // Source: gateway-api-inference-extension, pkg/epp/saturationdetector, IsSaturated: no pod has "good capacity".
+    #[default]
+    Threshold,
+    /// The mean over the pods of the larger of queue and KV use, as shares of their limits, is at least 1: what one
+    /// pod has too much, another may have left. A pod whose metrics are stale counts 1.
+    // Source: its successor, utilizationdetector, Saturation.
+    Utilization,
 }
 
 /// Queue at which the load-aware score is 0.
@@ -113,12 +134,21 @@ impl Picker {
     /// Whether load must be shed at `now`.
     pub(super) fn is_saturated(&self, now: SimTime, endpoints: &[EndpointView]) -> bool {
         let Some(limits) = self.shed else { return false };
-        let has_room = |e: &EndpointView| {
-            let fresh = |at| now.saturating_since(at) <= self.metrics_staleness;
-            e.read_at.is_some_and(fresh)
-                && e.waiting <= limits.queue
-                && e.kv_usage <= limits.kv_usage
+        let is_fresh = |e: &EndpointView| {
+            e.read_at.is_some_and(|at| now.saturating_since(at) <= self.metrics_staleness)
         };
-        !endpoints.iter().any(has_room)
+        match limits.detector {
+            Detector::Threshold => !endpoints
+                .iter()
+                .any(|e| is_fresh(e) && e.waiting <= limits.queue && e.kv_usage <= limits.kv_usage),
+            Detector::Utilization => {
+                let share = |e: &EndpointView| {
+                    let queue = f64::from(e.waiting) / f64::from(limits.queue);
+                    if is_fresh(e) { queue.max(e.kv_usage / limits.kv_usage) } else { 1.0 }
+                };
+                let sum: f64 = endpoints.iter().map(share).sum();
+                sum >= endpoints.len() as f64
+            }
+        }
     }
 }

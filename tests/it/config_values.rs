@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hpasim::cluster::{ImagePull, ModelLoad, Packing, ShutdownMode};
 use hpasim::config::{Loader, Options, Override, load};
 use hpasim::engine::SchedulerRules;
-use hpasim::gateway::{KeepAlive, Picker, Policy};
+use hpasim::gateway::{Detector, KeepAlive, Picker, Policy, Saturation};
 use hpasim::hpa::SyncMode;
 use hpasim::pipeline::Adapter;
 use hpasim::rng::{Dist, Seed};
@@ -449,6 +449,7 @@ output_tokens = 10
 policy = \"epp\"
 shed = true
 metrics_staleness = \"2s\"
+saturation_detector = \"utilization\"
 "
     );
     let read = loaded(&text, &[]);
@@ -458,5 +459,6 @@ metrics_staleness = \"2s\"
     assert!(read.base.workload.is_realisable(), "nothing of it waits for an answer");
     let Policy::EndpointPicker(picker) = read.base.gateway else { panic!("epp") };
     assert_eq!(picker.metrics_staleness, SimDuration::from_secs(2));
-    assert_eq!(picker.shed.map(|limits| limits.queue), Some(5));
+    let detector = Detector::Utilization;
+    assert_eq!(picker.shed, Some(Saturation { detector, ..Saturation::default() }));
 }

@@ -1,6 +1,7 @@
 //! Routing policies in a whole run.
 
 use crate::support;
+use hpasim::cluster::{FaultKind, ScriptedFault};
 use hpasim::gateway::{KeepAlive, Picker, Policy, Saturation};
 use hpasim::rng::Seed;
 use hpasim::sim::{Autoscaler, RecordLevel, RunRecord, Scenario, run_workload};
@@ -67,7 +68,7 @@ fn the_picker_balances_the_kv_caches() {
 fn shedding(refresh_ms: u64) -> Policy {
     Policy::EndpointPicker(Picker {
         refresh: SimDuration::from_millis(refresh_ms),
-        shed: Some(Saturation { queue: 5, kv_usage: 0.8 }),
+        shed: Some(Saturation::default()),
         ..Picker::default()
     })
 }
@@ -115,4 +116,28 @@ fn only_streams_below_priority_zero_are_shed() {
     // Without any priority all may be shed.
     let [first, second] = refused(&contended([None, None]));
     assert!(first > 100 && second > 100, "{first} {second}");
+}
+
+/// A machine dies without notice and its pod stays among the endpoints until the lease has run out: its metrics are
+/// stale after 200 ms, so that what may be shed is shed at the door; the rest is sent there, as the scores go on, and
+/// refused.
+#[test]
+fn a_pod_that_does_not_answer_has_no_room() {
+    let run = |priority| {
+        let mut scenario = growing(shedding(50));
+        scenario.autoscaler = Autoscaler::Fixed(1);
+        let at = SimTime::from_secs(200);
+        let lost = ScriptedFault { at, replica: 0, kind: FaultKind::NodeLoss };
+        scenario.cluster.faults.scripted = vec![lost];
+        let requests = (0..3_000).map(|i| support::request(200 * i, 50, 20)).collect();
+        let replay = Arrivals::Replay(Recorded::new(requests), Transform::default());
+        let stream = StreamSpec { priority: Some(priority), ..StreamSpec::new(replay) };
+        scenario.workload = WorkloadSpec::new(vec![stream], Clients::default()).expect("valid");
+        run(&scenario)
+    };
+    let (shed, kept) = (run(-1).accounting, run(0).accounting);
+    // Five a second over 40 to 55 s.
+    assert!((200..=275).contains(&shed.shed), "{shed:?}");
+    assert_eq!(kept.shed, 0);
+    assert!(kept.refused > 200 && kept.refused.abs_diff(shed.refused) <= 2, "{kept:?} {shed:?}");
 }

@@ -1,7 +1,7 @@
 //! `[cluster.routing]`: how a request reaches a replica.
 
 use crate::config::reader::Fields;
-use crate::gateway::{KeepAlive, Picker, Policy, PrefixMemory, Saturation};
+use crate::gateway::{Detector, KeepAlive, Picker, Policy, PrefixMemory, Saturation};
 use crate::units::SimDuration;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -71,9 +71,19 @@ pub(super) fn routing(cluster: &Fields<'_>) -> Policy {
             .u32(1..=1 << 30),
     };
     let shed = table
-        .key("shed", "epp: refuses the requests of sheddable streams while every pod is saturated")
+        .key("shed", "epp: refuses the requests of sheddable streams while the pods are saturated")
         .boolean_or(false);
+    let detector = table
+        .key(
+            "saturation_detector",
+            "epp: `threshold`: all pods are saturated; `utilization`, in newer releases: they are on average",
+        )
+        .choice_or(
+            &[("threshold", Detector::Threshold), ("utilization", Detector::Utilization)],
+            Detector::Threshold,
+        );
     let saturation = Saturation {
+        detector,
         queue: table
             .key(
                 "saturation_queue",
