@@ -60,6 +60,10 @@ fn pod_rows(record: &RunRecord, rows: &mut Vec<(SimTime, Vec<String>)>) {
     for row in &record.pods {
         let from = *created.entry(row.pod).or_insert(row.at);
         let name = format!("pod-{}", row.pod.0);
+        if row.stage == PodStage::Unreachable {
+            // The Ready condition turns, but the container keeps the status that its kubelet last reported.
+            continue;
+        }
         let (ready, status) = shown(row.stage);
         let restarted = restarts.entry(row.pod).or_insert((0_u32, false));
         // A new container counts when it starts.
@@ -98,10 +102,8 @@ fn shown(stage: PodStage) -> (&'static str, &'static str) {
         PodStage::Attaching | PodStage::Pulling | PodStage::Creating => {
             ("0/1", "ContainerCreating")
         }
-        PodStage::Loading | PodStage::Initializing | PodStage::NotReady | PodStage::Unreachable => {
-            ("0/1", "Running")
-        }
-        PodStage::Ready | PodStage::InService => ("1/1", "Running"),
+        PodStage::Loading | PodStage::Initializing | PodStage::NotReady => ("0/1", "Running"),
+        PodStage::Ready | PodStage::InService | PodStage::Unreachable => ("1/1", "Running"),
         // `Error` or `OOMKilled` at first; kubectl shows the wait as CrashLoopBackOff.
         PodStage::Restarting => ("0/1", "CrashLoopBackOff"),
         PodStage::Failed => ("0/1", "Error"),
@@ -271,6 +273,7 @@ mod tests {
                 row(90, 0, PodStage::Loading),
                 row(200, 0, PodStage::Ready),
                 row(201, 0, PodStage::InService),
+                row(250, 0, PodStage::Unreachable),
                 row(300, 0, PodStage::Terminating),
             ],
             ..RunRecord::default()
