@@ -8,6 +8,7 @@
 
 mod bench;
 mod collect;
+mod header;
 mod json;
 mod lines;
 mod number;

@@ -1,9 +1,9 @@
 //! Rates over time: Locust histories, Prometheus exports, plain rate tables.
 
 use super::collect::Report;
+use super::header::Header;
 use super::lines::{self, Cells, Lines, delimiter};
 use super::number::{TimeUnit, decimal, looks_like_date, time};
-use super::tables::Header;
 use super::{Content, Imported, ReadOptions, TraceError};
 use crate::units::PS_PER_S;
 use crate::workload::rate::{Interpolation, RateCurve};

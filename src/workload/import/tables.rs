@@ -1,42 +1,12 @@
 //! CSV formats: hpasim's own, Azure, vidur, BurstGPT; Locust is handed on.
 
 use super::collect::{Collector, Row, Verdict};
+use super::header::Header;
 use super::lines::{Cells, Lines, delimiter};
 use super::number::{TimeUnit, looks_like_date, time, tokens};
 use super::series::LocustHistory;
 use super::{Columns, Content, Format, Imported, ReadOptions, TraceError};
 use std::io::BufRead;
-
-/// Names of the columns of a header, in order.
-pub(super) struct Header {
-    names: Vec<String>,
-}
-
-impl Header {
-    pub(super) fn new(cells: &Cells) -> Self {
-        let names = (0..cells.len()).filter_map(|i| cells.get(i)).map(str::to_ascii_lowercase);
-        Self { names: names.collect() }
-    }
-
-    /// Index of the column `name`, in any case.
-    pub(super) fn find(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|n| n.eq_ignore_ascii_case(name))
-    }
-
-    fn has(&self, names: &[&str]) -> bool {
-        names.iter().all(|n| self.find(n).is_some())
-    }
-
-    /// Index of a column that must be there.
-    pub(super) fn need(&self, name: &str, line: u64) -> Result<usize, TraceError> {
-        self.find(name).ok_or_else(|| {
-            let found = self.names.join(", ");
-            let hint =
-                format!("the columns are: {found}; `--map arrival=NAME` and the like name others");
-            TraceError::file(line, format!("has no column `{name}`"), Some(hint))
-        })
-    }
-}
 
 /// Columns of one CSV format.
 struct Table {
@@ -221,7 +191,7 @@ pub(super) fn read<R: BufRead>(
             ("csv", Table::own(&header, number, options)?)
         }
     };
-    let width = header.names.len();
+    let width = header.width();
     let mut collector = Collector::new(name, options);
     if name == "csv" && options.columns == Columns::default() && options.time_unit.is_none() {
         collector.keep_zero();
