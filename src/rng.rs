@@ -65,6 +65,8 @@ pub enum Stream {
     Preemption = 33,
     /// Time until a machine dies without notice, and until that is noticed, by node ordinal.
     NodeLoss = 34,
+    /// Lengths of the requests that several streams have in common, by their seed.
+    SharedRequests = 40,
 }
 
 /// A master seed, or one derived from it.

@@ -12,7 +12,7 @@ pub use connections::KeepAlive;
 pub use picker::{Detector, LOAD_QUEUE, Picker, PrefixMemory, Saturation};
 
 use crate::rng::{Generator, Seed, Stream};
-use crate::units::{PodId, SimTime};
+use crate::units::{PodId, RequestId, SimTime};
 use connections::Connections;
 use prefix_index::{PrefixIndex, mix};
 use rand::Rng as _;
@@ -172,16 +172,28 @@ impl Gateway {
         due.then_some(start)
     }
 
-    /// The pod of a connection that is kept from an earlier request, if the policy keeps them and there is an
-    /// idle one to a server that `accepts`.
-    pub fn reuse(&mut self, now: SimTime, accepts: impl Fn(PodId) -> bool) -> Option<PodId> {
-        self.connections.as_mut()?.reuse(now, accepts)
+    /// The pod of a connection that `client` (the ordinal of its stream) keeps from an earlier request, if the policy
+    /// keeps them and there is an idle one to a server that `accepts`.
+    pub fn reuse(
+        &mut self,
+        now: SimTime,
+        client: usize,
+        accepts: impl Fn(PodId) -> bool,
+    ) -> Option<PodId> {
+        self.connections.as_mut()?.reuse(now, client, accepts)
     }
 
-    /// A request to `pod` was answered in full.
-    pub fn answered(&mut self, now: SimTime, pod: PodId) {
+    /// `client` has sent this request to a pod.
+    pub fn sent(&mut self, id: RequestId, client: usize) {
         if let Some(connections) = &mut self.connections {
-            connections.answered(now, pod);
+            connections.sent(id, client);
+        }
+    }
+
+    /// A request to `pod` has ended, `answered` in full or not.
+    pub fn ended(&mut self, now: SimTime, id: RequestId, pod: PodId, answered: bool) {
+        if let Some(connections) = &mut self.connections {
+            connections.ended(now, id, pod, answered);
         }
     }
 

@@ -321,6 +321,7 @@ impl<'a> Run<'a> {
             priority: 0,
             prompt,
         });
+        self.gateway.sent(id, request.text.stream());
         self.clients.remember(id, request);
         if let Some(at) = self.clients.sent(self.now, id, pod) {
             self.queue.push(at, Event::ClientTimeout);
@@ -390,15 +391,14 @@ impl<'a> Run<'a> {
         let mut effects = std::mem::take(&mut self.effects);
         for mut effect in effects.drain(..) {
             if let Effect::Finished(record) = &mut effect {
+                let answered = record.reason == FinishReason::Length;
+                self.gateway.ended(self.now, record.id, pod, answered);
                 record.arrival = self.clients.first_arrival(record);
                 if is_retriable(record.reason)
                     && let Some(at) = self.clients.retry_at(record.end, record.id, None)
                 {
                     self.retry(at, record.id);
                     continue;
-                }
-                if record.reason == FinishReason::Length {
-                    self.gateway.answered(self.now, pod);
                 }
                 self.clients.ended(record);
             }

@@ -5,6 +5,7 @@ use super::lengths::LengthModel;
 use super::path::{RatePath, Segment};
 use super::rate::{Generated, Renewal};
 use super::request::Request;
+use super::text::TextId;
 use crate::rng::{Generator, Seed, Stream};
 use crate::units::{PS_PER_MS, PS_PER_S, SimTime};
 use std::cmp::Reverse;
@@ -24,16 +25,20 @@ pub(super) struct GeneratedSource {
     next_event: Option<u64>,
     lengths: LengthModel,
     length_rng: Generator,
+    /// Number of the next text, where other streams send the same.
+    next_text: Option<u64>,
     until: u64,
 }
 
 impl GeneratedSource {
-    /// `stream`: ordinal within the workload; requests before `until`.
+    /// `stream`: ordinal within the workload; `request_seed`: what the requests are drawn with, besides the seed of the
+    /// realisation, if other streams send the same; requests before `until`.
     pub(super) fn new(
         g: &Generated,
         lengths: &LengthModel,
         seed: Seed,
         stream: u64,
+        request_seed: Option<u64>,
         until: SimTime,
     ) -> Self {
         let until = until.as_ps();
@@ -46,7 +51,11 @@ impl GeneratedSource {
             pending: BinaryHeap::new(),
             next_event,
             lengths: lengths.clone(),
-            length_rng: seed.stream(Stream::Lengths, stream),
+            length_rng: match request_seed {
+                Some(request_seed) => seed.stream(Stream::SharedRequests, request_seed),
+                None => seed.stream(Stream::Lengths, stream),
+            },
+            next_text: request_seed.map(|_| 0),
             until,
         }
     }
@@ -83,7 +92,14 @@ impl Iterator for GeneratedSource {
     fn next(&mut self) -> Option<Request> {
         let arrival = SimTime::from_ps(self.next_time()?);
         let (prompt_tokens, output_tokens) = self.lengths.sample(&mut self.length_rng);
-        Some(Request { arrival, prompt_tokens, output_tokens, ..Request::default() })
+        let text = match &mut self.next_text {
+            Some(next) => {
+                *next += 1;
+                TextId::of_stream(0, *next - 1)
+            }
+            None => TextId::UNIQUE,
+        };
+        Some(Request { arrival, prompt_tokens, output_tokens, text })
     }
 }
 

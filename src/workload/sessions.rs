@@ -200,7 +200,7 @@ impl SessionPool {
     ) -> Self {
         let lengths = LengthModel::constant(1, 1).expect("a length of one token");
         let own_end = SimTime::ZERO + until.saturating_since(SimTime::ZERO + start);
-        let starts = GeneratedSource::new(&spec.arrivals, &lengths, seed, stream, own_end);
+        let starts = GeneratedSource::new(&spec.arrivals, &lengths, seed, stream, None, own_end);
         Self {
             spec: spec.clone(),
             texts: spec.texts(seed, stream),

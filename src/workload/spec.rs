@@ -44,6 +44,9 @@ pub struct StreamSpec {
     /// At most this many of its requests in flight, the rest waits at its clients. On top of
     /// [`Clients::max_connections`], which counts all streams.
     pub max_connections: Option<u32>,
+    /// Streams with the same value send the same prompts with the same lengths in the same order, as load
+    /// generators do that are started with one `--seed`. Only for generated arrivals; `None`: requests of its own.
+    pub request_seed: Option<u64>,
 }
 
 /// A validated workload.
@@ -64,6 +67,7 @@ impl StreamSpec {
             duration: None,
             requests: None,
             max_connections: None,
+            request_seed: None,
         }
     }
 }
@@ -76,11 +80,26 @@ impl WorkloadSpec {
         }
         for (i, stream) in streams.iter().enumerate() {
             let place = |e: ParamError| if i > 0 { e.within(&format!("stream[{i}]")) } else { e };
+            if stream.request_seed.is_some() && !matches!(stream.arrivals, Arrivals::Generated(..))
+            {
+                let what = "needs a source that draws its arrivals, such as `poisson`";
+                return Err(place(ParamError::new("request_seed", what)));
+            }
             match &stream.arrivals {
                 Arrivals::Replay(_, t) => t.check().map_err(place)?,
                 Arrivals::Generated(g, _) => g.check().map_err(place)?,
                 Arrivals::Sessions(s) => s.check().map_err(place)?,
                 Arrivals::ClosedLoop(_) => {}
+            }
+            let twin =
+                |s: &&StreamSpec| s.request_seed.is_some() && s.request_seed == stream.request_seed;
+            if let (Arrivals::Generated(_, own), Some(first)) =
+                (&stream.arrivals, streams[..i].iter().find(twin))
+                && !matches!(&first.arrivals, Arrivals::Generated(_, of_first) if of_first == own)
+            {
+                let what =
+                    "streams with one seed need the same lengths: they send the same requests";
+                return Err(place(ParamError::new("request_seed", what)));
             }
         }
         Ok(Self { streams, clients })
@@ -161,6 +180,10 @@ impl WorkloadSpec {
             Arrivals::Replay(trace, _) => {
                 trace.texts.clone().map_or(StreamTexts::None, StreamTexts::Recorded)
             }
+            Arrivals::Generated(..) if stream.request_seed.is_some() => {
+                let same = |other: &StreamSpec| other.request_seed == stream.request_seed;
+                StreamTexts::Whole(self.streams.iter().position(same).unwrap_or(i) as u64)
+            }
             Arrivals::Generated(..) | Arrivals::ClosedLoop(_) => StreamTexts::None,
             Arrivals::Sessions(s) => StreamTexts::Sessions(s.texts(seed, i as u64)),
         };
@@ -218,7 +241,7 @@ impl StreamSpec {
                 Box::new(rows.take_while(move |r| r.arrival < end))
             }
             Arrivals::Generated(g, lengths) => {
-                Box::new(GeneratedSource::new(g, lengths, seed, ordinal, end))
+                Box::new(GeneratedSource::new(g, lengths, seed, ordinal, self.request_seed, end))
             }
             Arrivals::Sessions(sessions) if sessions.open => {
                 Box::new(SessionPool::new(sessions, seed, ordinal, SimDuration::ZERO, end))

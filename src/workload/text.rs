@@ -228,6 +228,9 @@ pub struct Texts {
 pub(super) enum StreamTexts {
     /// All prompts are unique.
     None,
+    /// Each prompt is, as a whole, that of the same number in the stream with this ordinal; two different ones of it
+    /// share nothing.
+    Whole(u64),
     /// By the side columns of a trace.
     Recorded(Arc<TextTable>),
     /// Computed from the id.
@@ -246,7 +249,7 @@ impl Texts {
             return None;
         }
         match self.streams.get(text.stream())? {
-            StreamTexts::None => None,
+            StreamTexts::None | StreamTexts::Whole(_) => None,
             StreamTexts::Recorded(table) => Some(table.session(text.local()) | text.0 & !LOCAL),
             StreamTexts::Sessions(sessions) => {
                 Some(sessions.session(text.local()) | text.0 & !LOCAL)
@@ -262,6 +265,10 @@ impl Texts {
         let local = text.local();
         let (base, tokens) = match self.streams.get(text.stream())? {
             StreamTexts::None => return None,
+            StreamTexts::Whole(first) => {
+                let is_first = *first == text.stream() as u64;
+                return (!is_first).then(|| (TextId::of_stream(*first, local), u32::MAX));
+            }
             StreamTexts::Recorded(table) => table.base(local)?,
             StreamTexts::Sessions(sessions) => sessions.base(local)?,
         };

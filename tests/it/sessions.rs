@@ -12,8 +12,8 @@ use hpasim::units::{RequestId, SimDuration, SimTime};
 use hpasim::workload::import::{ReadOptions, read, read_trace, write_csv};
 use hpasim::workload::request::{Side, SideTable};
 use hpasim::workload::{
-    Arrivals, Clients, Generated, Growth, LengthDist, LengthKind, RateModel, Recorded, Renewal,
-    Request, Sessions, Sharing, StreamSpec, Think, Transform, WorkloadSpec,
+    Arrivals, Clients, Generated, Growth, LengthDist, LengthKind, LengthModel, RateModel, Recorded,
+    Renewal, Request, Sessions, Sharing, StreamSpec, Think, Transform, WorkloadSpec,
 };
 use proptest::prelude::*;
 use std::path::Path;
@@ -248,6 +248,77 @@ fn a_refused_turn_does_not_end_a_conversation() {
     let sessions = record.accounting.arrived as f64 / 3.0;
     assert_eq!(record.accounting.refused, record.accounting.arrived);
     assert!((sessions / (0.5 * 900.0) - 1.0).abs() < 0.15, "{sessions} sessions");
+}
+
+fn poisson_stream(rate_rps: f64, start_s: u64, request_seed: Option<u64>) -> StreamSpec {
+    let arrivals = Generated::new(RateModel::Constant(rate_rps), Renewal::Exponential);
+    let lengths = LengthModel::pairs((1..=40).map(|i| (40 * i, 100 - i)).collect()).expect("valid");
+    StreamSpec {
+        start: support::secs(start_s),
+        requests: Some(60),
+        request_seed,
+        ..StreamSpec::new(Arrivals::Generated(arrivals, lengths))
+    }
+}
+
+/// Load generators with one `--seed`: the second one's prompts are in the cache, whatever its rate.
+#[test]
+fn streams_of_one_request_seed_send_the_same_requests() {
+    let mut engine = support::engine(64, 20_000);
+    engine.scheduler.enable_prefix_caching = true;
+    engine.scheduler.max_model_len = 4096;
+    let mut scenario = support::scenario(engine, Autoscaler::Fixed(1), Vec::new(), 600);
+    let mut cached = |seeds: [Option<u64>; 3]| {
+        let streams = [(2.0, 200), (5.0, 300), (3.0, 400)];
+        let streams = streams.iter().zip(seeds).map(|(s, seed)| poisson_stream(s.0, s.1, seed));
+        scenario.workload =
+            WorkloadSpec::new(streams.collect(), Clients::default()).expect("valid");
+        let record = run(&scenario);
+        let rows: Vec<_> = record.requests.iter().map(|row| row.record).collect();
+        assert_eq!(rows.len(), 180);
+        let of = |from: u64| {
+            let part = rows.iter().filter(move |r| {
+                let s = r.arrival.as_secs_f64();
+                (from as f64..from as f64 + 100.0).contains(&s)
+            });
+            part.map(|r| (r.prompt_tokens, r.output_tokens, r.cached_tokens)).collect::<Vec<_>>()
+        };
+        [of(200), of(300), of(400)]
+    };
+    let [first, second, third] = cached([Some(7), Some(7), Some(8)]);
+    assert_eq!(first.len(), 60);
+    for (a, b) in first.iter().zip(&second) {
+        assert_eq!((a.0, a.1), (b.0, b.1));
+        // Whole blocks, and the last token is computed again.
+        assert_eq!((a.2, b.2), (0, (b.0 - 1) / 16 * 16));
+    }
+    assert!(third.iter().all(|r| r.2 == 0));
+    let prompts = |of: &[(u32, u32, u32)]| of.iter().map(|r| r.0).collect::<Vec<_>>();
+    assert_ne!(prompts(&first), prompts(&third));
+    let apart = cached([None, None, None]);
+    assert!(apart.iter().flatten().all(|r| r.2 == 0));
+    assert_ne!(prompts(&apart[0]), prompts(&apart[1]));
+}
+
+#[test]
+fn a_request_seed_needs_drawn_arrivals_and_one_kind_of_lengths() {
+    let refused = |second: StreamSpec| {
+        let streams = vec![poisson_stream(1.0, 0, Some(7)), second];
+        WorkloadSpec::new(streams, Clients::default()).expect_err("refused").field
+    };
+    let replay = Arrivals::Replay(Recorded::new(Vec::new()), Transform::default());
+    let replay = StreamSpec { request_seed: Some(1), ..StreamSpec::new(replay) };
+    assert_eq!(refused(replay), "stream[1].request_seed");
+    let other = LengthModel::constant(10, 10).expect("valid");
+    let arrivals = Generated::new(RateModel::Constant(1.0), Renewal::Exponential);
+    let other = StreamSpec {
+        request_seed: Some(7),
+        ..StreamSpec::new(Arrivals::Generated(arrivals, other))
+    };
+    assert_eq!(refused(other.clone()), "stream[1].request_seed");
+    let alone = StreamSpec { request_seed: Some(8), ..other };
+    let streams = vec![poisson_stream(1.0, 0, Some(7)), alone];
+    assert!(WorkloadSpec::new(streams, Clients::default()).is_ok());
 }
 
 /// What a trace says is shared is what an endless cache finds.

@@ -57,6 +57,13 @@ pub(super) fn workload(
         let max_connections = t
             .key("max_connections", "At most this many of its requests in flight")
             .u32(1..=1 << 24);
+        let request_seed = t
+            .key(
+                "request_seed",
+                "Streams with the same value send the same requests in the same order, as load generators started with one --seed",
+            )
+            .integer(0..=i64::MAX)
+            .map(|n| n as u64);
         match one_of(t, arrivals) {
             Some(arrivals) => streams.push(StreamSpec {
                 class,
@@ -66,6 +73,7 @@ pub(super) fn workload(
                 duration,
                 requests,
                 max_connections,
+                request_seed,
             }),
             None => complete = false,
         }

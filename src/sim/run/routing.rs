@@ -31,7 +31,7 @@ impl Run<'_> {
         let picked = picked.map(|i| self.endpoints[i].pod);
         let servers = &self.servers;
         let accepts = |pod: PodId| servers[pod.0 as usize].as_ref().is_some_and(|s| s.accepting);
-        self.gateway.reuse(self.now, accepts).or(picked)
+        self.gateway.reuse(self.now, request.text.stream(), accepts).or(picked)
     }
 
     /// A request's content as the engine sees it.

@@ -27,6 +27,8 @@ pub(super) struct Load {
     pub(super) requests: Option<u64>,
     pub(super) duration_s: Option<f64>,
     pub(super) cap: Option<u64>,
+    /// `--seed` of the load generator.
+    pub(super) seed: Option<u64>,
     /// Fixed (prompt, output) lengths \[tokens\], where the record has them.
     pub(super) lengths: Option<(u64, u64)>,
 }
@@ -101,6 +103,7 @@ impl History {
                 requests: load["requests"].as_u64(),
                 duration_s: number("duration_s"),
                 cap: load["max_concurrency"].as_u64(),
+                seed: load["seed"].as_u64(),
                 lengths: prompt.zip(load["output_tokens"].as_u64()),
             })
         };
