@@ -395,6 +395,7 @@ fn streams_have_ends_and_caps_of_their_own() {
 start = \"1m\"
 requests = 30
 max_connections = 4
+request_seed = 12345
 [workload.stream.poisson]
 rate_rps = 2.0
 prompt_tokens = 10
@@ -404,6 +405,7 @@ output_tokens = 10
     let stream = &loaded(&text, &[]).base.workload.streams()[0].clone();
     assert_eq!((stream.requests, stream.max_connections), (Some(30), Some(4)));
     assert_eq!(stream.start, SimDuration::from_secs(60));
+    assert_eq!(stream.request_seed, Some(12345));
 }
 
 /// What tells the user where the prices come from.

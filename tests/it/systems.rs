@@ -163,7 +163,8 @@ fn autoscalers() -> impl Strategy<Value = (HpaSpec, Vec<MetricFeed>, Option<Keda
 /// A whole system; each of its parts may be at fault.
 pub(crate) fn systems() -> impl Strategy<Value = Scenario> {
     let engine = (2_u32..24, 65_u32..300, any::<bool>(), any::<bool>());
-    let clients = (prop::option::of(5_u64..90), 0_u32..3, prop::option::of(3_u32..30));
+    let clients =
+        (prop::option::of(5_u64..90), 0_u32..3, prop::option::of(3_u32..30), any::<bool>());
     let policy = engines::policies();
     (arrivals(), autoscalers(), adapters(), engine, clients, policy, laws::faults()).prop_map(
         |(
@@ -171,7 +172,7 @@ pub(crate) fn systems() -> impl Strategy<Value = Scenario> {
             (spec, feeds, keda, start_replicas),
             pipeline,
             (seqs, blocks, asynchronous, caching),
-            (patience, retries, max_connections),
+            (patience, retries, max_connections, twins),
             policy,
             faults,
         )| {
@@ -188,7 +189,13 @@ pub(crate) fn systems() -> impl Strategy<Value = Scenario> {
                 retries,
             };
             let stream = StreamSpec::new(arrivals);
-            scenario.workload = WorkloadSpec::new(vec![stream], clients).expect("valid");
+            let streams = if twins && matches!(stream.arrivals, Arrivals::Generated(..)) {
+                let twin = StreamSpec { request_seed: Some(7), ..stream };
+                vec![twin.clone(), StreamSpec { start: support::secs(30), ..twin }]
+            } else {
+                vec![stream]
+            };
+            scenario.workload = WorkloadSpec::new(streams, clients).expect("valid");
             scenario.pipeline = pipeline;
             scenario.devices.gpu.collect_interval = support::secs(10);
             scenario.gateway = policy;

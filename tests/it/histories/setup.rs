@@ -20,8 +20,8 @@ pub(super) struct Setup {
 ///
 /// Calibrated on the stretches of the sister runs with one replica and KV usage below 0.2: inter-token times at 5 to
 /// 20 requests/s ask for 0.6 ms of fixed cost where GEMM work adds to the streaming of the weights (p = 1), within
-/// 3.5 %. With the profile's own corner between the two they ask for 0.82 ms and 0.018 ms per sequence, as well
-/// within 3.9 %; a pod that is full then serves 27.0 requests/s instead of 28.4, and the sister run `fleet-high-a` has
+/// 4 %. With the profile's own corner between the two they ask for 0.82 ms and 0.018 ms per sequence, as well
+/// within 4 %; a pod that is full then serves 27.0 requests/s instead of 28.7, and the sister run `fleet-high-a` has
 /// 29. The host terms of 0.11 would be 1.25 ms and 0.033 ms, hence a release without them. KV usage at the same rates
 /// asks for a mean of about 275 thousand token steps per request; with the recorded means of 235 and 457 tokens and a
 /// cap of 1024 that is a quarter of the outputs at the cap and the rest around 268. Everything else is the product's
