@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::experiment::Loaded;
-use crate::cluster::{Capacity, ImagePull, ModelLoad};
+use crate::cluster::{Capacity, FaultKind, ImagePull, ModelLoad, ScriptedFault};
 use crate::config::profile::{COEFFICIENTS, GpuProfile, Status};
 use crate::export::File;
 use crate::gateway::Policy;
@@ -171,8 +171,14 @@ fn may_act(estimate: &Estimate, scenario: &Scenario) -> bool {
     let faults = &cluster.faults;
     let any_fault =
         faults.crash_per_hour > 0.0 || faults.unready_per_hour > 0.0 || !faults.scripted.is_empty();
+    let lost = |fault: &ScriptedFault| fault.kind == FaultKind::NodeLoss;
+    let any_loss = faults.node_loss_per_hour > 0.0 || faults.scripted.iter().any(lost);
+    let recycled = cluster.pools.iter().any(|pool| pool.recycling_lead_time.is_some());
     let spot = cluster.pools.iter().any(|pool| pool.capacity == Capacity::Spot);
-    let from_storage = matches!(cluster.startup.load, ModelLoad::Storage(_));
+    let storage = match &cluster.startup.load {
+        ModelLoad::Storage(storage) => Some(storage),
+        ModelLoad::Time(_) => None,
+    };
     let is = |wanted: fn(&Arrivals) -> bool| {
         scenario.workload.streams().iter().any(|stream| wanted(&stream.arrivals))
     };
@@ -180,9 +186,15 @@ fn may_act(estimate: &Estimate, scenario: &Scenario) -> bool {
         "A280" => cluster.spare_replicas > 0,
         "A281" => spot,
         "A282" | "A283" => any_fault,
-        "A113" | "A114" | "A115" => from_storage,
+        "A320" | "A321" | "A322" => any_loss,
+        "A323" => recycled,
+        "A113" | "A114" | "A115" | "A331" => storage.is_some(),
+        "A332" => storage.is_some_and(|storage| storage.attach_limit.is_some()),
         "A260" => matches!(scenario.gateway, Policy::RandomPerConnection(_)),
         "A261" => matches!(scenario.gateway, Policy::EndpointPicker(_)),
+        "A341" => matches!(&scenario.gateway, Policy::EndpointPicker(p) if p.shed.is_some()),
+        // It sizes a warning.
+        "A350" => false,
         "A302" => scenario.workload.clients().retries > 0,
         "A201" | "A203" | "A204" => is(|arrivals| matches!(arrivals, Arrivals::Generated(..))),
         "A202" => !is(|arrivals| matches!(arrivals, Arrivals::Replay(..))),

@@ -114,7 +114,7 @@ fn estimates_are_those_in_force() {
     let page = scratch.read("out/tiny/report.html");
     let listed = |tag: &str| page.contains(&format!("<td class=\"id\">{tag}</td>"));
     assert!(listed("A106"), "node provisioning");
-    for other in ["A280", "A281", "A311", "A261", "A220", "A62"] {
+    for other in ["A280", "A281", "A311", "A261", "A220", "A62", "A320", "A323", "A341", "A350"] {
         assert!(!listed(other), "{other} is about something else");
     }
 }
