@@ -7,7 +7,7 @@ use super::Cluster;
 use super::effect::{ClusterEvent, Effect, PodStage};
 use super::fault_event::{Death, FaultEvent};
 use crate::rng::{Dist, Seed, Stream};
-use crate::units::{PodId, SimDuration, SimTime};
+use crate::units::{NodeId, PodId, SimDuration, SimTime};
 use rand::RngExt as _;
 
 /// What goes wrong.
@@ -95,6 +95,21 @@ pub(super) fn wait(
     let seconds = -libm::log(1.0 - luck) / per_hour * 3_600.0;
     let longest = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
     (seconds < longest.as_secs_f64()).then(|| SimDuration::from_secs_f64(seconds))
+}
+
+/// How often the kubelet renews its lease, and how often the controller looks.
+// Source: kubernetes pkg/kubelet: a quarter of nodeLeaseDurationSeconds = 40; --node-monitor-period 5 s.
+const LEASE_RENEWAL: SimDuration = SimDuration::from_secs(10);
+const MONITOR_PERIOD: SimDuration = SimDuration::from_secs(5);
+
+/// From the death of a machine until its node turns NotReady: what is left of the grace period since the last
+/// renewal, and the wait for the controller's next look.
+pub(super) fn loss_detection(grace: SimDuration, seed: Seed, id: NodeId) -> SimDuration {
+    let index = (u64::from(id.0) << 32) | 1;
+    let mut rng = seed.stream(Stream::NodeLoss, index);
+    let mut phase = |p: SimDuration| SimDuration::from_ps(rng.random_range(0..p.as_ps()));
+    let lease_age = phase(LEASE_RENEWAL);
+    grace.saturating_sub(lease_age) + phase(MONITOR_PERIOD)
 }
 
 impl Cluster {

@@ -2,9 +2,9 @@
 
 use super::config::{ClusterConfig, ImagePull};
 use super::effect::NodeStage;
-use super::faults::wait;
+use super::faults::{loss_detection, wait};
 use super::pool::NodePool;
-use super::{Usage, node_loss, rate};
+use super::{Usage, rate};
 use crate::rng::{Seed, Stream};
 use crate::units::{NodeId, SimDuration, SimTime};
 use rand::RngExt as _;
@@ -119,7 +119,7 @@ impl NodeDelays {
             },
             preempted_after: wait(pool.preemption.per_node_hour, seed, Stream::Preemption, id.0, 0),
             lost_after: wait(faults.node_loss_per_hour, seed, Stream::NodeLoss, id.0, 0),
-            loss_detection: node_loss::detection(faults.node_monitor_grace_period, seed, id),
+            loss_detection: loss_detection(faults.node_monitor_grace_period, seed, id),
         }
     }
 }

@@ -20,24 +20,7 @@ use super::effect::{ClusterEvent, Effect, NodeStage, PodStage};
 use super::fault_event::FaultEvent;
 use super::node::Node;
 use super::pod::Shutdown;
-use crate::rng::{Seed, Stream};
-use crate::units::{NodeId, SimDuration, SimTime};
-use rand::RngExt as _;
-
-/// How often the kubelet renews its lease, and how often the controller looks.
-// Source: kubernetes pkg/kubelet: a quarter of nodeLeaseDurationSeconds = 40; --node-monitor-period 5 s.
-const LEASE_RENEWAL: SimDuration = SimDuration::from_secs(10);
-const MONITOR_PERIOD: SimDuration = SimDuration::from_secs(5);
-
-/// From the death of a machine until its node turns NotReady: what is left of the grace period since the last
-/// renewal, and the wait for the controller's next look.
-pub(super) fn detection(grace: SimDuration, seed: Seed, id: NodeId) -> SimDuration {
-    let index = (u64::from(id.0) << 32) | 1;
-    let mut rng = seed.stream(Stream::NodeLoss, index);
-    let mut phase = |p: SimDuration| SimDuration::from_ps(rng.random_range(0..p.as_ps()));
-    let lease_age = phase(LEASE_RENEWAL);
-    grace.saturating_sub(lease_age) + phase(MONITOR_PERIOD)
-}
+use crate::units::{NodeId, SimTime};
 
 impl Node {
     /// Whether it runs for all that the control plane knows, its end begun or not.
