@@ -58,8 +58,13 @@ pub enum FaultEvent {
         /// Which pod.
         pod: PodId,
     },
-    /// A pod is evicted because its node is drained, or has been unreachable for too long.
+    /// A pod is evicted because its node is drained.
     Evicted {
+        /// Which pod.
+        pod: PodId,
+    },
+    /// A pod is deleted because its node has been unreachable for too long.
+    TaintEvicted {
         /// Which pod.
         pod: PodId,
     },

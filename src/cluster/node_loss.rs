@@ -90,7 +90,7 @@ impl Cluster {
         while i < self.pods.len() {
             let pod = self.pods[i].id;
             if self.pods[i].node == Some(node) && !self.pods[i].is_deleting() {
-                out.push(Effect::Fault(FaultEvent::Evicted { pod }));
+                out.push(Effect::Fault(FaultEvent::TaintEvicted { pod }));
                 self.delete_pod(now, i, out);
             }
             // A pod whose container had not started is gone at once.

@@ -167,6 +167,11 @@ fn fault_cells(event: &FaultEvent) -> [String; 4] {
             let message = "deleting pod for node scale down".to_owned();
             cells(&pod(id), normal, "ScaleDown", message)
         }
+        // Source: kubernetes pkg/controller/tainteviction, emitPodDeletionEvent.
+        FaultEvent::TaintEvicted { pod: id } => {
+            let message = format!("Marking for deletion Pod default/{}", pod(id));
+            cells(&pod(id), normal, "TaintManagerEviction", message)
+        }
     }
 }
 

@@ -67,8 +67,11 @@ pub fn decision_text(line: &DecisionLine) -> String {
 pub fn held_text(line: &DecisionLine) -> String {
     let proposed = line.proposed_replicas.unwrap_or(line.current_replicas);
     let stabilized = line.stabilized_replicas.unwrap_or(proposed);
+    let kept = line.limited_replicas.unwrap_or(line.current_replicas);
     let limited = line.conditions.iter().find(|c| c.r#type == "ScalingLimited");
-    let holder = line.window.reason.as_ref().filter(|_| stabilized != proposed.max(0)).or(limited);
+    // What a limit cuts from the window's recommendation it would have cut from the proposal.
+    let by_window = stabilized.cmp(&kept) != proposed.max(0).cmp(&kept);
+    let holder = line.window.reason.as_ref().filter(|_| by_window).or(limited);
     let (reason, message) = holder.map_or(("", ""), |c| (&c.reason, &c.message));
     format!(
         "{} kept though {proposed} proposed, from here on: {reason}: {message}",

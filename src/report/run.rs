@@ -135,7 +135,9 @@ fn pools_and_faults(runs: &[RunRecord]) -> String {
         ("preempted nodes", |e| matches!(e, FaultEvent::Preempted { .. })),
         ("lost nodes", |e| matches!(e, FaultEvent::NodeLost { .. })),
         ("failed attachments", |e| matches!(e, FaultEvent::FailedAttachVolume { .. })),
-        ("evicted pods", |e| matches!(e, FaultEvent::Evicted { .. })),
+        ("evicted pods", |e| {
+            matches!(e, FaultEvent::Evicted { .. } | FaultEvent::TaintEvicted { .. })
+        }),
     ];
     let counted = faults.iter().filter_map(|(name, is)| {
         let all = runs.iter().flat_map(|run| &run.faults).filter(|row| is(&row.event)).count();

@@ -62,9 +62,9 @@ pub(super) struct Controller {
     last_hold: Option<Hold>,
 }
 
-/// What keeps a reconcile from following its proposal: reason of the window, reason of the limit, and the
-/// replicas that are kept.
-type Hold = (Option<Reason>, Option<Reason>, i32);
+/// What keeps a reconcile from following its proposal: reason of the window or of the limit, and the replicas that
+/// are kept.
+type Hold = (Option<Reason>, i32);
 
 /// What a reconcile leads to.
 #[derive(Clone, Copy, Debug)]
@@ -357,15 +357,15 @@ fn is_news(decision: &Decision, last_hold: &mut Option<Hold>) -> bool {
         return true;
     }
     let wanted = decision.proposed_replicas.map(|n| n.max(0));
-    let stabilized = decision.stabilized_replicas != wanted;
-    let limited = decision.limited_replicas != decision.stabilized_replicas;
-    if !(stabilized || limited) {
+    let (stabilized, limited) = (decision.stabilized_replicas, decision.limited_replicas);
+    if limited == wanted {
         return false;
     }
-    let reason = |kind| decision.conditions.get(kind).map(|c| c.reason);
-    let window = reason(ConditionType::AbleToScale).filter(|_| stabilized);
-    let limit = reason(ConditionType::ScalingLimited).filter(|_| limited);
-    let hold = Some((window, limit, decision.current_replicas));
+    // What a limit cuts from the window's recommendation it would have cut from the proposal.
+    let by_window = stabilized.cmp(&limited) != wanted.cmp(&limited);
+    let holder = if by_window { ConditionType::AbleToScale } else { ConditionType::ScalingLimited };
+    let reason = decision.conditions.get(holder).map(|c| c.reason);
+    let hold = Some((reason, decision.current_replicas));
     let news = hold != *last_hold;
     *last_hold = hold;
     news

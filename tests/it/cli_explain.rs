@@ -49,6 +49,17 @@ fn every_scale_decision_is_explained() {
     }
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert_eq!(ended.stderr, "");
+    // What is kept differs from what was proposed, and more is kept back by a limit only.
+    for (at, _) in text.match_indices(" kept though ") {
+        let number =
+            |words: &str| words.parse::<u32>().unwrap_or_else(|_| panic!("{words}: {text}"));
+        let before = text[..at].rsplit(' ').nth(1).map_or(0, number);
+        let told = &text[at + " kept though ".len()..];
+        let proposed = told.split(' ').next().map_or(0, number);
+        let by_limit = told.split_whitespace().take(8).any(|word| word == "TooManyReplicas:");
+        assert_ne!(before, proposed, "{text}");
+        assert_eq!(proposed > before, by_limit, "{text}");
+    }
     // As many decisions as rows with a scale write.
     let decisions = scratch.read("run/decisions.csv");
     let writes = column(&decisions, "scale_to").iter().filter(|cell| !cell.is_empty()).count();
