@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::diagnostic::{Code, Diagnostic, Diagnostics, SourceId, Span};
 use super::experiment::{Experiment, Loader, Options};
 use super::lower::sweep::{Change, Point, Sweep};
-use super::lower::{self, Inputs, Lowered};
+use super::lower::{self, Header, Inputs, Lowered};
 use super::profile::Constants;
 use super::reader::{Context, Fields};
 use super::registry::{Kind, Registry};
@@ -80,43 +80,8 @@ fn load_with(
     options: &Options,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Experiment> {
-    let text = match inputs.read_text(path) {
-        Ok(text) => text,
-        Err(reason) => {
-            let source = inputs.sources().add(path, "");
-            let title = format!("cannot read `{path}`: {reason}");
-            let span = Span { source, range: 0..0 };
-            found.push(Diagnostic::error(Code::Unreadable, title).at(&span, ""));
-            return None;
-        }
-    };
-    let source = inputs.sources().add(path, text);
-    let parsed = tree::parse(&inputs.sources(), source);
-    let mut table = match parsed {
-        Ok(table) => table,
-        Err(errors) => {
-            found.extend(errors);
-            return None;
-        }
-    };
-    found.extend(apply(&mut table, inputs, options));
-    if !found.is_empty() {
-        return None;
-    }
-    let span = Span { source, range: 0..0 };
-    let stem = stem(path);
-    // First the keys that are not part of a case.
-    let (header, sweep, errors) = {
-        let context = Context::reading(registry);
-        let (header, sweep) = {
-            // Reading in two passes: the first must not report the keys of the second as unknown.
-            let outer = outer_keys(&table);
-            let root = Fields::root(&context, Some(&outer), span.clone());
-            (lower::header(&root, &stem), lower::sweep::sweep(&root))
-        };
-        (header, sweep, context.into_parts().0)
-    };
-    found.extend(errors);
+    let (table, span) = table_of(inputs, path, options, found)?;
+    let (header, sweep) = outer(&table, &span, registry, &stem(path), found);
     // The base as it is, unless its metrics come from the sweep alone.
     let first = sweep.as_ref().and_then(first_if_needed(&table));
     let base = match first {
@@ -148,6 +113,67 @@ fn load_with(
             Some(cases.len() - 1)
         }
     };
+    Some(assemble(header, &sweep, lowered, base_digest, cases, current))
+}
+
+/// The experiment file with its overrides.
+fn table_of(
+    inputs: &Inputs<'_>,
+    path: &str,
+    options: &Options,
+    found: &mut Vec<Diagnostic>,
+) -> Option<(Table, Span)> {
+    let text = match inputs.read_text(path) {
+        Ok(text) => text,
+        Err(reason) => {
+            let source = inputs.sources().add(path, "");
+            let title = format!("cannot read `{path}`: {reason}");
+            let span = Span { source, range: 0..0 };
+            found.push(Diagnostic::error(Code::Unreadable, title).at(&span, ""));
+            return None;
+        }
+    };
+    let source = inputs.sources().add(path, text);
+    let parsed = tree::parse(&inputs.sources(), source);
+    let mut table = match parsed {
+        Ok(table) => table,
+        Err(errors) => {
+            found.extend(errors);
+            return None;
+        }
+    };
+    found.extend(apply(&mut table, inputs, options));
+    found.is_empty().then_some((table, Span { source, range: 0..0 }))
+}
+
+/// The keys that are not part of a case.
+fn outer(
+    table: &Table,
+    span: &Span,
+    registry: &Registry,
+    stem: &str,
+    found: &mut Vec<Diagnostic>,
+) -> (Header, Option<Sweep>) {
+    let context = Context::reading(registry);
+    let read = {
+        // Reading in two passes: the first must not report the keys of the second as unknown.
+        let outer = outer_keys(table);
+        let root = Fields::root(&context, Some(&outer), span.clone());
+        (lower::header(&root, stem), lower::sweep::sweep(&root))
+    };
+    found.extend(context.into_parts().0);
+    read
+}
+
+/// The experiment of a base and its cases, of which `current` is the present manifest.
+fn assemble(
+    header: Header,
+    sweep: &Sweep,
+    lowered: Lowered,
+    base_digest: String,
+    cases: Expanded,
+    current: Option<usize>,
+) -> Experiment {
     let width = cases.len().saturating_sub(1).to_string().len().max(3);
     let attainment = lowered.scenario.slo.attainment;
     let mut manifests = Vec::with_capacity(cases.len());
@@ -168,7 +194,7 @@ fn load_with(
         })
         .collect();
     all.update(format!("{} {} {}", header.seed, sweep.replications, sweep.confidence).as_bytes());
-    Some(Experiment {
+    Experiment {
         name: header.name,
         base: lowered.scenario,
         base_manifest: lowered.manifest,
@@ -187,7 +213,7 @@ fn load_with(
         queries: lowered.queries,
         digest: all.finalize().to_hex().to_string(),
         inputs: Vec::new(),
-    })
+    }
 }
 
 /// The sweep's columns for the present manifest: its metric and target; other columns stay empty.

@@ -251,6 +251,7 @@ pub(super) fn pools(
     found
 }
 
+/// Reads one entry of `[[cluster.pools]]`.
 fn pool(
     t: &Fields<'_>,
     base: &NodePool,
@@ -258,11 +259,36 @@ fn pool(
     profile: Option<&GpuProfile>,
     constants: &Constants,
 ) -> Priced {
-    let gpus_per_replica = requests.gpus;
     let capacity = t
         .key("capacity", "How its machines are had; a reservation is paid for whether used or not")
         .choice_or(&Capacity::ALL.map(|c| (c.as_str(), c)), Capacity::OnDemand);
     let name = t.key("name", "For reports").shown("its capacity").string();
+    let mut pool = NodePool {
+        name: name.unwrap_or(capacity.as_str()).to_owned(),
+        zone: String::new(),
+        capacity,
+        ..sized(t, base, requests, constants)
+    };
+    let zones = zones(t);
+    own_provisioning(t, &mut pool);
+    pool.preemption = preemption(t, capacity);
+    flex_start(t, &mut pool);
+    let (given, factor) = price(t, capacity);
+    let list = if pool.machine_type == base.machine_type {
+        None
+    } else {
+        list_price(t, &pool.machine_type, given, profile, constants)
+    };
+    let pools = match zones.len() {
+        0 => vec![pool],
+        _ => zones.into_iter().map(|zone| NodePool { zone, ..pool.clone() }).collect(),
+    };
+    Priced { pools, given, factor: factor.unwrap_or(1.0), list }
+}
+
+/// `base` on the pool's own machines, in their numbers.
+fn sized(t: &Fields<'_>, base: &NodePool, requests: &Requests, constants: &Constants) -> NodePool {
+    let gpus_per_replica = requests.gpus;
     let machine_type = t
         .key("machine_type", "Machine type")
         .shown("`cluster.machine_type`")
@@ -320,28 +346,25 @@ fn pool(
                 .and_at(&t.span_of("max_nodes"), format!("at most {max_nodes}")),
         );
     }
-    let zones = zones(t);
-    let memory_bytes = requests::memory_of(&machine_type, constants);
-    let mut pool = NodePool {
-        name: name.unwrap_or(capacity.as_str()).to_owned(),
+    NodePool {
+        memory_bytes: requests::memory_of(&machine_type, constants),
         machine_type,
-        zone: String::new(),
-        capacity,
         gpus_per_node,
-        memory_bytes,
         replicas_per_node,
         min_nodes,
         max_nodes,
         ..base.clone()
-    };
-    own_provisioning(t, &mut pool);
-    pool.preemption = preemption(t, capacity);
+    }
+}
+
+/// The keys of machines whose time is limited, as that of flex-start is.
+fn flex_start(t: &Fields<'_>, pool: &mut NodePool) {
     let longest = SimDuration::from_secs(90 * 86_400);
     pool.max_run_duration = t
         .key("max_run_duration", "A node is drained and removed this long after it became ready")
         .shown("\"7d\" for flex-start (source: the reference ComputeClass), else never")
         .duration(SimDuration::from_secs(60)..=longest)
-        .or((capacity == Capacity::FlexStart).then_some(presets::FLEX_START_RUN));
+        .or((pool.capacity == Capacity::FlexStart).then_some(presets::FLEX_START_RUN));
     let lead = t
         .key(
             "recycling_lead_time",
@@ -349,7 +372,7 @@ fn pool(
         )
         .shown("\"1h\" for flex-start (source: nodeRecycling of the reference ComputeClass), else none")
         .duration(SimDuration::from_secs(1)..=longest);
-    let usual_lead = (capacity == Capacity::FlexStart).then_some(presets::RECYCLING_LEAD_TIME);
+    let usual_lead = (pool.capacity == Capacity::FlexStart).then_some(presets::RECYCLING_LEAD_TIME);
     let within = |lead: &SimDuration| pool.max_run_duration.is_some_and(|run| *lead < run);
     if let Some(lead) = lead.filter(|lead| !within(lead)) {
         t.report(
@@ -369,12 +392,16 @@ fn pool(
              repeated after 1 to 10 min",
         )
         .boolean_or(false);
-    if pool.queued && capacity != Capacity::FlexStart {
+    if pool.queued && pool.capacity != Capacity::FlexStart {
         t.report(
             Diagnostic::error(Code::Conflict, "only flex-start machines are queued for")
-                .at(&t.key_span("queued"), format!("of a pool of {}", capacity.as_str())),
+                .at(&t.key_span("queued"), format!("of a pool of {}", pool.capacity.as_str())),
         );
     }
+}
+
+/// `usd_per_hour` and `price_factor`.
+fn price(t: &Fields<'_>, capacity: Capacity) -> (Option<f64>, Option<f64>) {
     let given = t.key("usd_per_hour", "Price of one node [USD/h]").number(0.0..=1e6);
     let factor = t
         .key("price_factor", "Times the list price; required for spot unless `usd_per_hour` is set")
@@ -390,20 +417,27 @@ fn pool(
             .help("set `price_factor` (share of the list price) or `usd_per_hour`"),
         );
     }
-    let list = if same { None } else { price_of(&pool.machine_type, profile, constants) };
-    if !same && list.is_none() && given.is_none() && !t.context().is_describing() {
-        let title = format!("the price of `{}` is not known", pool.machine_type);
+    (given, factor)
+}
+
+/// The list price of a machine type that is not the one of `[cluster]`.
+fn list_price(
+    t: &Fields<'_>,
+    machine_type: &str,
+    given: Option<f64>,
+    profile: Option<&GpuProfile>,
+    constants: &Constants,
+) -> Option<f64> {
+    let list = price_of(machine_type, profile, constants).map(|(usd_per_hour, _)| usd_per_hour);
+    if list.is_none() && given.is_none() && !t.context().is_describing() {
+        let title = format!("the price of `{machine_type}` is not known");
         t.report(
             Diagnostic::error(Code::MissingKey, title)
                 .at(&t.span_of("machine_type"), "")
                 .help("set `usd_per_hour`"),
         );
     }
-    let pools = match zones.len() {
-        0 => vec![pool],
-        _ => zones.into_iter().map(|zone| NodePool { zone, ..pool.clone() }).collect(),
-    };
-    Priced { pools, given, factor: factor.unwrap_or(1.0), list: list.map(|l| l.0) }
+    list
 }
 
 /// The names of a pool's zones, in order.
