@@ -58,7 +58,7 @@ enum Kind {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let file = manifest::read(&text(&args.hpa)?).map_err(|errors| {
+    let file = manifest::read(&output::read_text(&args.hpa)?).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(|e| e.error.to_string()).collect();
         anyhow!("{}: {}", args.hpa.display(), errors.join("\n"))
     })?;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     };
     let spec = backtest::apply(&object.spec, &context.common.set)?;
     let series = |path: &Path| -> anyhow::Result<_> {
-        backtest::parse(&text(path)?).with_context(|| path.display().to_string())
+        backtest::parse(&output::read_text(path)?).with_context(|| path.display().to_string())
     };
     let metrics = series(&args.metrics)?;
     let actual = args.actual.as_deref().map(series).transpose()?;
@@ -119,11 +119,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         context.note(&output::written(&directory, &files));
     }
     Ok(Exit::Done)
-}
-
-fn text(path: &Path) -> anyhow::Result<String> {
-    let bytes = output::read_input(path).with_context(|| path.display().to_string())?;
-    String::from_utf8(bytes).with_context(|| format!("{}: not UTF-8 text", path.display()))
 }
 
 /// `1.34` or `v1.34.2`, as the minor release.

@@ -284,9 +284,7 @@ fn time(seconds: f64) -> SimTime {
 }
 
 fn text(directory: &Path, name: &str) -> anyhow::Result<String> {
-    let path = directory.join(name);
-    let bytes = output::read_input(&path).with_context(|| path.display().to_string())?;
-    String::from_utf8(bytes).with_context(|| format!("{}: not UTF-8 text", path.display()))
+    output::read_text(&directory.join(name))
 }
 
 /// `2h15m`, `02:15:00`, `8100` or `8100.5`.

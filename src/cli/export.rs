@@ -140,7 +140,7 @@ fn swept(directory: &Path) -> anyhow::Result<(String, Deployable)> {
     let path = directory.join("summary.json");
     let shown = path.display();
     let bytes = output::read_input(&path).with_context(|| {
-        format!("{shown}: `{}` is not the directory of a finished sweep", directory.display())
+        format!("`{}` is not the directory of a finished sweep", directory.display())
     })?;
     let summary: Value = serde_json::from_slice(&bytes).with_context(|| shown.to_string())?;
     let found = &summary["recommended_hpa"];

@@ -44,8 +44,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             None => origin = Some((found, part)),
         }
         let path = part.join(sweep::LOG);
-        let log = output::read_input(&path)
-            .with_context(|| format!("cannot read `{}`", path.display()))?;
+        let log = output::read_input(&path)?;
         units.extend(read_units(&String::from_utf8_lossy(&log)));
     }
     let (origin, _) = origin.context("no part was given")?;

@@ -77,7 +77,8 @@ pub(crate) struct Common {
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
     /// Seed of all random streams instead of the file's: a number, or any word such as a commit hash
-    #[arg(long, value_name = "SEED", global = true, value_parser = parse_seed)]
+    #[arg(long, value_name = "SEED", global = true, value_parser = parse_seed,
+          allow_negative_numbers = true)]
     pub(crate) seed: Option<Seed>,
     /// Sets a key of the experiment file, with the same checks as the file; repeatable
     #[arg(long, value_name = "KEY=VALUE", global = true)]
@@ -192,7 +193,7 @@ pub(crate) struct Files;
 
 impl Loader for Files {
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        output::read_input(path.as_ref()).map_err(|error| error.to_string())
+        output::read_bytes(path.as_ref()).map_err(|error| error.to_string())
     }
 }
 
@@ -205,8 +206,9 @@ pub(crate) fn terminal_width() -> usize {
 
 /// A number as it is; any other word by its digest, so that a commit hash can seed a run.
 fn parse_seed(text: &str) -> Result<Seed, String> {
-    if text.is_empty() {
-        return Err("a seed is a number or a word".to_owned());
+    let negative = text.strip_prefix('-').is_some_and(|rest| rest.parse::<f64>().is_ok());
+    if text.is_empty() || negative {
+        return Err("a seed is a number from 0 on, or any word".to_owned());
     }
     let number = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
@@ -325,6 +327,7 @@ mod tests {
         assert_eq!(parse_seed("56d8e01a"), parse_seed("56d8e01a"));
         assert_ne!(parse_seed("56d8e01a"), parse_seed("56d8e01b"));
         assert!(parse_seed("").is_err());
+        assert!(parse_seed("-1").is_err());
     }
 
     #[test]

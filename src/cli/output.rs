@@ -1,14 +1,27 @@
 //! Reading inputs and writing results: whole files or none.
 
 use crate::export::File;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The bytes of `path`, or of standard input for `-`. Gzip is the reader's business.
-pub(crate) fn read_input(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>> {
+    read_bytes(path).with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+/// [`read_input`] as text.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read_input(path)?)
+        .map_err(|_| anyhow!("cannot read `{}`: the file is not UTF-8", path.display()))
+}
+
+/// [`read_input`] for callers that name the file themselves.
+pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     if path.as_os_str() == "-" {
+        take_stdin()?;
         let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes)?;
         return Ok(bytes);
@@ -16,12 +29,23 @@ pub(crate) fn read_input(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
+/// Standard input gives its text once: a second use would see an empty file.
+fn take_stdin() -> io::Result<()> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::other("standard input can stand for one file only"));
+    }
+    Ok(())
+}
+
 /// `path`, or standard input for `-`, as a stream: for inputs that need not be in memory at once.
-pub(crate) fn open_input(path: &Path) -> io::Result<Box<dyn io::Read>> {
+pub(crate) fn open_input(path: &Path) -> Result<Box<dyn io::Read>> {
+    let failed = || format!("cannot read `{}`", path.display());
     if path.as_os_str() == "-" {
+        take_stdin().with_context(failed)?;
         return Ok(Box::new(io::stdin()));
     }
-    Ok(Box::new(fs::File::open(path)?))
+    Ok(Box::new(fs::File::open(path).with_context(failed)?))
 }
 
 /// Text to standard output. A broken pipe is an error of that kind, which ends the command quietly.

@@ -4,13 +4,13 @@ mod generate;
 mod import;
 mod show;
 
-use super::output::{open_input, print, write_stream};
+use super::output::{print, write_stream};
 use super::{Context, Exit};
 use crate::workload::Recorded;
 use crate::workload::import::write_csv;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use flate2::{Compression, GzBuilder};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Request traces: read those of other tools, generate new ones, describe them.
@@ -63,9 +63,4 @@ fn deliver(context: &Context, write: impl FnOnce(&mut dyn Write) -> io::Result<(
 /// Writes a trace in hpasim's format.
 fn deliver_trace(trace: &Recorded, comments: &[String], context: &Context) -> Result<()> {
     deliver(context, |out| write_csv(trace, comments, out))
-}
-
-/// An input as a stream, with its name in the error.
-fn open(path: &Path) -> Result<Box<dyn Read>> {
-    open_input(path).with_context(|| format!("cannot read `{}`", path.display()))
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 
@@ -78,10 +78,7 @@ fn drive(
     let found: Vec<anyhow::Result<Found>> = pool.install(|| {
         files
             .par_iter()
-            .map(|path| {
-                let found = open(path).and_then(&replay);
-                found.with_context(|| path.display().to_string())
-            })
+            .map(|path| replay(open(path)?).with_context(|| path.display().to_string()))
             .collect()
     });
     let (mut text, mut steps, mut mismatches, mut shown) = (String::new(), 0, 0, 0);
@@ -118,7 +115,8 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 }
 
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))?;
     let mut entries: Vec<PathBuf> =
         entries.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
     entries.sort();
@@ -135,7 +133,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 
 /// The lines of a recording, unpacked if need be.
 fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
-    let bytes = output::read_input(path).map_err(|e| anyhow!("{e}"))?;
+    let bytes = output::read_input(path)?;
     Ok(if bytes.starts_with(&GZIP_MAGIC) {
         Box::new(BufReader::new(MultiGzDecoder::new(Cursor::new(bytes))))
     } else {

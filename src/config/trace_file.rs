@@ -78,7 +78,8 @@ fn diagnostics(
         let mut diagnostic =
             Diagnostic::error(Code::TraceRow, title).at(&Span { source, range }, "");
         if let Some(hint) = &row.hint {
-            diagnostic = diagnostic.help(hint.clone());
+            // The readers speak to somebody who imports; here is no such flag.
+            diagnostic = diagnostic.help(hint.replace("`--map ", "`hpasim trace import --map "));
         }
         if index + 1 == last && hidden > 0 {
             diagnostic = diagnostic.help(format!("{hidden} more rows are bad"));

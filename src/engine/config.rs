@@ -98,6 +98,12 @@ pub struct ConfigError {
     pub message: String,
 }
 
+/// Tokens that a KV pool of `num_gpu_blocks` blocks holds.
+// Source: vllm 0.33.0, v1/core/block_pool.py: block 0 is the null block.
+pub fn usable_tokens(num_gpu_blocks: u32, block_size: u32) -> u64 {
+    u64::from(num_gpu_blocks.saturating_sub(1)) * u64::from(block_size)
+}
+
 impl SchedulerConfig {
     /// Every reason why vLLM would refuse this configuration; empty when it runs.
     pub fn validate(&self) -> Vec<ConfigError> {

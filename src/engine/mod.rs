@@ -27,6 +27,7 @@ mod step_model;
 
 pub use config::{
     ConfigError, EngineConfig, EngineMode, SchedulerConfig, SchedulerRules, SchedulingPolicy,
+    usable_tokens,
 };
 pub use effect::{Effect, FinishReason, GapRun, RequestRecord, StepRecord};
 pub use gauges::Gauges;

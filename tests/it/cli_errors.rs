@@ -97,3 +97,71 @@ fn colour_is_off_in_a_pipe_and_on_when_asked_for() {
     let coloured = scratch.hpasim(&["sweep", "bad.toml", "--color", "always"]).expect(2);
     assert!(coloured.stderr.contains('\u{1b}'), "{:?}", coloured.stderr);
 }
+
+/// A missing file is told in the same words by every command.
+#[test]
+fn a_missing_file_is_told_in_one_form() {
+    let scratch = Scratch::new();
+    scratch.write("hpa.yaml", HPA);
+    for args in [
+        &["sweep", "no.x"][..],
+        &["run", "no.x"],
+        &["check", "no.x"],
+        &["verify", "hpa", "no.x"],
+        &["verify", "engine", "no.x"],
+        &["trace", "import", "no.x"],
+        &["trace", "stats", "no.x"],
+        &["backtest", "--hpa", "no.x", "--metrics", "m.csv"],
+        &["backtest", "--hpa", "hpa.yaml", "--metrics", "no.x"],
+        &["profile", "fit", "--gpu", "l4", "--model", "llama-3.1-8b", "no.x"],
+        &["profile", "check", "--benchmarks", "no.x"],
+        &["profile", "show", "./no.x"],
+    ] {
+        let ended = scratch.hpasim(args).expect(2);
+        let told = ended.stderr.replace("`./no.x`", "`no.x`");
+        assert!(told.contains("cannot read `no.x`: No such file"), "{args:?}: {told}");
+        assert!(ended.stdout.is_empty(), "{args:?}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_negative_seed_is_told_what_a_seed_may_be() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", TINY);
+    let ended = scratch.hpasim(&["run", "tiny.toml", "--seed", "-1"]).expect(2);
+    assert!(ended.stderr.contains("a seed is a number from 0 on, or any word"), "{}", ended.stderr);
+}
+
+/// A hint of `check` names no flag that `check` does not have.
+#[test]
+fn a_trace_with_other_columns_is_sent_to_the_import() {
+    let scratch = Scratch::new();
+    scratch.write("other.csv", "ts,in,out\n0,1,1\n");
+    let ended = scratch.hpasim(&["check", "other.csv"]).expect(2);
+    assert!(ended.stderr.contains("`hpasim trace import --map arrival=NAME`"), "{}", ended.stderr);
+    let ended = scratch.hpasim(&["trace", "import", "other.csv"]).expect(2);
+    assert!(ended.stderr.contains("`--map arrival=NAME`"), "{}", ended.stderr);
+}
+
+/// The second file would be empty: standard input gives its text once.
+#[test]
+fn standard_input_stands_for_one_file() {
+    let scratch = Scratch::new();
+    let args = ["backtest", "--hpa", "-", "--metrics", "-"];
+    let ended = scratch.hpasim_reading(&args, HPA).expect(2);
+    let words = "cannot read `-`: standard input can stand for one file only";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    let ended = scratch.hpasim_reading(&["check", "-", "-"], HPA).expect(2);
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+}
+
+const HPA: &str = "apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: x}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: x}
+  maxReplicas: 3
+  metrics:
+  - type: Pods
+    pods: {metric: {name: m}, target: {type: AverageValue, averageValue: '1'}}
+";

@@ -1,8 +1,9 @@
 //! Runs the built command in a folder of its own.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -54,13 +55,24 @@ impl Scratch {
 
     /// Runs `hpasim` with `args` in the folder.
     pub(crate) fn hpasim(&self, args: &[&str]) -> Ended {
-        let output: Output = Command::new(env!("CARGO_BIN_EXE_hpasim"))
+        self.hpasim_reading(args, "")
+    }
+
+    /// Runs `hpasim` with `args` in the folder and `input` on standard input.
+    pub(crate) fn hpasim_reading(&self, args: &[&str], input: &str) -> Ended {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hpasim"))
             .args(args)
             .current_dir(&self.0)
             .env_remove("RUST_BACKTRACE")
             .env("COLUMNS", "100")
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .expect("the command starts");
+        // A command that does not read it closes the pipe.
+        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("the command ends");
         Ended {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).expect("UTF-8"),

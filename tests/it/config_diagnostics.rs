@@ -122,7 +122,11 @@ fn unreadable_files() {
         &edited("profile", "profile = \"../mine.toml\""),
         Files::default(),
         Code::Unreadable,
-        &["e/x.toml:7:11", "cannot read profile `mine.toml`", "No such file"],
+        &[
+            "e/x.toml:7:11",
+            "cannot read `mine.toml`: No such file",
+            "relative to the experiment file",
+        ],
     );
     let missing = edited("[workload.poisson]", "[workload.trace]\npath = \"../traces/no.csv\"")
         .replace("rate_rps = 2\nprompt_tokens = 500\n", "")
@@ -134,7 +138,11 @@ fn unreadable_files() {
         &missing,
         Files::default(),
         Code::Unreadable,
-        &["cannot read `traces/no.csv`", "e/x.toml:13:8", "relative to the experiment file"],
+        &[
+            "cannot read `traces/no.csv`: No such file",
+            "e/x.toml:13:8",
+            "relative to the experiment file",
+        ],
     );
     let found = load(&Files::default(), "gone.toml", &Options::default()).unwrap_err();
     assert_eq!(found.items[0].code, Code::Unreadable);

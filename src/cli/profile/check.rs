@@ -15,7 +15,7 @@ use crate::engine::StepModel;
 use crate::report::{Align, text_table};
 use crate::rng::Seed;
 use crate::units::SimDuration;
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -109,10 +109,7 @@ pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyh
 }
 
 fn text_of(path: &Path) -> anyhow::Result<(String, String)> {
-    let name = path.display().to_string();
-    let bytes = output::read_input(path).with_context(|| name.clone())?;
-    let text = String::from_utf8(bytes).map_err(|_| anyhow!("{name}: not UTF-8"))?;
-    Ok((name, text))
+    Ok((path.display().to_string(), output::read_text(path)?))
 }
 
 fn read_benchmarks(path: &Path) -> anyhow::Result<Vec<Row>> {

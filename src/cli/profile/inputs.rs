@@ -10,7 +10,7 @@ use crate::calibrate::requests::RequestTrace;
 use crate::calibrate::steps::{self, MeasuredStep};
 use crate::calibrate::windows::{self, Recorded, Window};
 use crate::calibrate::work::Theta;
-use crate::engine::StepModelError;
+use crate::engine::{StepModelError, usable_tokens};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -56,8 +56,8 @@ pub(super) fn read(
     let held = files.iter().map(|f| (f, false)).chain(hold_out.iter().map(|f| (f, true)));
     for (path, only_check) in held {
         let name = path.display().to_string();
-        let faults = match text(path) {
-            Err(error) => vec![format!("{name}: {error}")],
+        let faults = match output::read_text(path) {
+            Err(error) => vec![format!("{error:#}")],
             Ok(text) => inputs
                 .take(path, &text, only_check, wanted, &mut series)
                 .err()
@@ -89,11 +89,6 @@ pub(super) fn read(
         return Ok(inputs);
     }
     Err(anyhow::anyhow!("{}", errors.join("\nerror: ")))
-}
-
-fn text(path: &Path) -> Result<String, String> {
-    let bytes = output::read_input(path).map_err(|e| e.to_string())?;
-    String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())
 }
 
 fn base_name(path: &Path) -> String {
@@ -214,7 +209,7 @@ impl Inputs {
         for (name, rows) in &self.steps {
             points.extend(steps::points(name, rows, theta));
         }
-        let kv_tokens = u64::from(scheduler.num_gpu_blocks - 1) * u64::from(scheduler.block_size);
+        let kv_tokens = usable_tokens(scheduler.num_gpu_blocks, scheduler.block_size);
         let budget = scheduler.max_num_batched_tokens;
         points.extend(windows::points("Prometheus", &self.windows, kv_tokens, budget, theta));
         Ok(points)

@@ -8,9 +8,9 @@ mod requests;
 mod server;
 mod show;
 
-use super::{Context, Exit, Files, output};
+use super::{Context, Exit, output};
+use crate::config::Diagnostics;
 use crate::config::profile::{Constants, GpuProfile, Weights};
-use crate::config::{Diagnostics, Loader as _};
 
 /// Show the GPU profiles
 #[derive(clap::Args, Debug)]
@@ -74,7 +74,7 @@ fn load(name: &str, constants: &Constants) -> anyhow::Result<GpuProfile> {
             anyhow::anyhow!("there is no profile `{name}`: {}\nhint: {}", why.label, why.help)
         });
     }
-    let bytes = Files.read(name).map_err(|e| anyhow::anyhow!("cannot read `{name}`: {e}"))?;
+    let bytes = output::read_input(name.as_ref())?;
     let source = found.sources.add(name, String::from_utf8_lossy(&bytes));
     GpuProfile::parse(&mut found, source, constants).ok_or_else(|| found.into())
 }

@@ -6,7 +6,7 @@ use crate::calibrate::requests::{Figures, RequestTrace};
 use crate::cli::terminal_width;
 use crate::config::profile::Constants;
 use crate::report::{Align, text_table};
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,8 +19,7 @@ pub(super) fn run(
     constants: &Constants,
 ) -> anyhow::Result<Exit> {
     let shown = path.display().to_string();
-    let bytes = output::read_input(path).with_context(|| shown.clone())?;
-    let text = String::from_utf8(bytes).map_err(|_| anyhow!("{shown}: not UTF-8"))?;
+    let text = output::read_text(path)?;
     let trace = RequestTrace::read(&text).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(|e| format!("{shown}: {e}")).collect();
         anyhow!("{}", lines.join("\n"))

@@ -1,7 +1,7 @@
 //! `hpasim trace import` and `hpasim trace stats`.
 
-use super::{deliver, deliver_trace, open, print, show};
-use crate::cli::{Context, Exit};
+use super::{deliver, deliver_trace, print, show};
+use crate::cli::{Context, Exit, output};
 use crate::config::parse_duration;
 use crate::rng::Seed;
 use crate::units::SimDuration;
@@ -193,7 +193,7 @@ impl Reading {
     }
 
     fn read(&self, file: &Path) -> Result<Imported> {
-        let input = open(file)?;
+        let input = output::open_input(file)?;
         let name = file.display();
         read(input, &self.options()?).with_context(|| format!("cannot use `{name}`"))
     }

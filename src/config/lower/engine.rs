@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use super::Inputs;
+use super::inputs::{Inputs, unreadable};
 use crate::config::diagnostic::{Code, Diagnostic};
-use crate::config::profile::{GpuProfile, INGEST, ServerDefaults};
+use crate::config::profile::{GpuProfile, INGEST, ServerDefaults, num_gpu_blocks};
 use crate::config::reader::Fields;
 use crate::config::registry::Kind;
 use crate::config::tree::Value;
 use crate::config::values::Problem;
 use crate::engine::{
     EngineConfig, EngineMode, SchedulerConfig, SchedulerRules, SchedulingPolicy, StepModel,
+    usable_tokens,
 };
 use crate::units::SimDuration;
 
@@ -30,10 +31,7 @@ pub(super) fn model(root: &Fields<'_>, inputs: &Inputs<'_>) -> Option<GpuProfile
         let text = match inputs.read_text(&path) {
             Ok(text) => text,
             Err(reason) => {
-                root.report(
-                    Diagnostic::error(Code::Unreadable, format!("cannot read profile `{path}`"))
-                        .at(&span, reason),
-                );
+                root.report(unreadable(&path, &reason, &span));
                 return None;
             }
         };
@@ -154,19 +152,18 @@ fn engine_of(
         table.key("block_size", "Tokens per KV block. Source: vLLM on CUDA").u32_or(1..=1024, 16);
     let kv_tokens = profile
         .map_or(0, |p| p.kv_tokens_of(minor, gpu_memory_utilization, max_num_batched_tokens));
-    let by_rule = u32::try_from(kv_tokens / u64::from(block_size)).unwrap_or(u32::MAX);
+    let by_rule = num_gpu_blocks(kv_tokens, block_size);
     let num_gpu_blocks = table
         .key("num_gpu_blocks", "Size of the KV pool [blocks], as the server's log shows it")
         .shown("from the profile, `gpu_memory_utilization` and `max_num_batched_tokens`")
         .u32_or(2..=1 << 30, by_rule);
-    let fits = num_gpu_blocks.saturating_sub(1).saturating_mul(block_size).max(1);
     let max_model_len = table
         .key(
             "max_model_len",
             "Longest prompt plus output [tokens]. Source: vLLM, the model's config",
         )
         .shown("the model's max_position_embeddings, or what fits the KV cache (as `auto` does)")
-        .u32_or(1..=1 << 24, profile.map_or(8192, |p| p.model.max_position_embeddings.min(fits)));
+        .u32_or(1..=1 << 24, profile.map_or(8192, |p| p.max_model_len(num_gpu_blocks, block_size)));
     let scheduler = SchedulerConfig {
         rules: defaults.rules,
         max_num_seqs,
@@ -287,8 +284,7 @@ fn check_scheduler(
         )
         .at(&table.span_of(error.field), error.message);
         if error.field == "max_model_len" {
-            let fits = u64::from(scheduler.num_gpu_blocks.saturating_sub(1))
-                * u64::from(scheduler.block_size);
+            let fits = usable_tokens(scheduler.num_gpu_blocks, scheduler.block_size);
             diagnostic = diagnostic.help(format!(
                 "set `engine.max_model_len` to at most {fits}, the KV cache of `{}`",
                 profile.name

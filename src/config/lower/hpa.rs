@@ -4,7 +4,7 @@
 //! are put on top of it. The API server's own rules then decide, and what they refuse is shown at the key it
 //! comes from.
 
-use super::Inputs;
+use super::inputs::{Inputs, unreadable};
 use super::pipeline::Pipeline;
 use super::places::{Places, below, fallback};
 use super::signals::feeds;
@@ -205,10 +205,7 @@ fn read_manifest(t: &Fields<'_>, inputs: &Inputs<'_>, path: &str) -> Option<HpaM
     let text = match inputs.read_text(&path) {
         Ok(text) => text,
         Err(reason) => {
-            t.report(
-                Diagnostic::error(Code::Unreadable, format!("cannot read manifest `{path}`"))
-                    .at(&span, reason),
-            );
+            t.report(unreadable(&path, &reason, &span));
             return None;
         }
     };

@@ -308,8 +308,9 @@ fn report_all(errors: Vec<Diagnostic>, span: &Span, fields: &Fields<'_>) {
     }
 }
 
-fn unreadable(path: &str, reason: &str, span: &Span) -> Diagnostic {
-    Diagnostic::error(Code::Unreadable, format!("cannot read `{path}`"))
-        .at(span, reason)
+/// A file that is named at `span` cannot be read.
+pub(super) fn unreadable(path: &str, reason: &str, span: &Span) -> Diagnostic {
+    Diagnostic::error(Code::Unreadable, format!("cannot read `{path}`: {reason}"))
+        .at(span, "")
         .help("paths are relative to the experiment file")
 }

@@ -15,6 +15,7 @@ mod write;
 pub use builtin::Constants;
 pub use constants::{GpuConstants, Machine, ModelShape, SeqCost, Weights, derive, kv_tokens};
 pub use find::{NoName, NoProfile};
+pub(crate) use server::num_gpu_blocks;
 pub use server::{INGEST, ServerDefaults, ServerFlags};
 
 use super::diagnostic::{Diagnostics, SourceId, Span};

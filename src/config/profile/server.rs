@@ -3,6 +3,7 @@
 use super::GpuProfile;
 use crate::engine::{
     EngineConfig, EngineMode, SchedulerConfig, SchedulerRules, SchedulingPolicy, StepModel,
+    usable_tokens,
 };
 use crate::units::{PS_PER_US, SimDuration};
 use std::sync::Arc;
@@ -67,7 +68,18 @@ pub struct ServerFlags {
     pub enable_prefix_caching: bool,
 }
 
+/// `num_gpu_blocks` of a KV pool for `kv_tokens` tokens.
+pub(crate) fn num_gpu_blocks(kv_tokens: u64, block_size: u32) -> u32 {
+    u32::try_from(kv_tokens / u64::from(block_size)).unwrap_or(u32::MAX)
+}
+
 impl GpuProfile {
+    /// `--max-model-len auto`: what the model was made for, or what its KV pool holds.
+    pub(crate) fn max_model_len(&self, num_gpu_blocks: u32, block_size: u32) -> u32 {
+        let fits = u32::try_from(usable_tokens(num_gpu_blocks, block_size)).unwrap_or(u32::MAX);
+        self.model.max_position_embeddings.min(fits).max(1)
+    }
+
     /// The engine of this profile under `flags`.
     ///
     /// # Errors
@@ -83,19 +95,18 @@ impl GpuProfile {
             let utilization = defaults.gpu_memory_utilization;
             self.kv_tokens_of(flags.vllm_minor, utilization, max_num_batched_tokens)
         });
-        let num_gpu_blocks = u32::try_from(kv_tokens / u64::from(block_size)).unwrap_or(u32::MAX);
+        let num_gpu_blocks = num_gpu_blocks(kv_tokens, block_size);
         if num_gpu_blocks < 2 {
             let gb = self.model.weight_bytes(self.weights) as f64 / 1e9;
             return Err(format!("{gb:.1} GB of weights leave no memory for the KV cache"));
         }
-        let fits = (num_gpu_blocks - 1).saturating_mul(block_size).max(1);
         let scheduler = SchedulerConfig {
             rules: defaults.rules,
             max_num_seqs,
             max_num_batched_tokens,
             num_gpu_blocks,
             block_size,
-            max_model_len: self.model.max_position_embeddings.min(fits),
+            max_model_len: self.max_model_len(num_gpu_blocks, block_size),
             enable_prefix_caching: flags.enable_prefix_caching,
             enable_chunked_prefill: true,
             policy: SchedulingPolicy::Fcfs,
