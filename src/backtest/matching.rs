@@ -1,6 +1,7 @@
 //! Which recorded series stand for which metric, and for which replica count.
 
 use super::{BacktestError, MetricIs, Series, Setup, fault};
+use crate::hpa::spec::MetricSpec;
 use crate::manifest::plain_metric_name;
 
 // ASSUMPTION(A62): a raw gauge is scraped every 15 s, half an interval off the syncs, and visible 5 s later.
@@ -87,38 +88,10 @@ pub(super) fn match_series<'a>(setup: &Setup<'a>) -> Result<Vec<Matched<'a>>, Ba
     let mut matched = Vec::new();
     for metric in &spec.metrics {
         let full = metric.metric_name();
-        let plain = plain_metric_name(full).unwrap_or(full);
-        let is = |s: &Series, prefix: &str| {
-            s.name.strip_prefix(prefix).is_some_and(|rest| rest == plain || rest == full)
-        };
-        let pick = |test: &dyn Fn(&Series) -> bool| -> Vec<&'a Series> {
-            setup.metrics.iter().filter(|s| test(s)).collect()
-        };
-        // Several series of one name are one per pod, labelled or not.
-        let many = |found: &[&Series]| found.len() > 1 || found.iter().any(|s| s.pod.is_some());
-        let external = metric.kind == "External" || metric.kind == "Object";
-        let mut found = pick(&|s| is(s, "external:"));
-        let (mut average, mut per_pod) = (false, false);
-        if found.is_empty() || !external {
-            found = pick(&|s| is(s, "metric_avg:"));
-            average = !found.is_empty();
-        }
-        if found.is_empty() {
-            found = pick(&|s| is(s, ""));
-            per_pod = many(&found);
-            average = !external && !per_pod;
-        }
-        if found.is_empty() {
-            found = pick(&|s| s.name.split_once(':').is_some_and(|(_, n)| n == plain || n == full));
-            (average, per_pod) = (false, true);
-        }
-        // A nameless answer of `query_range` (an expression) is the only metric's.
-        if found.is_empty() && spec.metrics.len() == 1 {
-            found = pick(&|s| s.name.is_empty());
-            per_pod = many(&found);
-            average = !external && !per_pod;
-        }
-        if found.is_empty() {
+        let only = spec.metrics.len() == 1;
+        let found = series_of(setup, metric, full, only)
+            .or_else(|| series_of(setup, metric, &other_name(full)?, only));
+        let Some(found) = found else {
             let names: std::collections::BTreeSet<&str> =
                 setup.metrics.iter().map(|s| s.name.as_str()).collect();
             let names: Vec<&str> = names.into_iter().collect();
@@ -126,11 +99,61 @@ pub(super) fn match_series<'a>(setup: &Setup<'a>) -> Result<Vec<Matched<'a>>, Ba
                 "no series for the metric `{full}`; the series found are: {}",
                 names.join(", ")
             ));
-        }
-        let utilization = metric.target().is_some_and(|t| t.kind == "Utilization");
-        matched.push(Matched { series: found, average, per_pod, external, utilization });
+        };
+        matched.push(found);
     }
     Ok(matched)
+}
+
+/// The other name of vLLM's gauge that had two.
+// Source: vllm v1/metrics/loggers.py: gpu_cache_usage_perc is the former name of kv_cache_usage_perc.
+fn other_name(name: &str) -> Option<String> {
+    let (old, new) = ("gpu_cache_usage_perc", "kv_cache_usage_perc");
+    let (from, to) = if name.contains(old) { (old, new) } else { (new, old) };
+    name.contains(from).then(|| name.replace(from, to))
+}
+
+/// The series of `metric` if it is called `full`; a nameless one is that of the `only` metric.
+fn series_of<'a>(
+    setup: &Setup<'a>,
+    metric: &MetricSpec,
+    full: &str,
+    only: bool,
+) -> Option<Matched<'a>> {
+    let plain = plain_metric_name(full).unwrap_or(full);
+    let is = |s: &Series, prefix: &str| {
+        s.name.strip_prefix(prefix).is_some_and(|rest| rest == plain || rest == full)
+    };
+    let pick = |test: &dyn Fn(&Series) -> bool| -> Vec<&'a Series> {
+        setup.metrics.iter().filter(|s| test(s)).collect()
+    };
+    // Several series of one name are one per pod, labelled or not.
+    let many = |found: &[&Series]| found.len() > 1 || found.iter().any(|s| s.pod.is_some());
+    let external = metric.kind == "External" || metric.kind == "Object";
+    let mut found = pick(&|s| is(s, "external:"));
+    let (mut average, mut per_pod) = (false, false);
+    if found.is_empty() || !external {
+        found = pick(&|s| is(s, "metric_avg:"));
+        average = !found.is_empty();
+    }
+    if found.is_empty() {
+        found = pick(&|s| is(s, ""));
+        per_pod = many(&found);
+        average = !external && !per_pod;
+    }
+    if found.is_empty() {
+        found = pick(&|s| s.name.split_once(':').is_some_and(|(_, n)| n == plain || n == full));
+        (average, per_pod) = (false, true);
+    }
+    // A nameless answer of `query_range` (an expression) is the only metric's.
+    if found.is_empty() && only {
+        found = pick(&|s| s.name.is_empty());
+        per_pod = many(&found);
+        average = !external && !per_pod;
+    }
+    let utilization = metric.target().is_some_and(|t| t.kind == "Utilization");
+    let found = Matched { series: found, average, per_pod, external, utilization };
+    (!found.series.is_empty()).then_some(found)
 }
 
 /// The value of a series that a sync at `t` reads, with the time of its sample.

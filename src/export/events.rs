@@ -178,7 +178,7 @@ fn fault_cells(event: &FaultEvent) -> [String; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::AutoscalerEvent;
+    use crate::sim::{AutoscalerEvent, FaultRow};
 
     #[test]
     fn events_read_as_in_kubernetes() {
@@ -194,6 +194,10 @@ mod tests {
                 row(50, AutoscalerEvent::StockOut { pool: 0, backoff_until: until }, 2),
                 row(60, AutoscalerEvent::NotTriggerScaleUp { pods: 1, full: 1, backed_off: 2 }, 0),
             ],
+            faults: vec![FaultRow {
+                at: SimTime::from_secs(70),
+                event: FaultEvent::TaintEvicted { pod: PodId(3) },
+            }],
             ..RunRecord::default()
         };
         let text = String::from_utf8(events_csv(&record, &[("gpu", 4, "us-central1-a")])).unwrap();
@@ -203,7 +207,8 @@ mod tests {
             "t_s,object,type,reason,message\n\
              40,pool/gpu,Normal,TriggeredScaleUp,pod triggered scale-up: [{{gpu 1->3 (max: 4)}}]\n\
              50,pool/gpu,Warning,FailedScaleUp,{failed}\n\
-             60,cluster-autoscaler,Normal,NotTriggerScaleUp,\"pod didn't trigger scale-up: 2 in backoff after failed scale-up, 1 max node group size reached (1 without a node to come)\"\n"
+             60,cluster-autoscaler,Normal,NotTriggerScaleUp,\"pod didn't trigger scale-up: 2 in backoff after failed scale-up, 1 max node group size reached (1 without a node to come)\"\n\
+             70,pod-3,Normal,TaintManagerEviction,Marking for deletion Pod default/pod-3\n"
         );
         assert_eq!(text, expected);
     }

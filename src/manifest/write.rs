@@ -51,6 +51,13 @@ fn for_export(object: &HorizontalPodAutoscaler) -> HorizontalPodAutoscaler {
     object
 }
 
+/// Whether a text is several plain lines, as a file in a ConfigMap is: people read those as lines.
+fn is_block(text: &str) -> bool {
+    let lines =
+        text.strip_suffix('\n').is_some_and(|rest| rest.contains('\n') && rest.trim() == rest);
+    lines && !text.chars().any(|c| c.is_control() && c != '\n')
+}
+
 /// A JSON value whose quantities are written in double quotes.
 struct Quoted<'a> {
     value: &'a Value,
@@ -62,6 +69,9 @@ impl Serialize for Quoted<'_> {
         match self.value {
             Value::String(text) if self.quantity => {
                 serde_saphyr::DoubleQuoted(text.as_str()).serialize(serializer)
+            }
+            Value::String(text) if is_block(text) => {
+                serde_saphyr::LitStr(text).serialize(serializer)
             }
             Value::Array(list) => {
                 let mut seq = serializer.serialize_seq(Some(list.len()))?;

@@ -163,6 +163,13 @@ fn backtest_command_reads_a_prometheus_answer_and_writes_its_files() {
         let ended = run(&bad).expect(2);
         assert!(ended.stdout.is_empty() && !ended.stderr.contains("panicked"), "{}", ended.stderr);
     }
+    // The cache gauge is found under either of its names.
+    scratch.write("hpa.yaml", &HPA.replace("num_requests_waiting", "kv_cache_usage_perc"));
+    scratch
+        .write("metrics.json", &answer().replace("num_requests_waiting", "gpu_cache_usage_perc"));
+    let told = run(&["--metric-is", "as-seen"]).expect(0).stdout;
+    assert!(told.contains("0     2     4  pods metric"), "{told}");
+    scratch.write("hpa.yaml", HPA);
     scratch.write("metrics.json", "t_s,other\n0,1\n");
     let ended = run(&[]).expect(2);
     assert!(ended.stderr.contains("the series found are: other"), "{}", ended.stderr);

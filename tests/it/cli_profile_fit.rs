@@ -134,7 +134,7 @@ fn bad_files_are_all_named_and_nothing_is_written() {
         "prom.json: Prometheus answered with an error: parse error",
         "text.txt: ",
         "long.json: the run takes more than 90 days",
-        "absent.json: ",
+        "cannot read `absent.json`: No such file",
     ] {
         assert!(ended.stderr.contains(part), "{part} is not in\n{}", ended.stderr);
     }

@@ -34,6 +34,8 @@ fn a_lost_machine_is_found_evicted_and_recreated() {
     // The ReplicaSet counts the pod until it is deleted.
     let evicted = found + secs(300);
     assert_eq!(driver.entered(0, PodStage::Terminating), Some(evicted));
+    let told = Effect::Fault(FaultEvent::TaintEvicted { pod: PodId(0) });
+    assert_eq!(driver.times_of(told), [evicted]);
     assert_eq!(driver.entered(2, PodStage::Pending), Some(evicted));
     let asked = driver.autoscaler_events()[0];
     assert_eq!(asked.1, TriggeredScaleUp { pool: 0, nodes: 1 }, "a NotReady node is no room");

@@ -256,8 +256,9 @@ mod tests {
         let target = MetricTarget::average_value(Quantity::from_milli(60_000));
         let external = MetricSpec::external("dcgm_fi_dev_gpu_util", target);
         let files = made(Format::PrometheusAdapter, vec![waiting(), rate, external]);
-        let rules: serde_json::Value =
-            serde_saphyr::from_str(text(&files, "prometheus-adapter-rules.yaml")).unwrap();
+        let written = text(&files, "prometheus-adapter-rules.yaml");
+        assert!(written.contains("  config.yaml: |\n    "), "lines to merge by hand: {written}");
+        let rules: serde_json::Value = serde_saphyr::from_str(written).unwrap();
         let rules: serde_json::Value =
             serde_saphyr::from_str(rules["data"]["config.yaml"].as_str().unwrap()).unwrap();
         let rows = rules["rules"].as_array().unwrap();
