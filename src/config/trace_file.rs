@@ -78,8 +78,7 @@ fn diagnostics(
         let mut diagnostic =
             Diagnostic::error(Code::TraceRow, title).at(&Span { source, range }, "");
         if let Some(hint) = &row.hint {
-            // The readers speak to somebody who imports; here is no such flag.
-            diagnostic = diagnostic.help(hint.replace("`--map ", "`hpasim trace import --map "));
+            diagnostic = diagnostic.help(hint.clone());
         }
         if index + 1 == last && hidden > 0 {
             diagnostic = diagnostic.help(format!("{hidden} more rows are bad"));

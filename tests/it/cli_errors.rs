@@ -140,7 +140,7 @@ fn a_trace_with_other_columns_is_sent_to_the_import() {
     let ended = scratch.hpasim(&["check", "other.csv"]).expect(2);
     assert!(ended.stderr.contains("`hpasim trace import --map arrival=NAME`"), "{}", ended.stderr);
     let ended = scratch.hpasim(&["trace", "import", "other.csv"]).expect(2);
-    assert!(ended.stderr.contains("`--map arrival=NAME`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("trace import --map arrival=NAME`"), "{}", ended.stderr);
 }
 
 /// The second file would be empty: standard input gives its text once.

@@ -33,8 +33,9 @@ impl Header {
     pub(super) fn need(&self, name: &str, line: u64) -> Result<usize, TraceError> {
         self.find(name).ok_or_else(|| {
             let found = self.names.join(", ");
-            let hint =
-                format!("the columns are: {found}; `--map arrival=NAME` and the like name others");
+            let hint = format!(
+                "the columns are: {found}; `hpasim trace import --map arrival=NAME` and the like name others"
+            );
             TraceError::file(line, format!("has no column `{name}`"), Some(hint))
         })
     }
