@@ -91,7 +91,7 @@ pub(super) fn workload(
     WorkloadSpec::new(streams, clients).map_err(|e| report_param(&table, &e)).ok()
 }
 
-/// All sources of a table, in the order of [`SOURCES`].
+/// All sources of a table, in the order in which the schema shows them.
 fn sources(table: &Fields<'_>, inputs: &Inputs<'_>, max_model_len: u32) -> Found {
     let mut found = Found::new();
     if let Some(t) = table.key("trace", "Replays a recorded trace").table() {
