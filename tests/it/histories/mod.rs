@@ -67,9 +67,9 @@ fn shown(value: Option<(f64, f64, f64)>, digits: usize) -> String {
 }
 
 /// Per history, the largest departures of the median realisation: first scale-up \[s\], share of the mean replicas,
-/// maximum. docs/validation.md has the figures and what they depend on.
+/// maximum. docs/validation.md has the figures and why `moderate` is not nearer.
 const REACHED: [(&str, f64, f64, f64); 3] = [
-    ("h100-llama8b-hpa-moderate", 30.0, 0.10, 1.0),
+    ("h100-llama8b-hpa-moderate", 30.0, 0.35, 1.0),
     ("h100-llama8b-hpa-smooth", 30.0, 0.10, 1.0),
     ("v100-deepseek7b-hpa-r0", 30.0, 0.10, 1.0),
 ];
@@ -133,7 +133,7 @@ fn autoscaled_histories() {
 /// Figures that are means over clients or over time, with the recorded replicas where no HPA decides, and the share of
 /// each that is reached. Others are printed only: overload (TTFT), what the client lost, what no file calibrates.
 const CLOSE: [(&str, &str, f64); 6] = [
-    ("h100-llama8b-fleet", "TPOT mean ms", 0.20),
+    ("h100-llama8b-fleet", "TPOT mean ms", 0.15),
     ("h100-llama8b-fleet", "completed", 0.01),
     ("h100-llama8b-hpa-flat", "KV usage mean", 0.25),
     ("h100-qwen32b-hpa", "ready mean", 0.10),

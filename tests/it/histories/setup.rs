@@ -19,20 +19,18 @@ pub(super) struct Setup {
 /// (`--enforce-eager`). The release is not recorded.
 ///
 /// Calibrated on the stretches of the sister runs with one replica and KV usage below 0.2: inter-token times at 5 to
-/// 20 requests/s ask for 0.6 ms of fixed cost where GEMM work adds to the streaming of the weights (p = 1), within
-/// 4 %. With the profile's own corner between the two they ask for 0.82 ms and 0.018 ms per sequence, as well
-/// within 4 %; a pod that is full then serves 27.0 requests/s instead of 28.7, and the sister run `fleet-high-a` has
-/// 29. The host terms of 0.11 would be 1.25 ms and 0.033 ms, hence a release without them. KV usage at the same rates
-/// asks for a mean of about 275 thousand token steps per request; with the recorded means of 235 and 457 tokens and a
-/// cap of 1024 that is a quarter of the outputs at the cap and the rest around 268. Everything else is the product's
+/// 20 requests/s ask for 0.82 ms and 0.018 ms per sequence beside weights, GEMM and KV reads (the host terms of 0.11
+/// would make 1.25 ms and 0.033 ms), hence a release without host terms and these two. KV usage at the same rates asks
+/// for a mean of about 275 thousand token steps per request; with the recorded means of 235 and 457 tokens and a cap of
+/// 1024 that is a quarter of the outputs at the cap and the rest around 268. Everything else is the product's
 /// default for this GPU, as 432 thousand tokens of KV cache and 1024 sequences.
 const LLAMA: &str = "schema = 1
 name = \"h100-llama-3.1-8b\"
 gpu = \"h100\"
 model = \"llama-3.1-8b\"
 [coefficients]
-t0_ms = { value = 0.6, status = \"fitted\" }
-p = { value = 1.0, status = \"fitted\" }
+t0_ms = { value = 0.82, status = \"fitted\" }
+c_seq_ms = { value = 0.018, status = \"fitted\" }
 ";
 const LLAMA_ENGINE: &str = "[engine]\nvllm_version = \"0.14\"\nasync_scheduling = false\n";
 /// The short component: mean 268, standard deviation 150; prompts of median 110, clipped as the benchmark clips them,
