@@ -135,6 +135,11 @@ impl Policy {
         matches!(self, Self::EndpointPicker(_))
     }
 
+    /// Whether requests may be shed, so that somebody must say which.
+    pub const fn sheds(self) -> bool {
+        matches!(self, Self::EndpointPicker(Picker { shed: Some(_), .. }))
+    }
+
     /// Whether the gateway must be told of answers when they happen.
     pub const fn keeps_connections(self) -> bool {
         matches!(self, Self::RandomPerConnection(_))

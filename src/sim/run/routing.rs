@@ -24,7 +24,8 @@ impl Run<'_> {
             self.pieces = pieces;
         }
         let session = self.texts.session(request.text);
-        let sheddable = self.scenario.workload.is_sheddable(request.text.stream());
+        let sheddable = self.scenario.gateway.sheds()
+            && self.scenario.workload.is_sheddable(request.text.stream());
         let asked = Asked { session, prompt: &self.prompt, sheddable };
         // Drawn also if a connection is reused: what later requests draw does not depend on it.
         let picked = self.gateway.pick(self.now, &self.endpoints, asked);

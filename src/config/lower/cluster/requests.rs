@@ -7,7 +7,9 @@ use crate::config::lower::hpa::quantity_of;
 use crate::config::profile::Constants;
 use crate::config::reader::Fields;
 use crate::config::registry::Kind;
+use crate::config::tree::Node;
 use crate::config::values::Problem;
+use crate::hpa::Quantity;
 
 /// What the deployment asks for, per pod.
 pub(super) struct Requests {
@@ -30,11 +32,7 @@ pub(super) fn requests(table: &Fields<'_>, gpus: u32, preset: Preset) -> Request
             "CPU that one pod requests, as in \"2\" or \"500m\"; limits the pods of a node",
         )
         .shown(shown)
-        .parse(Kind::Quantity, None, |node| {
-            let quantity = quantity_of(node)?;
-            let fits = quantity.milli_fits() && quantity.sign() >= 0;
-            positive(fits, quantity.milli_value())
-        });
+        .parse(Kind::Quantity, None, |node| amount(node, Quantity::milli_value));
     let (shown, usual_bytes) = guide("25Gi", 25 << 30);
     let memory_bytes = table
         .key(
@@ -42,11 +40,7 @@ pub(super) fn requests(table: &Fields<'_>, gpus: u32, preset: Preset) -> Request
             "Memory that one pod requests, as in \"25Gi\"; limits the pods of a node",
         )
         .shown(shown)
-        .parse(Kind::Quantity, None, |node| {
-            let quantity = quantity_of(node)?;
-            let fits = quantity.milli_fits() && quantity.sign() >= 0;
-            positive(fits, quantity.value())
-        });
+        .parse(Kind::Quantity, None, |node| amount(node, Quantity::value));
     let pod = Resources {
         cpu_milli: cpu_milli.unwrap_or(usual),
         memory_bytes: memory_bytes.unwrap_or(usual_bytes),
@@ -54,8 +48,11 @@ pub(super) fn requests(table: &Fields<'_>, gpus: u32, preset: Preset) -> Request
     Requests { gpus: gpus.max(1), pod }
 }
 
-fn positive(fits: bool, value: i64) -> Result<u64, Problem> {
-    u64::try_from(value)
+/// A quantity that is not negative, in the unit of `value`.
+fn amount(node: &Node, value: fn(&Quantity) -> i64) -> Result<u64, Problem> {
+    let quantity = quantity_of(node)?;
+    let fits = quantity.milli_fits() && quantity.sign() >= 0;
+    u64::try_from(value(&quantity))
         .ok()
         .filter(|_| fits)
         .ok_or_else(|| Problem::new(Code::Range, "must not be negative or absurdly large", ""))
