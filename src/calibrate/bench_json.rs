@@ -12,9 +12,8 @@ use super::fit::Point;
 use super::replay::{Arrivals, Candidate, Job, Replayed, replay};
 use super::work::{Steps, Theta, Timeline, Work};
 use crate::engine::{StepModelError, StepRecord};
-use crate::rng::{Seed, Stream};
 use crate::units::{SimDuration, SimTime};
-use rand_distr::{Distribution as _, Gamma};
+use crate::workload::VllmBench;
 use serde_json::Value;
 
 /// How the client sent.
@@ -281,9 +280,6 @@ pub struct BenchFigures {
     pub tpot_mean_ms: Option<f64>,
 }
 
-/// Seed of the arrivals of an open loop whose file does not hold them.
-const ARRIVALS: Seed = Seed(20_261_124);
-
 /// Share of gaps that may hold prefill work if their median is to be a decode step.
 // ASSUMPTION(A223): with more, the median is near the edge between the two kinds of step, where chance decides.
 const MIXED_MAX: f64 = 0.4;
@@ -337,17 +333,16 @@ impl BenchRun {
             times.sort();
             return Arrivals::At(times);
         }
-        // Source: vllm 0.33.0, benchmarks/serve.py get_request: gamma-distributed gaps of mean 1/rate.
-        // ASSUMPTION(A222): where the file has no `start_times`, one draw of them stands for the run's own.
-        let mut random = ARRIVALS.stream(Stream::Arrivals, 0);
-        let gap = Gamma::new(burstiness, 1.0 / (rate * burstiness));
-        let mut now = 0.0;
-        let times = self.jobs.iter().map(|_| {
-            let time = at(now);
-            now += gap.map_or(1.0 / rate, |gap| gap.sample(&mut random));
-            time
-        });
-        Arrivals::At(times.collect())
+        // ASSUMPTION(A222): where the file has no `start_times`, the run had the tool's own `--seed`, 0.
+        let num_prompts = self.jobs.len() as u64;
+        let bench = VllmBench { request_rate: rate, num_prompts, seed: 0, burstiness };
+        let mut times = bench.times();
+        // The clock starts with the first request.
+        let first = times.next();
+        let zero = first.unwrap_or(SimTime::ZERO);
+        let sent = first.into_iter().chain(times);
+        let sent = sent.map(|at| SimTime::ZERO + at.saturating_since(zero));
+        Arrivals::At(sent.collect())
     }
 
     /// Data points for a fit, at `theta`. One user gives its time to first token and its mean gap; more

@@ -104,7 +104,10 @@ impl Live {
                     let pool = SessionPool::new(sessions, seed, i as u64, stream.start, end);
                     Source::Sessions(Box::new(pool))
                 }
-                Arrivals::Replay(..) | Arrivals::Generated(..) | Arrivals::Sessions(_) => {
+                Arrivals::Replay(..)
+                | Arrivals::Generated(..)
+                | Arrivals::VllmBench(..)
+                | Arrivals::Sessions(_) => {
                     let requests = stream.source(seed, i as u64, until);
                     Source::Open(requests.expect("an open stream").peekable())
                 }

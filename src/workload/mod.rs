@@ -30,6 +30,7 @@ pub mod spec;
 pub mod summary;
 pub mod text;
 pub mod transform;
+pub mod vllm_bench;
 
 pub use client::{ArrivalSource, Clients, ClosedLoop, OpenLoop, Wait};
 pub use lengths::{LengthDist, LengthKind, LengthModel, LognormalComponent};
@@ -43,6 +44,7 @@ pub use spec::{Arrivals, StreamSpec, WorkloadSpec};
 pub use summary::Summary;
 pub use text::{Sharing, TextId, TextTable, Texts};
 pub use transform::{OverLength, Overlay, Transform};
+pub use vllm_bench::VllmBench;
 
 /// A parameter that a workload cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

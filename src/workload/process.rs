@@ -15,32 +15,68 @@ use std::collections::BinaryHeap;
 // Source: our own choice: what a client can tell apart.
 const BATCH_SPACING_PS: u64 = PS_PER_MS;
 
-/// Requests of one generated stream, in time order, all before its end.
-pub(super) struct GeneratedSource {
+/// Requests at given times with lengths from a model.
+pub(super) struct Drawn<T> {
+    times: T,
+    lengths: LengthModel,
+    length_rng: Generator,
+    /// Number of the next text, where other streams send the same.
+    next_text: Option<u64>,
+}
+
+impl<T: Iterator<Item = SimTime>> Drawn<T> {
+    /// `stream`: ordinal within the workload; `request_seed`: what the requests are drawn with, besides the seed of the
+    /// realisation, if other streams send the same.
+    pub(super) fn new(
+        times: T,
+        lengths: &LengthModel,
+        seed: Seed,
+        stream: u64,
+        request_seed: Option<u64>,
+    ) -> Self {
+        Self {
+            times,
+            lengths: lengths.clone(),
+            length_rng: match request_seed {
+                Some(request_seed) => seed.stream(Stream::SharedRequests, request_seed),
+                None => seed.stream(Stream::Lengths, stream),
+            },
+            next_text: request_seed.map(|_| 0),
+        }
+    }
+}
+
+impl<T: Iterator<Item = SimTime>> Iterator for Drawn<T> {
+    type Item = Request;
+
+    fn next(&mut self) -> Option<Request> {
+        let arrival = self.times.next()?;
+        let (prompt_tokens, output_tokens) = self.lengths.sample(&mut self.length_rng);
+        let text = match &mut self.next_text {
+            Some(next) => {
+                *next += 1;
+                TextId::of_stream(0, *next - 1)
+            }
+            None => TextId::UNIQUE,
+        };
+        Some(Request { arrival, prompt_tokens, output_tokens, text })
+    }
+}
+
+/// Times of one generated stream, in order, all before its end.
+pub(super) struct ProcessTimes {
     events: Events,
     batch_mean: f64,
     batch_rng: Generator,
     /// Requests of open micro-batches.
     pending: BinaryHeap<Reverse<u64>>,
     next_event: Option<u64>,
-    lengths: LengthModel,
-    length_rng: Generator,
-    /// Number of the next text, where other streams send the same.
-    next_text: Option<u64>,
     until: u64,
 }
 
-impl GeneratedSource {
-    /// `stream`: ordinal within the workload; `request_seed`: what the requests are drawn with, besides the seed of the
-    /// realisation, if other streams send the same; requests before `until`.
-    pub(super) fn new(
-        g: &Generated,
-        lengths: &LengthModel,
-        seed: Seed,
-        stream: u64,
-        request_seed: Option<u64>,
-        until: SimTime,
-    ) -> Self {
+impl ProcessTimes {
+    /// `stream`: ordinal within the workload; times before `until`.
+    pub(super) fn new(g: &Generated, seed: Seed, stream: u64, until: SimTime) -> Self {
         let until = until.as_ps();
         let mut events = Events::new(g, seed, stream);
         let next_event = events.next(until);
@@ -50,17 +86,11 @@ impl GeneratedSource {
             batch_rng: seed.stream(Stream::Arrivals, 2 * stream + 1),
             pending: BinaryHeap::new(),
             next_event,
-            lengths: lengths.clone(),
-            length_rng: match request_seed {
-                Some(request_seed) => seed.stream(Stream::SharedRequests, request_seed),
-                None => seed.stream(Stream::Lengths, stream),
-            },
-            next_text: request_seed.map(|_| 0),
             until,
         }
     }
 
-    fn next_time(&mut self) -> Option<u64> {
+    fn next_ps(&mut self) -> Option<u64> {
         if self.batch_mean <= 1.0 {
             let now = self.next_event?;
             self.next_event = self.events.next(self.until);
@@ -86,20 +116,11 @@ impl GeneratedSource {
     }
 }
 
-impl Iterator for GeneratedSource {
-    type Item = Request;
+impl Iterator for ProcessTimes {
+    type Item = SimTime;
 
-    fn next(&mut self) -> Option<Request> {
-        let arrival = SimTime::from_ps(self.next_time()?);
-        let (prompt_tokens, output_tokens) = self.lengths.sample(&mut self.length_rng);
-        let text = match &mut self.next_text {
-            Some(next) => {
-                *next += 1;
-                TextId::of_stream(0, *next - 1)
-            }
-            None => TextId::UNIQUE,
-        };
-        Some(Request { arrival, prompt_tokens, output_tokens, text })
+    fn next(&mut self) -> Option<SimTime> {
+        self.next_ps().map(SimTime::from_ps)
     }
 }
 

@@ -8,8 +8,8 @@
 // Source: the sessions of inference-perf (conversation replay) and BLIS.
 
 use super::draw;
-use super::lengths::{LengthDist, LengthModel};
-use super::process::GeneratedSource;
+use super::lengths::LengthDist;
+use super::process::ProcessTimes;
 use super::rate::Generated;
 use super::request::Request;
 use super::text::TextId;
@@ -161,7 +161,7 @@ pub(super) struct SessionPool {
     seed: Seed,
     stream: u64,
     /// When sessions begin.
-    starts: Peekable<GeneratedSource>,
+    starts: Peekable<ProcessTimes>,
     begun: u64,
     start: SimDuration,
     until: SimTime,
@@ -198,9 +198,8 @@ impl SessionPool {
         start: SimDuration,
         until: SimTime,
     ) -> Self {
-        let lengths = LengthModel::constant(1, 1).expect("a length of one token");
         let own_end = SimTime::ZERO + until.saturating_since(SimTime::ZERO + start);
-        let starts = GeneratedSource::new(&spec.arrivals, &lengths, seed, stream, None, own_end);
+        let starts = ProcessTimes::new(&spec.arrivals, seed, stream, own_end);
         Self {
             spec: spec.clone(),
             texts: spec.texts(seed, stream),
@@ -217,7 +216,7 @@ impl SessionPool {
 
     fn next_start(&mut self) -> Option<SimTime> {
         let start = self.start;
-        self.starts.peek().map(|request| request.arrival + start)
+        self.starts.peek().map(|at| *at + start)
     }
 
     /// When the next turn is sent.

@@ -2,12 +2,13 @@
 
 use super::client::Clients;
 use super::lengths::LengthModel;
-use super::process::GeneratedSource;
+use super::process::{Drawn, ProcessTimes};
 use super::rate::{Generated, RateModel, Renewal};
 use super::request::{Recorded, Request, Trace};
 use super::sessions::{SessionPool, Sessions};
 use super::text::{StreamTexts, Texts};
 use super::transform::Transform;
+use super::vllm_bench::VllmBench;
 use super::{ClosedLoop, ParamError};
 use crate::rng::Seed;
 use crate::units::{SimDuration, SimTime};
@@ -19,6 +20,8 @@ pub enum Arrivals {
     Replay(Recorded, Transform),
     /// A generated process with lengths from a model.
     Generated(Generated, LengthModel),
+    /// The load of `vllm bench serve`: its own instants, lengths from a model.
+    VllmBench(VllmBench, LengthModel),
     /// Users who wait for their answer.
     ClosedLoop(ClosedLoop),
     /// Conversations, whose next turn waits for the answer unless it is stamped beforehand.
@@ -45,7 +48,8 @@ pub struct StreamSpec {
     /// [`Clients::max_connections`], which counts all streams.
     pub max_connections: Option<u32>,
     /// Streams with the same value send the same prompts with the same lengths in the same order, as load
-    /// generators do that are started with one `--seed`. Only for generated arrivals; `None`: requests of its own.
+    /// generators do that are started with one `--seed`. Only for generated arrivals; `None`: requests of its own, or
+    /// those of [`VllmBench::seed`].
     pub request_seed: Option<u64>,
 }
 
@@ -82,24 +86,27 @@ impl WorkloadSpec {
             let place = |e: ParamError| if i > 0 { e.within(&format!("stream[{i}]")) } else { e };
             if stream.request_seed.is_some() && !matches!(stream.arrivals, Arrivals::Generated(..))
             {
-                let what = "needs a source that draws its arrivals, such as `poisson`";
+                let what = match stream.arrivals {
+                    Arrivals::VllmBench(..) => "`vllm_bench` has a `seed` of its own",
+                    _ => "needs a source that draws its arrivals, such as `poisson`",
+                };
                 return Err(place(ParamError::new("request_seed", what)));
             }
             match &stream.arrivals {
                 Arrivals::Replay(_, t) => t.check().map_err(place)?,
                 Arrivals::Generated(g, _) => g.check().map_err(place)?,
+                Arrivals::VllmBench(bench, _) => bench.check().map_err(place)?,
                 Arrivals::Sessions(s) => s.check().map_err(place)?,
                 Arrivals::ClosedLoop(_) => {}
             }
-            let twin =
-                |s: &&StreamSpec| s.request_seed.is_some() && s.request_seed == stream.request_seed;
-            if let (Arrivals::Generated(_, own), Some(first)) =
-                (&stream.arrivals, streams[..i].iter().find(twin))
-                && !matches!(&first.arrivals, Arrivals::Generated(_, of_first) if of_first == own)
+            let twin = |s: &&StreamSpec| s.shares_requests_with(stream);
+            if let Some(first) = streams[..i].iter().find(twin)
+                && first.lengths() != stream.lengths()
             {
                 let what =
                     "streams with one seed need the same lengths: they send the same requests";
-                return Err(place(ParamError::new("request_seed", what)));
+                let field = if stream.request_seed.is_some() { "request_seed" } else { "seed" };
+                return Err(place(ParamError::new(field, what)));
             }
         }
         Ok(Self { streams, clients })
@@ -135,7 +142,7 @@ impl WorkloadSpec {
         self.streams.iter().any(|stream| match &stream.arrivals {
             Arrivals::ClosedLoop(_) => true,
             Arrivals::Sessions(sessions) => !sessions.open,
-            Arrivals::Replay(..) | Arrivals::Generated(..) => false,
+            Arrivals::Replay(..) | Arrivals::Generated(..) | Arrivals::VllmBench(..) => false,
         })
     }
 
@@ -166,6 +173,9 @@ impl WorkloadSpec {
                 let own = match &s.arrivals {
                     Arrivals::Replay(trace, t) => Some(t.natural_duration(trace)),
                     Arrivals::Generated(g, _) => g.natural_duration(),
+                    Arrivals::VllmBench(bench, _) => {
+                        Some(SimDuration::from_secs_f64(bench.last_s()))
+                    }
                     Arrivals::Sessions(s) => s.arrivals.natural_duration(),
                     Arrivals::ClosedLoop(_) => None,
                 };
@@ -180,11 +190,15 @@ impl WorkloadSpec {
             Arrivals::Replay(trace, _) => {
                 trace.texts.clone().map_or(StreamTexts::None, StreamTexts::Recorded)
             }
-            Arrivals::Generated(..) if stream.request_seed.is_some() => {
-                let same = |other: &StreamSpec| other.request_seed == stream.request_seed;
+            Arrivals::Generated(..) | Arrivals::VllmBench(..)
+                if stream.shared_requests().is_some() =>
+            {
+                let same = |other: &StreamSpec| other.shares_requests_with(stream);
                 StreamTexts::Whole(self.streams.iter().position(same).unwrap_or(i) as u64)
             }
-            Arrivals::Generated(..) | Arrivals::ClosedLoop(_) => StreamTexts::None,
+            Arrivals::Generated(..) | Arrivals::VllmBench(..) | Arrivals::ClosedLoop(_) => {
+                StreamTexts::None
+            }
             Arrivals::Sessions(s) => StreamTexts::Sessions(s.texts(seed, i as u64)),
         };
         Texts { streams: self.streams.iter().enumerate().map(texts).collect() }
@@ -221,6 +235,26 @@ impl WorkloadSpec {
 pub(super) type BoxedSource = Box<dyn Iterator<Item = Request> + Send + 'static>;
 
 impl StreamSpec {
+    /// What its requests are drawn with, if other streams may send the same.
+    fn shared_requests(&self) -> Option<u64> {
+        match &self.arrivals {
+            Arrivals::VllmBench(bench, _) => Some(u64::from(bench.seed)),
+            _ => self.request_seed,
+        }
+    }
+
+    fn shares_requests_with(&self, other: &Self) -> bool {
+        let own = self.shared_requests();
+        own.is_some() && own == other.shared_requests()
+    }
+
+    fn lengths(&self) -> Option<&LengthModel> {
+        match &self.arrivals {
+            Arrivals::Generated(_, lengths) | Arrivals::VllmBench(_, lengths) => Some(lengths),
+            Arrivals::Replay(..) | Arrivals::ClosedLoop(_) | Arrivals::Sessions(_) => None,
+        }
+    }
+
     /// Its requests before `until`, in time order and without regard to any cap; `None` for a closed loop.
     pub(super) fn source(&self, seed: Seed, ordinal: u64, until: SimTime) -> Option<BoxedSource> {
         let own_end = self.duration.map_or(SimTime::NEVER, |d| SimTime::ZERO + d);
@@ -241,7 +275,12 @@ impl StreamSpec {
                 Box::new(rows.take_while(move |r| r.arrival < end))
             }
             Arrivals::Generated(g, lengths) => {
-                Box::new(GeneratedSource::new(g, lengths, seed, ordinal, self.request_seed, end))
+                let times = ProcessTimes::new(g, seed, ordinal, end);
+                Box::new(Drawn::new(times, lengths, seed, ordinal, self.request_seed))
+            }
+            Arrivals::VllmBench(bench, lengths) => {
+                let times = bench.times().take_while(move |at| *at < end);
+                Box::new(Drawn::new(times, lengths, seed, ordinal, self.shared_requests()))
             }
             Arrivals::Sessions(sessions) if sessions.open => {
                 Box::new(SessionPool::new(sessions, seed, ordinal, SimDuration::ZERO, end))

@@ -11,6 +11,7 @@ use hpasim::pipeline::Adapter;
 use hpasim::rng::{Dist, Seed};
 use hpasim::sim::{Autoscaler, FeedShape, Scenario, Signal};
 use hpasim::units::{SimDuration, SimTime};
+use hpasim::workload::{Arrivals, VllmBench};
 
 struct Files(BTreeMap<&'static str, &'static str>);
 
@@ -406,6 +407,24 @@ output_tokens = 10
     assert_eq!((stream.requests, stream.max_connections), (Some(30), Some(4)));
     assert_eq!(stream.start, SimDuration::from_secs(60));
     assert_eq!(stream.request_seed, Some(12345));
+}
+
+#[test]
+fn a_load_generators_options_make_a_source() {
+    let source =
+        "[workload.vllm_bench]\nrequest_rate = 2.0\nprompt_tokens = 10\noutput_tokens = 10\n";
+    let text = format!("duration = \"10m\"\n{MODEL}{REPLICAS}{source}");
+    let bench = |set: &[&str]| match &loaded(&text, set).base.workload.streams()[0].arrivals {
+        Arrivals::VllmBench(bench, _) => *bench,
+        other => panic!("{other:?}"),
+    };
+    // Source: vllm 0.33.0, benchmarks/serve.py: 1000 prompts, seed 0, burstiness 1.
+    let usual = VllmBench { request_rate: 2.0, num_prompts: 1000, seed: 0, burstiness: 1.0 };
+    assert_eq!(bench(&[]), usual);
+    let set =
+        ["num_prompts=30", "seed=7", "burstiness=0.5"].map(|s| format!("workload.vllm_bench.{s}"));
+    let given = VllmBench { num_prompts: 30, seed: 7, burstiness: 0.5, ..usual };
+    assert_eq!(bench(&set.each_ref().map(String::as_str)), given);
 }
 
 /// What tells the user where the prices come from.

@@ -13,7 +13,7 @@ use hpasim::workload::import::{ReadOptions, read, read_trace, write_csv};
 use hpasim::workload::request::{Side, SideTable};
 use hpasim::workload::{
     Arrivals, Clients, Generated, Growth, LengthDist, LengthKind, LengthModel, RateModel, Recorded,
-    Renewal, Request, Sessions, Sharing, StreamSpec, Think, Transform, WorkloadSpec,
+    Renewal, Request, Sessions, Sharing, StreamSpec, Think, Transform, VllmBench, WorkloadSpec,
 };
 use proptest::prelude::*;
 use std::path::Path;
@@ -298,6 +298,41 @@ fn streams_of_one_request_seed_send_the_same_requests() {
     let apart = cached([None, None, None]);
     assert!(apart.iter().flatten().all(|r| r.2 == 0));
     assert_ne!(prompts(&apart[0]), prompts(&apart[1]));
+}
+
+/// Two runs of the load generator with one `--seed`: the same prompts, each at the instants of its own rate.
+#[test]
+fn vllm_bench_sends_what_its_seed_gives() {
+    let lengths = LengthModel::pairs((1..=40).map(|i| (40 * i, 100 - i)).collect()).expect("valid");
+    let stream = |request_rate: f64, seed: u32| {
+        let bench = VllmBench { request_rate, num_prompts: 60, seed, burstiness: 1.0 };
+        StreamSpec::new(Arrivals::VllmBench(bench, lengths.clone()))
+    };
+    let streams = vec![stream(2.0, 5), stream(6.0, 5), stream(6.0, 6)];
+    let spec = WorkloadSpec::new(streams, Clients::default()).expect("valid");
+    assert_eq!(spec.natural_duration(), Some(support::secs(30)));
+    let sent = spec.materialise(Seed(1), SimTime::from_secs(100));
+    let of = |i: usize| -> Vec<Request> {
+        sent.iter().filter(|r| r.text.stream() == i).copied().collect()
+    };
+    let [slow, quick, other] = [of(0), of(1), of(2)];
+    assert_eq!([slow.len(), quick.len(), other.len()], [60, 60, 60]);
+    for (a, b) in slow.iter().zip(&quick) {
+        assert_eq!((a.prompt_tokens, a.output_tokens), (b.prompt_tokens, b.output_tokens));
+        let ratio = a.arrival.as_secs_f64() / b.arrival.as_secs_f64();
+        assert!((ratio - 3.0).abs() < 1e-6, "{ratio}");
+    }
+    let last = |of: &[Request]| of[59].arrival.as_secs_f64();
+    assert!((last(&slow) - 30.0).abs() < 1e-6 && (last(&other) - 10.0).abs() < 1e-6);
+    assert_ne!(quick[0].arrival, other[0].arrival);
+    // The instants are the tool's; what the replication draws is the lengths.
+    let again = spec.materialise(Seed(2), SimTime::from_secs(100));
+    assert!(again.iter().map(|r| r.arrival).eq(sent.iter().map(|r| r.arrival)));
+    assert!(again.iter().map(|r| r.prompt_tokens).ne(sent.iter().map(|r| r.prompt_tokens)));
+
+    let seeded = StreamSpec { request_seed: Some(5), ..stream(1.0, 5) };
+    let error = WorkloadSpec::new(vec![seeded], Clients::default()).expect_err("refused");
+    assert!(error.message.contains("`seed` of its own"), "{error}");
 }
 
 #[test]

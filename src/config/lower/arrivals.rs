@@ -30,7 +30,7 @@ const RATE: std::ops::RangeInclusive<f64> = 0.0..=1e6;
 pub(super) const FACTOR: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
 /// Every kind of source.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "trace",
     "constant",
     "poisson",
@@ -38,6 +38,7 @@ const SOURCES: [&str; 9] = [
     "weibull",
     "mmpp",
     "rate_curve",
+    "vllm_bench",
     "closed_loop",
     "sessions",
 ];

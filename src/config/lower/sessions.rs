@@ -121,7 +121,10 @@ fn arrivals(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Generated> {
     };
     match one_of(&table, open_processes(&table, inputs, nothing.as_ref()))? {
         Arrivals::Generated(generated, _) => Some(generated),
-        Arrivals::Replay(..) | Arrivals::ClosedLoop(_) | Arrivals::Sessions(_) => None,
+        Arrivals::Replay(..)
+        | Arrivals::VllmBench(..)
+        | Arrivals::ClosedLoop(_)
+        | Arrivals::Sessions(_) => None,
     }
 }
 

@@ -8,7 +8,8 @@ use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::units::SimDuration;
 use crate::workload::{
-    Arrivals, Clients, ClosedLoop, OverLength, Overlay, StreamSpec, Transform, Wait, WorkloadSpec,
+    Arrivals, Clients, ClosedLoop, OverLength, Overlay, StreamSpec, Transform, VllmBench, Wait,
+    WorkloadSpec,
 };
 
 /// Reads `[workload]`; `max_model_len` bounds replayed requests.
@@ -98,6 +99,11 @@ fn sources(table: &Fields<'_>, inputs: &Inputs<'_>, max_model_len: u32) -> Found
         found.push(("trace", replay(&t, inputs, max_model_len)));
     }
     found.extend(open_processes(table, inputs, None));
+    if let Some(t) =
+        table.key("vllm_bench", "The load of `vllm bench serve`, instant by instant").table()
+    {
+        found.push(("vllm_bench", vllm_bench(&t, inputs)));
+    }
     if let Some(t) = table.key("closed_loop", "Users who wait for their answer").table() {
         found.push(("closed_loop", closed_loop(&t, inputs)));
     }
@@ -160,6 +166,33 @@ fn replay(t: &Fields<'_>, inputs: &Inputs<'_>, max_model_len: u32) -> Option<Arr
     };
     let recorded = recorded?;
     (t.context().errors() == before).then_some(Arrivals::Replay(recorded, transform))
+}
+
+/// Keys as the tool's options, with its defaults.
+// Source: vllm 0.33.0, benchmarks/serve.py.
+fn vllm_bench(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
+    let request_rate = t
+        .key("request_rate", "--request-rate [requests/s]; gaps are rescaled: the last request is sent at num_prompts / request_rate")
+        .required()
+        .number(1e-6..=1e6);
+    let num_prompts = t.key("num_prompts", "--num-prompts").integer_or(1..=1 << 40, 1000);
+    let seed = t
+        .key(
+            "seed",
+            "--seed, of gaps and prompts: streams with the same value send the same requests",
+        )
+        .integer_or(0..=i64::from(u32::MAX), 0);
+    let burstiness = t
+        .key("burstiness", "--burstiness: shape of the gamma gaps")
+        .number_or(0.0001..=10_000.0, 1.0);
+    let lengths = lengths(t, inputs);
+    let bench = VllmBench {
+        request_rate: request_rate?,
+        num_prompts: num_prompts as u64,
+        seed: seed as u32,
+        burstiness,
+    };
+    Some(Arrivals::VllmBench(bench, lengths?))
 }
 
 fn closed_loop(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
