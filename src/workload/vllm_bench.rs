@@ -152,19 +152,19 @@ impl RandomState {
                 }
             }
         }
-        let b = shape - 1.0 / 3.0;
-        let c = 1.0 / (9.0 * b).sqrt();
+        let centre = shape - 1.0 / 3.0;
+        let width = 1.0 / (9.0 * centre).sqrt();
         loop {
             let x = self.standard_normal();
-            let root = 1.0 + c * x;
+            let root = 1.0 + width * x;
             if root <= 0.0 {
                 continue;
             }
             let v = root * root * root;
             let u = self.uniform();
             let quick = u < 1.0 - 0.0331 * (x * x) * (x * x);
-            if quick || libm::log(u) < 0.5 * x * x + b * (1.0 - v + libm::log(v)) {
-                return b * v;
+            if quick || libm::log(u) < 0.5 * x * x + centre * (1.0 - v + libm::log(v)) {
+                return centre * v;
             }
         }
     }
