@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Cursor};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
+use serde_json::Value;
 
 use super::{Context, Exit, output};
 use crate::verify::{engine, hpa};
@@ -16,6 +17,12 @@ use crate::verify::{engine, hpa};
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Differences printed in full, over all files.
 const SHOWN_MAX: usize = 10;
+/// What the lines of a recording of the HPA controller hold.
+const HPA_LINES: &str =
+    "one scenario per line, with `name`, `controller`, `hpa_spec_defaulted` and `steps`";
+/// What the lines of a recording of the scheduler hold.
+const ENGINE_LINES: &str =
+    "first the settings, then one scheduling step per line, each with its `kind`";
 
 /// Replay recorded decisions of the real software
 ///
@@ -53,11 +60,11 @@ struct Found {
 /// Runs the command.
 pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     match &args.what {
-        What::Hpa(recordings) => drive(&recordings.files, context, |reader| {
+        What::Hpa(recordings) => drive(&recordings.files, HPA_LINES, context, |reader| {
             let found = hpa::replay(reader)?;
             Ok(Found { steps: found.steps, mismatches: found.mismatches, first: found.first })
         }),
-        What::Engine(recordings) => drive(&recordings.files, context, |reader| {
+        What::Engine(recordings) => drive(&recordings.files, ENGINE_LINES, context, |reader| {
             let found = engine::replay(reader)?;
             Ok(Found { steps: found.steps, mismatches: found.mismatches, first: found.first })
         }),
@@ -67,8 +74,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 /// Replays every recording and sums up, in the order of the files.
 fn drive(
     arguments: &[PathBuf],
+    lines: &str,
     context: &Context,
-    replay: impl Fn(Box<dyn BufRead>) -> anyhow::Result<Found> + Sync,
+    replay: impl Fn(Box<dyn BufRead + '_>) -> anyhow::Result<Found> + Sync,
 ) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     for path in arguments {
@@ -78,7 +86,12 @@ fn drive(
     let found: Vec<anyhow::Result<Found>> = pool.install(|| {
         files
             .par_iter()
-            .map(|path| replay(open(path)?).with_context(|| path.display().to_string()))
+            .map(|path| {
+                let bytes = output::read_input(path)?;
+                replay(unpacked(&bytes)).map_err(|error| {
+                    anyhow!("{}: {error:#}\nhint: {}", path.display(), hint(&bytes, lines))
+                })
+            })
             .collect()
     });
     let (mut text, mut steps, mut mismatches, mut shown) = (String::new(), 0, 0, 0);
@@ -132,11 +145,24 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 }
 
 /// The lines of a recording, unpacked if need be.
-fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
-    let bytes = output::read_input(path)?;
-    Ok(if bytes.starts_with(&GZIP_MAGIC) {
-        Box::new(BufReader::new(MultiGzDecoder::new(Cursor::new(bytes))))
+fn unpacked(bytes: &[u8]) -> Box<dyn BufRead + '_> {
+    if bytes.starts_with(&GZIP_MAGIC) {
+        Box::new(BufReader::new(MultiGzDecoder::new(bytes)))
     } else {
-        Box::new(Cursor::new(bytes))
-    })
+        Box::new(bytes)
+    }
+}
+
+/// What to do about a file that is no recording: `lines` says what the lines of one hold.
+fn hint(bytes: &[u8], lines: &str) -> String {
+    let of_lines = format!("a recording is JSON lines: {lines}");
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Array(_)) => {
+            format!("{of_lines}; this is one JSON array, which `jq -c '.[]' FILE` writes as lines")
+        }
+        Ok(_) if bytes.trim_ascii().contains(&b'\n') => {
+            format!("{of_lines}; this is one JSON value, which `jq -c . FILE` writes as a line")
+        }
+        _ => of_lines,
+    }
 }
