@@ -2,10 +2,9 @@
 
 use super::{Context, Exit, output};
 use crate::backtest::{self, MetricIs, Setup};
-use crate::config::parse_duration;
+use crate::config::{parse_duration, read_manifest};
 use crate::export::File;
 use crate::hpa::ControllerConfig;
-use crate::manifest;
 use anyhow::{Context as _, anyhow, bail};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -58,15 +57,11 @@ enum Kind {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let file = manifest::read(&output::read_text(&args.hpa)?).map_err(|errors| {
-        let errors: Vec<String> = errors.iter().map(|e| e.error.to_string()).collect();
-        anyhow!("{}: {}", args.hpa.display(), errors.join("\n"))
-    })?;
-    for warning in &file.warnings {
-        context.warn(&warning.error.to_string());
-    }
-    let [object] = file.hpas.as_slice() else {
-        bail!("{}: {} HPAs, one is needed", args.hpa.display(), file.hpas.len());
+    let (hpas, warnings) =
+        read_manifest(&args.hpa.to_string_lossy(), &output::read_text(&args.hpa)?)?;
+    context.show(&warnings);
+    let [object] = hpas.as_slice() else {
+        bail!("{}: {} HPAs, one is needed", args.hpa.display(), hpas.len());
     };
     let spec = backtest::apply(&object.spec, &context.common.set)?;
     let series = |path: &Path| -> anyhow::Result<_> {

@@ -1,7 +1,7 @@
 //! Reading inputs and writing results: whole files or none.
 
 use crate::export::File;
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,16 @@ pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
         io::stdin().lock().read_to_end(&mut bytes)?;
         return Ok(bytes);
     }
+    refuse_folder(path)?;
     fs::read(path)
+}
+
+/// A folder in place of a file is a frequent slip; the system's own words are hard to find in a longer message.
+fn refuse_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::Error::other("it is a folder; name a file in it"));
+    }
+    Ok(())
 }
 
 /// Standard input gives its text once: a second use would see an empty file.
@@ -45,6 +54,7 @@ pub(crate) fn open_input(path: &Path) -> Result<Box<dyn io::Read>> {
         take_stdin().with_context(failed)?;
         return Ok(Box::new(io::stdin()));
     }
+    refuse_folder(path).with_context(failed)?;
     Ok(Box::new(fs::File::open(path).with_context(failed)?))
 }
 
@@ -83,6 +93,15 @@ pub(crate) fn write_files(directory: &Path, files: &[File]) -> Result<()> {
         staged.add(&directory.join(&file.path), &file.bytes)?;
     }
     staged.commit()
+}
+
+/// Creates `directory`, so that a name that cannot be one is told before the simulation and not after it.
+pub(crate) fn prepare(directory: &Path) -> Result<()> {
+    let shown = directory.display();
+    if directory.is_file() {
+        bail!("cannot write to `{shown}`: it is a file\nhint: `-o` names a folder");
+    }
+    fs::create_dir_all(directory).with_context(|| format!("cannot create the folder `{shown}`"))
 }
 
 /// Removes a file of an earlier result; that it does not exist is fine.

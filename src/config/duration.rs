@@ -34,7 +34,7 @@ pub(crate) fn parse(text: &str) -> Result<SimDuration, String> {
             return Err(format!("a number was expected at `{rest}`"));
         }
         if unit.is_empty() {
-            return Err(format!("`{number}` has no unit"));
+            return Err(format!("`{number}` has no unit, as `{number}s` has"));
         }
         let index = UNITS.iter().position(|(name, _)| *name == unit);
         let index = index.ok_or_else(|| format!("`{unit}` is not a unit"))?;

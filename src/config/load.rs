@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::diagnostic::{Code, Diagnostic, Diagnostics, SourceId, Span};
 use super::experiment::{Experiment, Loader, Options};
 use super::lower::sweep::{Change, Point, Sweep};
-use super::lower::{self, Header, Inputs, Lowered};
+use super::lower::{self, CURRENT_FLAG, HPA_FLAG, Header, Inputs, Lowered};
 use super::profile::Constants;
 use super::reader::{Context, Fields};
 use super::registry::{Kind, Registry};
@@ -105,7 +105,7 @@ fn load_with(
     let current = match &options.current {
         None => None,
         Some(manifest) => {
-            let tree = with_manifest(&base, manifest, inputs, "--current");
+            let tree = with_manifest(&base, manifest, inputs, CURRENT_FLAG);
             let lowered = lower_case(&tree, &span, inputs, registry, &header.name, found)?;
             let digest = digest(&tree, inputs, &lowered);
             let knobs = current_knobs(&sweep, &lowered);
@@ -138,12 +138,27 @@ fn table_of(
     let mut table = match parsed {
         Ok(table) => table,
         Err(errors) => {
-            found.extend(errors);
+            found.extend(syntax_errors(errors, path, &inputs.sources().get(source).text));
             return None;
         }
     };
     found.extend(apply(&mut table, inputs, options));
     found.is_empty().then_some((table, Span { source, range: 0..0 }))
+}
+
+/// What is wrong with the syntax; of a file of another kind, which has an error in each line, the first error.
+fn syntax_errors(mut errors: Vec<Diagnostic>, path: &str, text: &str) -> Vec<Diagnostic> {
+    let ends = |endings: &[&str]| endings.iter().any(|ending| path.ends_with(ending));
+    let hint = if ends(&[".yaml", ".yml"]) || text.contains("apiVersion") {
+        "a manifest goes with `--hpa FILE`, or into it as `hpa.manifest`"
+    } else if ends(&[".csv", ".jsonl", ".gz"]) {
+        "a trace goes into it as `path` of `[workload.trace]`"
+    } else {
+        return errors;
+    };
+    errors.truncate(1);
+    let hint = format!("an experiment is a TOML file, as in docs/config.md; {hint}");
+    errors.into_iter().map(|error| error.help(hint.clone())).collect()
 }
 
 /// The keys that are not part of a case.
@@ -251,7 +266,7 @@ fn stem(path: &str) -> String {
 fn apply(table: &mut Table, inputs: &Inputs<'_>, options: &Options) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     if let Some(manifest) = &options.hpa {
-        *table = with_manifest(table, manifest, inputs, "--hpa");
+        *table = with_manifest(table, manifest, inputs, HPA_FLAG);
     }
     for set in &options.overrides {
         let text = &set.argument;

@@ -1,7 +1,14 @@
 //! HPA manifests with their faults at the lines they are about.
 
-use super::diagnostic::{Code, Diagnostic, Sources, Span};
+use super::diagnostic::{Code, Diagnostic, Diagnostics, Sources, Span};
 use crate::manifest::{self, Finding, HpaManifest, Position};
+
+/// What to say about a text that is not an object of Kubernetes.
+const KIND: &str = "a manifest is YAML or JSON with `apiVersion: autoscaling/v2` and `kind: HorizontalPodAutoscaler`";
+
+fn is_object(text: &str) -> bool {
+    text.contains("apiVersion")
+}
 
 /// Reads the HPA objects of `text`. All errors are returned at once; warnings come with the objects.
 pub(crate) fn read(
@@ -28,15 +35,24 @@ pub(crate) fn read(
         }
         Err(errors) => Err(errors
             .iter()
-            .map(|e| {
-                let title = if e.error.path.is_empty() {
-                    e.error.message.clone()
-                } else {
-                    e.error.to_string()
-                };
-                Diagnostic::error(Code::Manifest, title).at(&at(e), "")
-            })
+            .map(|e| Diagnostic::error(Code::Manifest, e.error.to_string()).at(&at(e), ""))
+            .map(|e| if is_object(text) { e } else { e.help(KIND) })
             .collect()),
+    }
+}
+
+/// Reads the HPA objects of `text`, the manifest at `path`, with warnings about them.
+///
+/// # Errors
+/// All findings, each at its line.
+pub fn read_manifest(
+    path: &str,
+    text: &str,
+) -> Result<(Vec<HpaManifest>, Diagnostics), Diagnostics> {
+    let mut sources = Sources::default();
+    match read(&mut sources, path, text) {
+        Ok((hpas, items)) => Ok((hpas, Diagnostics { sources, items })),
+        Err(items) => Err(Diagnostics { sources, items }),
     }
 }
 

@@ -34,3 +34,4 @@ pub use diagnostic::{
 pub(crate) use duration::parse as parse_duration;
 pub use experiment::{Experiment, Input, Loader, Options, Override};
 pub use load::{Loaded, load, registry};
+pub use manifest_file::read_manifest;

@@ -65,6 +65,10 @@ impl fmt::Display for FieldError {
             FieldErrorKind::Forbidden => "Forbidden",
             FieldErrorKind::Unknown => "Unknown field",
         };
+        // Nothing to point at in what is no object at all.
+        if self.path.is_empty() {
+            return f.write_str(&self.message);
+        }
         write!(f, "{}: {words}", self.path)?;
         if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::inputs::{Inputs, unreadable};
+use super::inputs::Inputs;
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::profile::{GpuProfile, INGEST, ServerDefaults, num_gpu_blocks};
 use crate::config::reader::Fields;
@@ -31,7 +31,7 @@ pub(super) fn model(root: &Fields<'_>, inputs: &Inputs<'_>) -> Option<GpuProfile
         let text = match inputs.read_text(&path) {
             Ok(text) => text,
             Err(reason) => {
-                root.report(unreadable(&path, &reason, &span));
+                root.report(inputs.unreadable(&path, &reason, &span));
                 return None;
             }
         };

@@ -4,7 +4,7 @@
 //! are put on top of it. The API server's own rules then decide, and what they refuse is shown at the key it
 //! comes from.
 
-use super::inputs::{Inputs, unreadable};
+use super::inputs::Inputs;
 use super::pipeline::Pipeline;
 use super::places::{Places, below, fallback};
 use super::signals::feeds;
@@ -112,6 +112,7 @@ fn read_hpa(
                 .help("autoscaling/v2 requires it; or name a `manifest`"),
         );
     }
+    let unread = t.context().errors() > before && base.is_none();
     let mut spec = base.as_ref().map(|m| m.spec.clone()).unwrap_or_default();
     let count =
         |key: &'static str, doc| t.key(key, doc).integer(i64::from(i32::MIN)..=i64::from(i32::MAX));
@@ -153,7 +154,8 @@ fn read_hpa(
             name: object_name.unwrap_or(name).to_owned(),
         };
     }
-    if t.context().is_describing() {
+    // Of a manifest that cannot be read the metrics are not known: the default's would be judged in their place.
+    if t.context().is_describing() || unread {
         return None;
     }
     let defaulted = spec.defaulted();
@@ -205,7 +207,7 @@ fn read_manifest(t: &Fields<'_>, inputs: &Inputs<'_>, path: &str) -> Option<HpaM
     let text = match inputs.read_text(&path) {
         Ok(text) => text,
         Err(reason) => {
-            t.report(unreadable(&path, &reason, &span));
+            t.report(inputs.unreadable(&path, &reason, &span));
             return None;
         }
     };

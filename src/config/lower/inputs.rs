@@ -13,6 +13,10 @@ use crate::config::trace_file;
 use crate::units::SimDuration;
 use crate::workload::{Interpolation, RateCurve, Recorded};
 
+/// Flags that name a manifest, relative to the working directory; sources of what they say have these names.
+pub(crate) const HPA_FLAG: &str = "--hpa";
+pub(crate) const CURRENT_FLAG: &str = "--current";
+
 /// What reading a file gave: its bytes, or the operating system's words.
 type Bytes = Result<Rc<[u8]>, String>;
 
@@ -114,6 +118,16 @@ impl<'l> Inputs<'l> {
         String::from_utf8(bytes.to_vec()).map_err(|_| "the file is not UTF-8".to_owned())
     }
 
+    /// A file that is named at `span` cannot be read.
+    pub(super) fn unreadable(&self, path: &str, reason: &str, span: &Span) -> Diagnostic {
+        let title = format!("cannot read `{path}`: {reason}");
+        let finding = Diagnostic::error(Code::Unreadable, title).at(span, "");
+        if [HPA_FLAG, CURRENT_FLAG].contains(&self.sources().get(span.source).name.as_str()) {
+            return finding;
+        }
+        finding.help("paths are relative to the experiment file")
+    }
+
     /// A profile from its text; its findings are reported through `fields`.
     pub(crate) fn profile(
         &self,
@@ -142,7 +156,7 @@ impl<'l> Inputs<'l> {
         match self.read_text(&path) {
             Ok(text) => Some((path, text)),
             Err(reason) => {
-                fields.report(unreadable(&path, &reason, span));
+                fields.report(self.unreadable(&path, &reason, span));
                 None
             }
         }
@@ -169,7 +183,7 @@ impl<'l> Inputs<'l> {
                 }
             }
             Err(reason) => {
-                fields.report(unreadable(&path, &reason, span));
+                fields.report(self.unreadable(&path, &reason, span));
                 return None;
             }
         };
@@ -272,7 +286,7 @@ impl<'l> Inputs<'l> {
                 .map_err(|errors| report_all(errors, span, fields))
                 .ok(),
             Err(reason) => {
-                fields.report(unreadable(&path, &reason, span));
+                fields.report(self.unreadable(&path, &reason, span));
                 None
             }
         }
@@ -306,11 +320,4 @@ fn report_all(errors: Vec<Diagnostic>, span: &Span, fields: &Fields<'_>) {
             error.at(span, "")
         });
     }
-}
-
-/// A file that is named at `span` cannot be read.
-pub(super) fn unreadable(path: &str, reason: &str, span: &Span) -> Diagnostic {
-    Diagnostic::error(Code::Unreadable, format!("cannot read `{path}`: {reason}"))
-        .at(span, "")
-        .help("paths are relative to the experiment file")
 }

@@ -16,7 +16,7 @@ mod signals;
 pub(super) mod sweep;
 mod workload;
 
-pub(super) use inputs::Inputs;
+pub(super) use inputs::{CURRENT_FLAG, HPA_FLAG, Inputs};
 pub(super) use signals::signal_of;
 
 use std::collections::BTreeMap;
