@@ -7,6 +7,7 @@ use crate::report::Heading;
 use crate::sim::{Scenario, Slo, realise};
 use crate::units::SimDuration;
 use crate::workload::{Arrivals, StreamSpec, Summary};
+use anyhow::bail;
 use std::path::Path;
 
 /// The files that a command was given.
@@ -36,6 +37,7 @@ pub(crate) fn load(
     sources: &Sources<'_>,
     context: &Context,
 ) -> anyhow::Result<Loaded> {
+    one_from_stdin(sources)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut overrides = context.overrides();
     if let Some(seed) = context.common.seed {
@@ -55,6 +57,25 @@ pub(crate) fn load(
         profile_estimate: experiment.profile.estimate(),
     };
     Ok(Loaded { experiment, provenance })
+}
+
+/// Standard input gives its text once, and a second `-` would be taken for the same file.
+fn one_from_stdin(sources: &Sources<'_>) -> anyhow::Result<()> {
+    let named = [
+        ("EXP.toml", Some(sources.experiment)),
+        ("--hpa", sources.hpa),
+        ("--current", sources.current),
+    ];
+    let is_stdin = |path: &Path| path.as_os_str() == "-";
+    let from_stdin = named.into_iter().filter(|(_, path)| path.is_some_and(is_stdin));
+    let from_stdin: Vec<&str> = from_stdin.map(|(name, _)| name).collect();
+    if from_stdin.len() > 1 {
+        bail!(
+            "`-` is given for {}: standard input can stand for one file only\nhint: name a file for the others",
+            from_stdin.join(" and ")
+        );
+    }
+    Ok(())
 }
 
 /// The command that makes the same result, without options that change none (jobs, output, colour).

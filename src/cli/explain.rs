@@ -62,16 +62,8 @@ pub(crate) fn run(args: &Args, _context: &Context) -> anyhow::Result<Exit> {
 
 impl Run {
     fn read(directory: &Path) -> anyhow::Result<Self> {
-        if !directory.is_dir() {
-            bail!("`{}` is not a directory", directory.display());
-        }
         let name = "explain.jsonl";
-        if !directory.join(name).is_file() {
-            bail!(
-                "`{}` is not the directory of a finished run: it has no `{name}`, which `hpasim run` writes",
-                directory.display()
-            );
-        }
+        check_folder(directory, name)?;
         let decisions = read_explain_jsonl(&text(directory, name)?)
             .map_err(|error| anyhow!("{}: {error}", directory.join(name).display()))?;
         let reconciles = Csv::read(directory, "decisions.csv")?;
@@ -178,6 +170,28 @@ impl Run {
             let _ = write!(text, "\n{}", report::events_text(&inside));
         }
     }
+}
+
+/// What else a reader may have named in place of the folder of a run, which holds a file `name`.
+fn check_folder(directory: &Path, name: &str) -> anyhow::Result<()> {
+    let shown = directory.display();
+    if directory.join(name).is_file() {
+        return Ok(());
+    }
+    if directory.is_file() {
+        bail!("`{shown}` is a file\nhint: name the folder that `hpasim run EXP.toml -o DIR` wrote");
+    }
+    // An error says that there is no such folder, or why it cannot be looked into.
+    std::fs::read_dir(directory).with_context(|| format!("cannot read `{shown}`"))?;
+    if directory.join(super::sweep::LOG).is_file() {
+        bail!(
+            "`{shown}` is the folder of a sweep, which keeps no decisions\n\
+             hint: `hpasim run EXP.toml --case ID -o DIR` runs one of its cases again and keeps them"
+        );
+    }
+    bail!(
+        "`{shown}` is not the folder of a finished run: it has no `{name}`, which `hpasim run` writes"
+    )
 }
 
 impl Csv {
@@ -300,7 +314,8 @@ fn parse_time(text: &str) -> Result<SimTime, String> {
     }
     let plain = text.chars().all(|c| c.is_ascii_digit() || c == '.');
     let with_unit = if plain && !text.is_empty() { format!("{text}s") } else { text.to_owned() };
-    parse_duration(&with_unit).map(|span| SimTime::ZERO + span)
+    let parsed = parse_duration(&with_unit).map(|span| SimTime::ZERO + span);
+    parsed.map_err(|why| format!("{why}; a time is 2h15m, 02:15:00 or a number of seconds"))
 }
 
 #[cfg(test)]

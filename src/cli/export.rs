@@ -145,7 +145,17 @@ fn swept(directory: &Path) -> anyhow::Result<(String, Deployable)> {
     let summary: Value = serde_json::from_slice(&bytes).with_context(|| shown.to_string())?;
     let found = &summary["recommended_hpa"];
     if found.is_null() {
-        bail!("{shown}: no recommendation: not a sweep, or no case meets the SLO");
+        let why = match summary["kind"].as_str() {
+            Some("sweep") if summary["recommended"].is_null() => {
+                "no case of this sweep meets the SLO"
+            }
+            Some("sweep") => "the recommended case has no HPA",
+            Some("run") => "this is the summary of a run, and only a sweep recommends",
+            _ => "this is not the summary of a sweep",
+        };
+        bail!(
+            "{shown}: no recommendation: {why}\nhint: `hpasim export EXP.toml` writes the HPA of an experiment as it stands"
+        );
     }
     let odd = |what: &str| anyhow!("{shown}: `recommended_hpa.{what}` is not what a sweep writes");
     let text = |key: &str| found[key].as_str().ok_or_else(|| odd(key));

@@ -7,7 +7,7 @@ use crate::export::{read_units, unit_key};
 use crate::rng::Seed;
 use crate::sim::Measures;
 use crate::sweep::{Outcome, SweepResult, Unit};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     for part in &args.parts {
         let path = part.join(FILE);
         let bytes = output::read_input(&path)
-            .with_context(|| format!("`{}` is no part of a sweep", part.display()))?;
+            .with_context(|| format!("`{}` is no part of a sweep", part.display()))
+            .map_err(|error| {
+                anyhow!("{error:#}\nhint: `hpasim sweep EXP.toml --shard I/N -o DIR` writes a part")
+            })?;
         let found: Origin = serde_json::from_slice(&bytes)
             .with_context(|| format!("cannot read `{}`", path.display()))?;
         match &origin {

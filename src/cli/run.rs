@@ -9,8 +9,9 @@ use crate::hpa::HpaSpec;
 use crate::manifest::HpaManifest;
 use crate::report;
 use crate::sim::{Autoscaler, MetricsPage, RecordLevel, RunRecord, Scenario, run_workload};
+use crate::sweep::{Case, Plan};
 use crate::units::{SimDuration, SimTime};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,14 +67,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let plan = &loaded.experiment.plan;
     let mut scenario = match &args.case {
         None => loaded.experiment.base.clone(),
-        Some(id) => {
-            let case = plan.cases.iter().find(|case| case.id == *id);
-            let ids = || {
-                let (first, last) = (&plan.cases[0].id, &plan.cases[plan.cases.len() - 1].id);
-                format!("no case `{id}`: the sweep has {first} to {last}")
-            };
-            case.with_context(ids)?.scenario.clone()
-        }
+        Some(id) => case(plan, id)?.scenario.clone(),
     };
     if let Some(engine) = args.engine {
         Arc::make_mut(&mut scenario.engine).mode = match engine {
@@ -81,9 +75,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             Engine::Stepwise => EngineMode::Stepwise,
         };
     }
+    if let Some(late) = args.scrape_at.iter().find(|at| **at > scenario.duration) {
+        let [late, end] = [*late, scenario.duration].map(experiment::duration);
+        bail!("--scrape-at: the run of {end} ends before {late}");
+    }
     scenario.expose_at = args.scrape_at.iter().map(|at| SimTime::ZERO + *at).collect();
     scenario.expose_at.sort_unstable();
     let directory = context.output_directory(&loaded.experiment.name)?;
+    output::prepare(&directory)?;
     let level = if args.requests { RecordLevel::Requests } else { RecordLevel::Timeline };
     let records = simulate(&scenario, plan.seed, args.replications, level, context.jobs());
 
@@ -121,6 +120,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     }
     context.note(&output::written(&directory, &files));
     Ok(Exit::Done)
+}
+
+/// The case of the sweep with this id.
+fn case<'a>(plan: &'a Plan<Scenario>, id: &str) -> anyhow::Result<&'a Case<Scenario>> {
+    let found = plan.cases.iter().find(|case| case.id == id);
+    found.with_context(|| match plan.cases.as_slice() {
+        [first, .., last] => format!("no case `{id}`: the sweep has {} to {}", first.id, last.id),
+        _ => format!("no case `{id}`: the file has no `[sweep]` with several cases"),
+    })
 }
 
 /// The replications, in order, on at most `jobs` threads.

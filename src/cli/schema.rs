@@ -2,6 +2,7 @@
 
 use super::{Context, Exit, output};
 use crate::config::{registry, schema};
+use std::path::Path;
 
 /// Print the JSON schema of the experiment file, for editors
 ///
@@ -18,7 +19,7 @@ pub(crate) struct Args {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &Args, _context: &Context) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let text = if args.diagnostics {
         schema::diagnostics_markdown()
     } else if args.markdown {
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &Args, _context: &Context) -> anyhow::Result<Exit> {
     } else {
         serde_json::to_string_pretty(&schema::json_schema(&registry()))? + "\n"
     };
-    output::print(&text)?;
+    let path = context.common.output.as_deref().unwrap_or(Path::new("-"));
+    output::write_stream(path, |out| out.write_all(text.as_bytes()))?;
     Ok(Exit::Done)
 }

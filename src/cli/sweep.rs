@@ -48,6 +48,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let loaded = experiment::load("sweep", &sources, context)?;
     let plan = &loaded.experiment.plan;
     let directory = context.output_directory(&loaded.experiment.name)?;
+    output::prepare(&directory)?;
+    if plan.cases.len() == 1 {
+        context.note("note: one case, nothing to choose from: `[sweep]` names what to vary");
+    }
     let part = args.shard.unwrap_or(Shard::WHOLE);
     let mut log = UnitLog::open(&directory.join(LOG), args.resume, plan)?;
     if args.resume && log.known_units() > 0 {

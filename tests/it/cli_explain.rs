@@ -113,8 +113,8 @@ fn what_is_not_a_finished_run_is_refused() {
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
         assert!(ended.stdout.is_empty() && !ended.stderr.contains("panicked"), "{}", ended.stderr);
     };
-    refused(&["explain", "nowhere"], "`nowhere` is not a directory");
-    refused(&["explain", "."], "is not the directory of a finished run");
+    refused(&["explain", "nowhere"], "cannot read `nowhere`: No such file");
+    refused(&["explain", "."], "is not the folder of a finished run");
     refused(&["explain", "run", "--at", "soon"], "--at");
     refused(&["explain", "run", "--at", "0s"], "no reconcile");
     scratch.write("run/explain.jsonl", "{\"t_s\": 1}\n");

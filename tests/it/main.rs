@@ -19,6 +19,7 @@ mod calibrate_windows;
 mod cli_errors;
 mod cli_explain;
 mod cli_export;
+mod cli_mistakes;
 mod cli_page;
 mod cli_profile_fit;
 mod cli_run;
