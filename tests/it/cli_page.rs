@@ -59,6 +59,36 @@ fn charts_are_files_and_parts_of_the_page() {
     roxmltree::Document::parse(&body).expect("tags in pairs, text escaped");
 }
 
+/// A run of half an hour has fewer minutes than a chart has columns: load and TTFT are lines all the same.
+#[test]
+fn series_by_minute_are_lines_without_gaps() {
+    let scratch = swept();
+    for (name, text) in charts(&scratch).iter().filter(|(name, _)| name.starts_with("timeline-")) {
+        for style in ["s2", "s4"] {
+            let path = text.split_once(&format!("class=\"l {style} p\" d=\"")).expect("a line").1;
+            let path = path.split_once('"').expect("its end").0;
+            assert_eq!(path.matches('M').count(), 1, "{name}: {path}");
+            assert!(path.matches('L').count() > 20, "{name}: {path}");
+        }
+    }
+}
+
+/// A reader of screens hears what a chart shows.
+#[test]
+fn charts_have_names_and_descriptions() {
+    let scratch = swept();
+    let page = scratch.read("out/tiny/report.html");
+    let count = page.matches("<svg class=\"chart\"").count();
+    assert!(count > 4 && page.matches("role=\"img\" aria-label=").count() == count);
+    assert_eq!(page.matches("<desc>").count(), count);
+    let front = "<desc>SLO met: a case, Pareto front, 95 % confidence, recommended, present. \
+                 From left to right: cost [USD].</desc>";
+    assert!(page.contains(front), "{page}");
+    let over_time = "<desc>requests/s; replicas: wanted, ready; requests waiting; TTFT, mean of a \
+                     minute [s]. From left to right: time [min].</desc>";
+    assert!(page.contains(over_time), "{page}");
+}
+
 /// It opens from disk: nothing is fetched and nothing is run.
 #[test]
 fn the_page_needs_no_network_and_no_script() {

@@ -82,7 +82,7 @@ pub fn sweep_page<S>(
         pareto: charts::pareto(plan, result),
         surfaces: charts::surfaces(plan, result),
         timelines: timelines.iter().map(|t| t.figure(&plan.cases[t.case].id, peaks)).collect(),
-        column_s: timelines.first().map(Timeline::column_s),
+        column: timelines.first().map(Timeline::column),
         shown: shown_cases(plan, result),
     };
     let mut files = vec![File::new("report.html", page.render())];

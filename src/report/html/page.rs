@@ -24,8 +24,8 @@ pub(super) struct Page<'a, S> {
     /// With a note each, which may be empty.
     pub(super) surfaces: Vec<(Figure, String)>,
     pub(super) timelines: Vec<Figure>,
-    /// Seconds of one column of the timelines.
-    pub(super) column_s: Option<f64>,
+    /// What one column of the timelines covers.
+    pub(super) column: Option<String>,
     pub(super) shown: Vec<(Role, usize)>,
 }
 
@@ -92,57 +92,67 @@ impl<S> Page<'_, S> {
         page
     }
 
+    /// The answer, what to know before applying it, and what it is an answer to.
     fn recommendation(&self, out: &mut String) {
-        let (plan, result) = (self.plan, self.result);
-        let met =
-            |index: usize| with_interval(&result.cases[index].measure("slo_attainment"), share);
-        let cost =
-            |index: usize| with_interval(&result.cases[index].measure("cost_usd"), |v| short(v, 2));
-        let level = (plan.confidence * 1000.0).round() / 10.0;
-        if let Some(index) = result.recommended {
-            let case = &plan.cases[index];
-            let id = escaped(&case.id);
-            let _ = writeln!(
-                out,
-                "<div class=\"lead\"><p>Recommended: case <b class=\"id\">{id}</b>. It meets the SLO for {} of requests \
-                     at {} USD; no case that holds at the lower bound of {level} % confidence is cheaper.</p>",
-                met(index),
-                cost(index)
-            );
-            out.push_str("<table>\n");
-            for key in plan.knob_keys() {
-                if !case.knob(key).is_empty() {
-                    let (key, value) = (escaped(key), escaped(case.knob(key)));
-                    let _ = writeln!(out, "<tr><th>{key}</th><td class=\"id\">{value}</td></tr>");
-                }
-            }
-            out.push_str("</table>\n");
-            let _ = writeln!(out, "<p>{}</p></div>", self.savings(index));
-        } else {
-            let best = self.shown.iter().find(|(role, _)| *role == Role::Nearest);
-            let best = best.map_or_else(
-                || "No case has all its replications.".to_owned(),
-                |(_, index)| {
-                    format!(
-                        "The nearest is <b class=\"id\">{}</b> ({}) with {} at {} USD.",
-                        escaped(&plan.cases[*index].id),
-                        escaped(&knobs_of(plan, &plan.cases[*index])),
-                        met(*index),
-                        cost(*index)
-                    )
-                },
-            );
-            let _ = writeln!(
-                out,
-                "<div class=\"lead none\"><p>No recommendation: no case meets the SLO for {} of requests at the \
-                     lower bound of {level} % confidence. {best} Raise <code>hpa.max_replicas</code>, lower \
-                     the targets, or relax <code>slo</code>.</p></div>",
-                percent(plan.objective.attainment)
-            );
+        match self.result.recommended {
+            Some(index) => self.recommended(out, index),
+            None => self.not_recommended(out),
         }
         for warning in self.warnings {
-            let _ = writeln!(out, "<p class=\"warn\">{}</p>", escaped(&warning.text));
+            let _ = writeln!(out, "<p class=\"warn\">{}</p>", marked_up(&warning.text));
         }
+        self.question(out);
+        self.figures(out);
+    }
+
+    fn recommended(&self, out: &mut String, index: usize) {
+        let case = &self.plan.cases[index];
+        let _ = writeln!(
+            out,
+            "<div class=\"lead\"><p>Recommended: case <b class=\"id\">{}</b>. It meets the SLO for {} of requests \
+             at {} USD; no case that holds at the lower bound of {} % confidence is cheaper.</p>",
+            escaped(&case.id),
+            self.met(index),
+            self.cost(index),
+            self.confidence()
+        );
+        out.push_str("<table>\n");
+        for key in self.plan.knob_keys() {
+            if !case.knob(key).is_empty() {
+                let (key, value) = (escaped(key), escaped(case.knob(key)));
+                let _ = writeln!(out, "<tr><th>{key}</th><td class=\"id\">{value}</td></tr>");
+            }
+        }
+        out.push_str("</table>\n");
+        let _ = writeln!(out, "<p>{}</p></div>", self.savings(index));
+    }
+
+    fn not_recommended(&self, out: &mut String) {
+        let best = self.shown.iter().find(|(role, _)| *role == Role::Nearest);
+        let best = best.map_or_else(
+            || "No case has all its replications.".to_owned(),
+            |&(_, index)| {
+                format!(
+                    "The nearest is <b class=\"id\">{}</b> ({}) with {} at {} USD.",
+                    escaped(&self.plan.cases[index].id),
+                    escaped(&knobs_of(self.plan, &self.plan.cases[index])),
+                    self.met(index),
+                    self.cost(index)
+                )
+            },
+        );
+        let _ = writeln!(
+            out,
+            "<div class=\"lead none\"><p>No recommendation: no case meets the SLO for {} of requests at the \
+             lower bound of {} % confidence. {best} Raise <code>hpa.max_replicas</code>, lower \
+             the targets, or relax <code>slo</code>.</p></div>",
+            percent(self.plan.objective.attainment),
+            self.confidence()
+        );
+    }
+
+    /// What was simulated, under which prices and for which objective.
+    fn question(&self, out: &mut String) {
         out.push_str("<table>\n");
         let heading = [
             ("Workload", &self.heading.workload),
@@ -156,10 +166,24 @@ impl<S> Page<'_, S> {
         let _ = writeln!(
             out,
             "<tr><th>Simulated</th><td>{} with {} each, every replication a new draw of load and delays</td></tr>\n</table>",
-            counted(plan.cases.len(), "case"),
-            counted(plan.replications as usize, "replication")
+            counted(self.plan.cases.len(), "case"),
+            counted(self.plan.replications as usize, "replication")
         );
-        self.figures(out);
+    }
+
+    /// SLO attainment of a case with its interval.
+    fn met(&self, index: usize) -> String {
+        with_interval(&self.result.cases[index].measure("slo_attainment"), share)
+    }
+
+    /// Cost of a case with its interval \[USD\].
+    fn cost(&self, index: usize) -> String {
+        with_interval(&self.result.cases[index].measure("cost_usd"), |usd| short(usd, 2))
+    }
+
+    /// Level of the intervals \[%\].
+    fn confidence(&self) -> f64 {
+        (self.plan.confidence * 1000.0).round() / 10.0
     }
 
     fn savings(&self, index: usize) -> String {
@@ -227,58 +251,54 @@ impl<S> Page<'_, S> {
     }
 
     fn front_table(&self, out: &mut String) {
-        let (plan, result) = (self.plan, self.result);
+        let plan = self.plan;
         let keys: Vec<&str> =
             plan.knob_keys().into_iter().filter(|key| varies(plan, key)).collect();
-        let _ = writeln!(
-            out,
-            "<details open><summary>The front in figures</summary>\n<div class=\"scroll\"><table>\n<tr><th>case</th>{}\
-             <th class=\"n\">SLO met [%]</th><th class=\"n\">cost [USD]</th><th class=\"n\">TTFT p95 [s]</th>\
-             <th class=\"n\">TPOT p95 [ms]</th><th class=\"n\">replicas</th></tr>",
-            keys.iter().fold(String::new(), |mut cells, key| {
-                let class = if *key == "metric" { "" } else { " class=\"n\"" };
-                let _ = write!(cells, "<th{class}>{}</th>", escaped(&heading_of(key, &keys)));
-                cells
-            })
-        );
-        let mut rows = result.pareto.clone();
+        out.push_str("<details open><summary>The front in figures</summary>\n<div class=\"scroll\"><table>\n<tr><th>case</th>");
+        for key in &keys {
+            let _ = write!(out, "<th{}>{}</th>", alignment(key), escaped(&heading_of(key, &keys)));
+        }
+        for name in ["SLO met [%]", "cost [USD]", "TTFT p95 [s]", "TPOT p95 [ms]", "replicas"] {
+            let _ = write!(out, "<th class=\"n\">{name}</th>");
+        }
+        out.push_str("</tr>\n");
+        let mut rows = self.result.pareto.clone();
         rows.extend(plan.current.filter(|current| !rows.contains(current)));
-        let cost = |index: usize| result.cases[index].measure("cost_usd").mean;
+        let cost = |index: usize| self.result.cases[index].measure("cost_usd").mean;
         rows.sort_by(|&a, &b| cost(a).total_cmp(&cost(b)));
         for index in rows {
-            let (case, figures) = (&plan.cases[index], &result.cases[index]);
-            let (class, mark) = match index {
-                _ if result.recommended == Some(index) => (" class=\"pick\"", ", recommended"),
-                _ if plan.current == Some(index) => ("", ", present"),
-                _ => ("", ""),
-            };
-            let _ = write!(
-                out,
-                "<tr{class}><td><span class=\"id\">{}</span>{mark}</td>",
-                escaped(&case.id)
-            );
-            for key in &keys {
-                let class = if *key == "metric" { "" } else { " class=\"n\"" };
-                let _ = write!(out, "<td{class}>{}</td>", escaped(&value_of(case, key)));
-            }
-            let text = |column: &str, show: &dyn Fn(f64) -> String| {
-                with_interval(&figures.measure(column), show)
-            };
-            let mean = |column: &str, factor: f64, decimals: usize| {
-                short(figures.measure(column).mean * factor, decimals)
-            };
-            let _ = writeln!(
-                out,
-                "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-                 <td class=\"n\">{}</td></tr>",
-                text("slo_attainment", &|v| share(v).trim_end_matches(" %").to_owned()),
-                text("cost_usd", &|v| short(v, 2)),
-                mean("ttft_p95_s", 1.0, 2),
-                mean("tpot_p95_s", 1e3, 1),
-                mean("replicas_mean", 1.0, 2),
-            );
+            self.front_row(out, index, &keys);
         }
         out.push_str("</table></div></details>\n<p class=\"note\">Every case is a row of cases.csv, every replication one of runs.csv.</p>\n");
+    }
+
+    fn front_row(&self, out: &mut String, index: usize, keys: &[&str]) {
+        let (case, figures) = (&self.plan.cases[index], &self.result.cases[index]);
+        let (class, mark) = match Some(index) {
+            it if it == self.result.recommended => (" class=\"pick\"", ", recommended"),
+            it if it == self.plan.current => ("", ", present"),
+            _ => ("", ""),
+        };
+        let id = escaped(&case.id);
+        let _ = write!(out, "<tr{class}><td><span class=\"id\">{id}</span>{mark}</td>");
+        for key in keys {
+            // The parts of a metric's name in Cloud Monitoring are long and have no space between them.
+            let value = escaped(&value_of(case, key)).replace('|', "|<wbr/>");
+            let _ = write!(out, "<td{}>{value}</td>", alignment(key));
+        }
+        let mean = |column: &str, factor: f64, decimals: usize| {
+            short(figures.measure(column).mean * factor, decimals)
+        };
+        for cell in [
+            self.met(index).replace(" %", ""),
+            self.cost(index),
+            mean("ttft_p95_s", 1.0, 2),
+            mean("tpot_p95_s", 1e3, 1),
+            mean("replicas_mean", 1.0, 2),
+        ] {
+            let _ = write!(out, "<td class=\"n\">{cell}</td>");
+        }
+        out.push_str("</tr>\n");
     }
 
     fn surface(&self, out: &mut String) {
@@ -298,9 +318,9 @@ impl<S> Page<'_, S> {
         if self.timelines.is_empty() {
             return;
         }
-        let column = self.column_s.map_or(String::new(), |s| {
+        let column = self.column.as_ref().map_or(String::new(), |column| {
             format!(
-                " A column of the charts covers {s} s: load is its mean, replicas are those at its end, queue and TTFT its peak."
+                " A column of the charts covers {column}: load is its mean, replicas are those at its end, queue and TTFT its peak."
             )
         });
         let _ = writeln!(
@@ -366,4 +386,28 @@ impl<S> Page<'_, S> {
         }
         out.push_str("</table></div>\n");
     }
+}
+
+/// Columns of settings: numbers stand to the right, names of metrics to the left.
+fn alignment(key: &str) -> &'static str {
+    if key == "metric" { "" } else { " class=\"n\"" }
+}
+
+/// Text with what stands between backticks as code.
+fn marked_up(text: &str) -> String {
+    let mut parts = text.split('`');
+    let mut out = escaped(parts.next().unwrap_or(""));
+    while let Some(part) = parts.next() {
+        let part = escaped(part);
+        match parts.next() {
+            Some(after) => {
+                let _ = write!(out, "<code>{part}</code>{}", escaped(after));
+            }
+            // A backtick without a partner is one.
+            None => {
+                let _ = write!(out, "`{part}");
+            }
+        }
+    }
+    out
 }

@@ -5,8 +5,10 @@
 
 use std::fmt::Write as _;
 
-/// Looks of the charts: a palette that colour-blind readers can tell apart, for light and dark screens and print.
-// Source: Okabe and Ito, Color Universal Design (2008); black is the text colour here, yellow is left out.
+/// Looks of the charts: palettes that colour-blind readers can tell apart, for light screens and print and for dark
+/// screens; a test holds them to it.
+// Source: colours of Okabe and Ito (Color Universal Design, 2008), P. Tol's and IBM's palettes, some made brighter for
+// dark screens; chosen from them for the largest distance between any two.
 pub(super) const STYLE: &str = include_str!("chart.css");
 
 /// Series styles that differ; more series than that share styles.
@@ -16,10 +18,14 @@ pub(super) const STYLES: usize = 6;
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 18.0;
+/// Width of the area in which values are drawn.
+const PLOT_WIDTH: f64 = WIDTH - LEFT - RIGHT;
+/// From the base line of the legend to the plot area: half the height of the topmost tick's text, and some air.
+const LEGEND_GAP: f64 = 13.0;
 /// Pixels that markers may stick out of the plot area.
 const EDGE: f64 = 7.0;
-/// Average width of a character at the size of the labels.
-const CHARACTER: f64 = 6.3;
+/// Average width of a character at the size of the labels, in the widest of the usual fonts (DejaVu Sans).
+const CHARACTER: f64 = 7.2;
 
 /// One scale.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,7 +101,12 @@ pub(super) struct Figure {
 impl Axis {
     /// A linear scale from `low` to `high`, widened to whole ticks.
     pub(super) fn linear(label: &str, low: f64, high: f64) -> Self {
-        Self::with(label, low, high, |value, decimals| format!("{value:.decimals$}"))
+        Self::with(label, (low, high), 0.0, |value, decimals| format!("{value:.decimals$}"))
+    }
+
+    /// A linear scale of whole numbers from 0 to `high`.
+    pub(super) fn count(label: &str, high: f64) -> Self {
+        Self::with(label, (0.0, high), 1.0, |value, _| format!("{value:.0}"))
     }
 
     /// A linear scale of shares from 0 to 1, shown in per cent.
@@ -103,16 +114,22 @@ impl Axis {
         let text = |value: f64, decimals: usize| {
             format!("{:.*} %", decimals.saturating_sub(2), value * 100.0)
         };
-        let mut axis = Self::with(label, low, high, text);
+        let mut axis = Self::with(label, (low, high), 0.0, text);
         axis.high = axis.high.min(1.0).max(axis.low + 1e-9);
         axis.ticks.retain(|(value, _)| *value <= axis.high + 1e-9);
         axis
     }
 
-    fn with(label: &str, low: f64, high: f64, text: impl Fn(f64, usize) -> String) -> Self {
+    /// A linear scale with ticks at least `least_step` apart; `text` is given a tick and its decimals.
+    fn with(
+        label: &str,
+        (low, high): (f64, f64),
+        least_step: f64,
+        text: impl Fn(f64, usize) -> String,
+    ) -> Self {
         let (low, high) =
             if low.is_finite() && high.is_finite() { (low, high) } else { (0.0, 1.0) };
-        let step = round_step((high - low).max(1e-9) / 5.0);
+        let step = round_step((high - low).max(1e-9) / 5.0).max(least_step);
         let decimals = (-step.log10().floor()).max(0.0) as usize;
         let first = (low / step + 1e-9).floor();
         let last = (high / step - 1e-9).ceil().max(first + 1.0);
@@ -218,63 +235,76 @@ impl Figure {
         text
     }
 
+    /// What a reader who does not see the picture should know of it.
+    fn description(&self) -> String {
+        let over = self.panels.last().map_or("", |panel| panel.x.label.as_str());
+        let panels: Vec<String> = self.panels.iter().map(Panel::description).collect();
+        format!("{}. From left to right: {over}.", panels.join("; "))
+    }
+
     fn render(&self, namespace: &str, style: &str) -> String {
         let mut body = String::new();
         let mut top = 26.0;
         for panel in &self.panels {
             top = panel.draw(&mut body, top);
         }
-        let title = escaped(&self.title);
+        let (title, description) = (escaped(&self.title), escaped(&self.description()));
         format!(
             "<svg{namespace} class=\"chart\" viewBox=\"0 0 {WIDTH:.0} {top:.0}\" role=\"img\" \
-             aria-label=\"{title}\">\n{style}<rect class=\"bg\" width=\"{WIDTH:.0}\" height=\"{top:.0}\"/>\n\
+             aria-label=\"{title}\">\n<desc>{description}</desc>\n{style}<rect class=\"bg\" width=\"{WIDTH:.0}\" height=\"{top:.0}\"/>\n\
              <text class=\"t\" x=\"{LEFT:.0}\" y=\"18\">{title}</text>\n{body}</svg>"
         )
     }
 }
 
 impl Panel {
+    /// What is drawn, as in `replicas: wanted, ready`.
+    fn description(&self) -> String {
+        let named = self.series.iter().map(|series| series.name.as_str());
+        let names: Vec<&str> = named.filter(|name| !name.is_empty()).collect();
+        match names.as_slice() {
+            [] => self.y.label.clone(),
+            names => format!("{}: {}", self.y.label, names.join(", ")),
+        }
+    }
+
     /// Draws the panel below `top`; returns where the next one may begin.
     fn draw(&self, out: &mut String, top: f64) -> f64 {
-        let top = self.legend(out, top) + 8.0;
-        let width = WIDTH - LEFT - RIGHT;
-        let bottom = top + self.height;
-        self.axes(out, top, width);
-        let _ = writeln!(
-            out,
-            "<svg x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" overflow=\"hidden\">",
-            LEFT - EDGE,
-            top - EDGE,
-            width + 2.0 * EDGE,
-            self.height + 2.0 * EDGE
-        );
+        let area = Area { top: self.legend(out, top) + LEGEND_GAP, height: self.height };
+        self.axes(out, &area);
         let place = |x: f64, y: f64| {
-            (EDGE + self.x.place(x) * width, EDGE + (1.0 - self.y.place(y)) * self.height)
+            (LEFT + self.x.place(x) * PLOT_WIDTH, area.bottom() - self.y.place(y) * area.height)
         };
-        for (value, _) in &self.levels {
-            let y = place(self.x.low, *value).1;
-            let (from, to) = (EDGE, EDGE + width);
-            let _ = writeln!(out, "<path class=\"lv\" d=\"M{from:.1} {y:.1}H{to:.1}\"/>");
-        }
-        for series in &self.series {
-            series.draw(out, &place, (width, self.height));
-        }
-        out.push_str("</svg>\n");
-        // Words on the levels go on top, on the right, where lines of growing load seldom are.
+        area.clipped(out, 1.0, |out| {
+            for (value, _) in &self.levels {
+                let (y, end) = (place(self.x.low, *value).1, LEFT + PLOT_WIDTH);
+                let _ = writeln!(out, "<path class=\"lv\" d=\"M{LEFT:.1} {y:.1}H{end:.1}\"/>");
+            }
+            for series in &self.series {
+                series.line(out, &place);
+            }
+        });
+        area.clipped(out, EDGE, |out| {
+            for series in &self.series {
+                series.marks(out, &place, &area);
+            }
+        });
+        self.level_names(out, &area);
+        area.bottom() + if self.x.label.is_empty() { 10.0 } else { 42.0 }
+    }
+
+    /// Words on the levels go on top, on the right, where lines of growing load seldom are.
+    fn level_names(&self, out: &mut String, area: &Area) {
         for (value, text) in &self.levels {
             let place = self.y.place(*value);
             if (0.0..=1.0).contains(&place) {
-                let y = bottom - place * self.height;
+                let y = area.bottom() - place * area.height;
                 let y = if place > 0.9 { y + 13.0 } else { y - 4.0 };
-                let _ = writeln!(
-                    out,
-                    "<text class=\"h e\" x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
-                    WIDTH - RIGHT - 3.0,
-                    escaped(text)
-                );
+                let (x, text) = (WIDTH - RIGHT - 3.0, escaped(text));
+                let _ =
+                    writeln!(out, "<text class=\"h e\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>");
             }
         }
-        bottom + if self.x.label.is_empty() { 10.0 } else { 42.0 }
     }
 
     /// Names of the series with their look, in as many rows as needed, and the name of the y axis.
@@ -293,7 +323,7 @@ impl Panel {
             let middle = y - 4.0;
             match series.draw {
                 Draw::Faint => marker(out, "f", 0, x + 14.0, middle, 2.5, ""),
-                Draw::Ring => marker(out, "r", 0, x + 14.0, middle, 6.0, ""),
+                Draw::Ring => marker(out, &format!("r r{style}"), 0, x + 14.0, middle, 6.0, ""),
                 Draw::Line | Draw::Steps | Draw::Marked => {
                     let end = x + 28.0;
                     let _ = writeln!(
@@ -314,8 +344,8 @@ impl Panel {
     }
 
     /// Grid, frame, ticks and the name of the x axis.
-    fn axes(&self, out: &mut String, top: f64, width: f64) {
-        let bottom = top + self.height;
+    fn axes(&self, out: &mut String, area: &Area) {
+        let (top, bottom, width) = (area.top, area.bottom(), PLOT_WIDTH);
         for (value, text) in &self.y.ticks {
             let y = bottom - self.y.place(*value) * self.height;
             let (end, at) = (LEFT + width, LEFT - 6.0);
@@ -354,38 +384,64 @@ impl Panel {
     }
 }
 
+/// Where a panel's values are drawn, as far as panels differ.
+struct Area {
+    top: f64,
+    height: f64,
+}
+
+impl Area {
+    fn bottom(&self) -> f64 {
+        self.top + self.height
+    }
+
+    /// What `draw` draws, cut `margin` pixels around the area.
+    fn clipped(&self, out: &mut String, margin: f64, draw: impl FnOnce(&mut String)) {
+        let (x, y) = (LEFT - margin, self.top - margin);
+        let (width, height) = (PLOT_WIDTH + 2.0 * margin, self.height + 2.0 * margin);
+        let _ = writeln!(
+            out,
+            "<svg x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" \
+             viewBox=\"{x:.1} {y:.1} {width:.1} {height:.1}\" overflow=\"hidden\">"
+        );
+        draw(out);
+        out.push_str("</svg>\n");
+    }
+}
+
 impl Series {
-    fn draw(
-        &self,
-        out: &mut String,
-        place: &impl Fn(f64, f64) -> (f64, f64),
-        (width, height): (f64, f64),
-    ) {
-        let style = self.style % STYLES;
-        let floor = EDGE + height;
-        if matches!(self.draw, Draw::Line | Draw::Steps | Draw::Marked) {
-            let mut path = String::new();
-            let mut pen = None;
-            for point in &self.points {
-                if point.y.is_nan() {
-                    pen = None;
-                    continue;
-                }
-                let (x, y) = place(point.x, point.y);
-                let _ = match pen {
-                    None => write!(path, "M{x:.1} {y:.1}"),
-                    Some(_) if self.draw == Draw::Steps => write!(path, "H{x:.1}V{y:.1}"),
-                    Some(_) => write!(path, "L{x:.1} {y:.1}"),
-                };
-                pen = Some(y);
-            }
-            if self.draw == Draw::Steps && pen.is_some() {
-                let _ = write!(path, "H{:.1}", EDGE + width);
-            }
-            // A line that is alone in its panel needs no dash to be told apart.
-            let plain = if self.name.is_empty() { " p" } else { "" };
-            let _ = writeln!(out, "<path class=\"l s{style}{plain}\" d=\"{path}\"/>");
+    /// The line, where the series has one.
+    fn line(&self, out: &mut String, place: &impl Fn(f64, f64) -> (f64, f64)) {
+        if matches!(self.draw, Draw::Faint | Draw::Ring) {
+            return;
         }
+        let mut path = String::new();
+        let mut down = false;
+        for point in &self.points {
+            if point.y.is_nan() {
+                down = false;
+                continue;
+            }
+            let (x, y) = place(point.x, point.y);
+            let _ = match self.draw {
+                _ if !down => write!(path, "M{x:.1} {y:.1}"),
+                Draw::Steps => write!(path, "H{x:.1}V{y:.1}"),
+                _ => write!(path, "L{x:.1} {y:.1}"),
+            };
+            down = true;
+        }
+        if self.draw == Draw::Steps && down {
+            let _ = write!(path, "H{:.1}", LEFT + PLOT_WIDTH);
+        }
+        let style = self.style % STYLES;
+        // A line that is alone in its panel needs no dash to be told apart.
+        let plain = if self.name.is_empty() { " p" } else { "" };
+        let _ = writeln!(out, "<path class=\"l s{style}{plain}\" d=\"{path}\"/>");
+    }
+
+    /// Markers, error bars and rings.
+    fn marks(&self, out: &mut String, place: &impl Fn(f64, f64) -> (f64, f64), area: &Area) {
+        let style = self.style % STYLES;
         for point in self.points.iter().filter(|point| !point.y.is_nan()) {
             let (x, y) = place(point.x, point.y);
             match self.draw {
@@ -393,22 +449,19 @@ impl Series {
                 Draw::Faint => marker(out, "f", 0, x, y, 2.5, &point.title),
                 Draw::Marked => {
                     if !point.low.is_nan() {
-                        error_bar(
-                            out,
-                            style,
-                            x,
-                            place(point.x, point.low).1,
-                            place(point.x, point.high).1,
-                            floor,
-                        );
+                        let [low, high] = [point.low, point.high].map(|bound| place(x, bound).1);
+                        error_bar(out, style, x, (low, high), area);
                     }
                     marker(out, &format!("m{style}"), style, x, y, 4.0, &point.title);
                 }
                 Draw::Ring => {
-                    marker(out, "r", 0, x, y, 7.5, &point.title);
+                    marker(out, &format!("r r{style}"), 0, x, y, 7.5, &point.title);
                     // The label goes where there is room.
-                    let (class, at) =
-                        if x > width * 0.72 { ("h e", x - 12.0) } else { ("h", x + 12.0) };
+                    let (class, at) = if x > LEFT + PLOT_WIDTH * 0.72 {
+                        ("h e", x - 12.0)
+                    } else {
+                        ("h", x + 12.0)
+                    };
                     let (title, y) = (escaped(&self.name), y + 16.0);
                     let _ = writeln!(
                         out,
@@ -421,9 +474,9 @@ impl Series {
 }
 
 /// A bar from `low` to `high` (pixels downwards); an end outside the plot area is cut there and has no cap.
-fn error_bar(out: &mut String, style: usize, x: f64, low: f64, high: f64, floor: f64) {
-    let (from, to) = (low.min(floor), high.max(EDGE));
-    if from <= to || x < EDGE {
+fn error_bar(out: &mut String, style: usize, x: f64, (low, high): (f64, f64), area: &Area) {
+    let (from, to) = (low.min(area.bottom()), high.max(area.top));
+    if from <= to || x < LEFT {
         return;
     }
     let cap = |at: f64, whole: bool| {
@@ -504,6 +557,8 @@ mod tests {
             texts(&Axis::share("", 0.975, 1.0)),
             ["97.5 %", "98.0 %", "98.5 %", "99.0 %", "99.5 %", "100.0 %"]
         );
+        assert_eq!(texts(&Axis::count("", 1.0)), ["0", "1"]);
+        assert_eq!(texts(&Axis::count("", 12.0)), ["0", "5", "10", "15"]);
         assert_eq!(texts(&Axis::linear("", 0.0, 0.0)).len(), 2, "no extent");
         assert_eq!(texts(&Axis::linear("", f64::NAN, f64::NAN)).len(), 6, "no data");
         let wide = Axis::decades("", 0.3, 5000.0);
@@ -531,5 +586,75 @@ mod tests {
     #[test]
     fn text_is_escaped() {
         assert_eq!(escaped("a<b & \"c\">\u{1}"), "a&lt;b &amp; &quot;c&quot;&gt;\u{fffd}");
+    }
+
+    /// Red, green and blue in linear light, from `#rrggbb`.
+    fn linear(colour: &str) -> [f64; 3] {
+        [1, 3, 5].map(|at| {
+            let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        })
+    }
+
+    fn product(matrix: [[f64; 3]; 3], v: [f64; 3]) -> [f64; 3] {
+        matrix.map(|row| row.iter().zip(v).map(|(a, b)| a * b).sum())
+    }
+
+    /// Lightness, green to red, blue to yellow.
+    fn lab(rgb: [f64; 3]) -> [f64; 3] {
+        let xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]];
+        let [x, y, z] = product(xyz, rgb.map(|c| c.clamp(0.0, 1.0)));
+        let [x, y, z] = [x / 0.9505, y, z / 1.089]
+            .map(|c| if c > 0.008_856 { c.cbrt() } else { 7.787 * c + 16.0 / 116.0 });
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    /// Source: Machado, Oliveira and Fernandes (2009), a physiologically based model, full severity: protanopia,
+    /// deuteranopia, tritanopia.
+    const SIGHTS: [[[f64; 3]; 3]; 4] = [
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        [
+            [0.152_286, 1.052_583, -0.204_868],
+            [0.114_503, 0.786_281, 0.099_216],
+            [-0.003_882, -0.048_116, 1.051_998],
+        ],
+        [
+            [0.367_322, 0.860_646, -0.227_968],
+            [0.280_085, 0.672_501, 0.047_413],
+            [-0.011_820, 0.042_940, 0.968_881],
+        ],
+        [
+            [1.255_528, -0.076_749, -0.178_779],
+            [-0.078_411, 0.930_809, 0.147_602],
+            [0.004_733, 0.691_367, 0.303_900],
+        ],
+    ];
+
+    /// Lines of any two styles differ for every sight (CIE 1976, where 2.3 is just noticeable), and stand out from the
+    /// background as WCAG 2.1 asks of graphics (3 to 1).
+    #[test]
+    fn colours_can_be_told_apart() {
+        let (light, dark) = STYLE.split_once("@media").unwrap();
+        for (style, background) in [(light, "#ffffff"), (dark, "#16191d")] {
+            assert!(style.contains(&format!(".bg{{fill:{}", &background.replace("ffffff", "fff"))));
+            let colours: Vec<&str> = (0..STYLES)
+                .map(|i| style.split_once(&format!(".s{i}{{stroke:")).unwrap().1.get(..7).unwrap())
+                .collect();
+            let luminance = |colour| product([[0.2126, 0.7152, 0.0722]; 3], linear(colour))[0];
+            for (i, colour) in colours.iter().enumerate() {
+                assert!(style.contains(&format!(".m{i}{{fill:{colour}}}")), "marker {i}");
+                let (a, b) = (luminance(colour), luminance(background));
+                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(contrast >= 3.0, "{colour} on {background}: {contrast:.2}");
+                for other in &colours[..i] {
+                    for sight in SIGHTS {
+                        let [a, b] = [colour, other].map(|c| lab(product(sight, linear(c))));
+                        let distance =
+                            a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+                        assert!(distance > 20.0, "{colour} and {other}: {distance:.0}");
+                    }
+                }
+            }
+        }
     }
 }

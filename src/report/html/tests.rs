@@ -48,7 +48,8 @@ fn page(plan: &Plan<()>, result: &SweepResult) -> Vec<File> {
         command: "hpasim sweep 'a & b.toml'".into(),
         ..Provenance::default()
     };
-    let warning = Warning { code: "flapping", case: Some(0), text: "it flaps <often>".into() };
+    let warning =
+        Warning { code: "flapping", case: Some(0), text: "`x` flaps <often>, see `y<z`".into() };
     let fact = Fact { what: "prices".into(), value: "1 USD/h".into(), basis: "\"2026\"".into() };
     let background = Background { facts: vec![fact], estimates: estimates() };
     let heading = Heading { workload: "2 requests/s".into(), ..Heading::default() };
@@ -86,8 +87,12 @@ fn text_of_others_is_escaped() {
     let (plan, result) = swept(&GRID, None);
     let files = page(&plan, &result);
     let html = String::from_utf8(files[0].bytes.clone()).unwrap();
-    for text in ["<h1>a&lt;b</h1>", "it flaps &lt;often&gt;", "&quot;2026&quot;", "a &amp; b.toml"]
-    {
+    for text in [
+        "<h1>a&lt;b</h1>",
+        "<code>x</code> flaps &lt;often&gt;, see <code>y&lt;z</code>",
+        "&quot;2026&quot;",
+        "a &amp; b.toml",
+    ] {
         assert!(html.contains(text), "{text}");
     }
     assert!(html.contains("Recommended: case <b class=\"id\">c001</b>"), "{html}");

@@ -6,6 +6,9 @@ use crate::sim::{RunRecord, Scenario, Series};
 /// Columns of a chart; more would be finer than its pixels.
 const COLUMNS: usize = 320;
 
+/// Load and TTFT have one row per minute: narrower columns would be empty in between.
+const MINUTE_S: f64 = 60.0;
+
 /// Why a case has a timeline in the report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
@@ -39,7 +42,10 @@ pub struct Timeline {
     /// Index of the case in the plan.
     pub case: usize,
     length_s: f64,
-    column_s: f64,
+    /// Columns of the series that are sampled.
+    sampled: Columns,
+    /// Columns of the series with a row per minute.
+    by_minute: Columns,
     /// Objective of the TTFT \[s\].
     ttft_s: f64,
     /// Mean of each column; NaN where there is no row.
@@ -76,55 +82,71 @@ impl Timeline {
         let length_s = scenario.duration.as_secs_f64();
         let interval_s = scenario.timeline_interval.as_secs_f64();
         let per_column = (length_s / interval_s / COLUMNS as f64).ceil().max(1.0);
-        let columns = Columns { width_s: per_column * interval_s, length_s };
-        let load = columns.mean(record, Series::RequestRate);
-        // Load and pods change within a column: its last value keeps the two in step with each other.
-        let wanted = columns.last(record, Series::ReplicasDesired);
-        let ready = columns.last(record, Series::ReplicasReady);
-        let waiting = columns.largest(record, Series::NumRequestsWaiting);
-        let ttft = columns.largest(record, Series::TtftMean);
-        let (column_s, ttft_s) = (columns.width_s, scenario.slo.ttft.as_secs_f64());
-        Self { role, case, length_s, column_s, ttft_s, load, wanted, ready, waiting, ttft }
+        let sampled = Columns { width_s: per_column * interval_s, length_s };
+        let by_minute = Columns { width_s: sampled.width_s.max(MINUTE_S), length_s };
+        // Pods change within a column: its last value keeps the two series in step with each other.
+        let wanted = once_decided(sampled.last(record, Series::ReplicasDesired));
+        let ready = sampled.last(record, Series::ReplicasReady);
+        let waiting = sampled.largest(record, Series::NumRequestsWaiting);
+        let load = by_minute.mean(record, Series::RequestRate);
+        let ttft = by_minute.largest(record, Series::TtftMean);
+        let ttft_s = scenario.slo.ttft.as_secs_f64();
+        Self {
+            role,
+            case,
+            length_s,
+            sampled,
+            by_minute,
+            ttft_s,
+            load,
+            wanted,
+            ready,
+            waiting,
+            ttft,
+        }
     }
 
-    /// Seconds that one column of the charts covers.
-    pub(super) fn column_s(&self) -> f64 {
-        self.column_s
+    /// What one column of the charts covers: `45 s (60 s of load and TTFT)`.
+    pub(super) fn column(&self) -> String {
+        let (sampled, by_minute) = (self.sampled.width_s, self.by_minute.width_s);
+        if sampled == by_minute {
+            format!("{sampled} s")
+        } else {
+            format!("{sampled} s ({by_minute} s of load and TTFT)")
+        }
     }
 
     /// Load, replicas, queue and TTFT one below the other.
     pub(super) fn figure(&self, case_id: &str, peaks: Peaks) -> Figure {
         let largest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
-        let panel = |label: &str, top: f64, series: Vec<Drawn>, levels| Panel {
+        let panel = |y: Axis, series: Vec<Drawn>, levels| Panel {
             height: 96.0,
             x: Axis { label: String::new(), ..Axis::time(self.length_s) },
-            y: Axis::linear(label, 0.0, top),
+            y,
             series,
             levels,
         };
-        let one = |values: &[f64], style| vec![self.drawn("", style, Draw::Line, values)];
+        let alone = |columns: &Columns, values: &[f64], style| {
+            vec![columns.drawn("", style, Draw::Line, values)]
+        };
         let replicas = vec![
-            self.drawn("wanted", 1, Draw::Steps, &self.wanted),
-            self.drawn("ready", 0, Draw::Steps, &self.ready),
+            self.sampled.drawn("wanted", 1, Draw::Steps, &self.wanted),
+            self.sampled.drawn("ready", 0, Draw::Steps, &self.ready),
         ];
         let slo = vec![(self.ttft_s, "SLO".to_owned())];
         // Minutes behind a queue, tenths of a second without one: only a logarithm shows both.
         let answered = self.ttft.iter().copied().filter(|ttft| *ttft > 0.0);
         let (low, high) =
             answered.fold((self.ttft_s, self.ttft_s), |(low, high), s| (low.min(s), high.max(s)));
+        let (load, replica_count) =
+            (Axis::linear("requests/s", 0.0, peaks.load), Axis::count("replicas", peaks.replicas));
+        let waiting = Axis::count("requests waiting", largest(&self.waiting));
+        let ttft = Axis::decades("TTFT, mean of a minute [s]", low, high);
         let mut panels = vec![
-            panel("requests/s", peaks.load, one(&self.load, 2), Vec::new()),
-            panel("replicas", peaks.replicas, replicas, Vec::new()),
-            panel(
-                "requests waiting",
-                largest(&self.waiting).max(1.0),
-                one(&self.waiting, 3),
-                Vec::new(),
-            ),
-            Panel {
-                y: Axis::decades("TTFT, mean of a minute [s]", low, high),
-                ..panel("", 1.0, one(&self.ttft, 4), slo)
-            },
+            panel(load, alone(&self.by_minute, &self.load, 2), Vec::new()),
+            panel(replica_count, replicas, Vec::new()),
+            panel(waiting, alone(&self.sampled, &self.waiting, 3), Vec::new()),
+            panel(ttft, alone(&self.by_minute, &self.ttft, 4), slo),
         ];
         if let Some(last) = panels.last_mut() {
             last.x = Axis::time(self.length_s);
@@ -138,23 +160,17 @@ impl Timeline {
         let title = format!("{case_id} ({}) over time, replication 0", self.role.name());
         Figure { name: name.to_owned(), title, panels }
     }
-
-    fn drawn(&self, name: &str, style: usize, draw: Draw, values: &[f64]) -> Drawn {
-        let points = values
-            .iter()
-            .enumerate()
-            .map(|(column, &y)| Point {
-                x: column as f64 * self.column_s,
-                y,
-                low: f64::NAN,
-                high: f64::NAN,
-                title: String::new(),
-            })
-            .collect();
-        Drawn { name: name.to_owned(), style, draw, points }
-    }
 }
 
+/// `status.desiredReplicas` is 0 before the first decision, when nothing is wanted yet.
+fn once_decided(mut wanted: Vec<f64>) -> Vec<f64> {
+    let undecided = wanted.iter().take_while(|value| **value == 0.0 || value.is_nan()).count();
+    wanted[..undecided].fill(f64::NAN);
+    wanted
+}
+
+/// Columns of equal width.
+#[derive(Clone, Copy, PartialEq, Debug)]
 struct Columns {
     width_s: f64,
     length_s: f64,
@@ -188,6 +204,21 @@ impl Columns {
         sums.iter().zip(&counts).map(|(sum, count)| sum / count).collect()
     }
 
+    fn drawn(&self, name: &str, style: usize, draw: Draw, values: &[f64]) -> Drawn {
+        let points = values
+            .iter()
+            .enumerate()
+            .map(|(column, &y)| Point {
+                x: column as f64 * self.width_s,
+                y,
+                low: f64::NAN,
+                high: f64::NAN,
+                title: String::new(),
+            })
+            .collect();
+        Drawn { name: name.to_owned(), style, draw, points }
+    }
+
     fn last(&self, record: &RunRecord, series: Series) -> Vec<f64> {
         self.folded(record, series, |_, value| value)
     }
@@ -202,6 +233,13 @@ mod tests {
     use super::*;
     use crate::sim::TimelineRow;
     use crate::units::{SimDuration, SimTime};
+
+    #[test]
+    fn nothing_is_wanted_before_the_first_decision() {
+        let wanted = once_decided(vec![f64::NAN, 0.0, 2.0, 0.0, 1.0]);
+        assert!(wanted[0].is_nan() && wanted[1].is_nan());
+        assert_eq!(wanted[2..], [2.0, 0.0, 1.0], "zero later on is a decision");
+    }
 
     #[test]
     fn columns_keep_means_peaks_and_gaps() {
