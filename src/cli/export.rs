@@ -43,7 +43,7 @@ pub(crate) struct Args {
 
 impl clap::ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Gmp, Self::GmpExternal, Self::PrometheusAdapter, Self::Keda]
+        &[Self::Gmp, Self::GmpExternal, Self::PrometheusAdapter, Self::Keda, Self::GkeNative]
     }
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
         Some(clap::builder::PossibleValue::new(self.name()))
@@ -55,6 +55,7 @@ pub(super) fn format_of(adapter: &Adapter) -> Format {
     match adapter {
         Adapter::PrometheusAdapter { .. } => Format::PrometheusAdapter,
         Adapter::Keda { .. } => Format::Keda,
+        Adapter::GkeNative => Format::GkeNative,
         Adapter::Stackdriver { .. } | Adapter::Direct => Format::Gmp,
     }
 }
@@ -76,9 +77,10 @@ pub(super) fn surroundings(
                 use_cached_metrics: cached.is_some(),
                 ignore_null_values: *ignore_null_values,
             },
-            Adapter::Stackdriver { .. } | Adapter::PrometheusAdapter { .. } | Adapter::Direct => {
-                Triggers::default()
-            }
+            Adapter::Stackdriver { .. }
+            | Adapter::PrometheusAdapter { .. }
+            | Adapter::GkeNative
+            | Adapter::Direct => Triggers::default(),
         },
     }
 }

@@ -104,8 +104,8 @@ fn facts(loaded: &Loaded, scenario: &Scenario) -> Vec<Fact> {
     }
     let startup = &scenario.cluster.startup;
     let image = match &startup.image {
-        ImagePull::Rate { unpacked_bytes, bytes_per_s } => {
-            format!("{:.1} GB at {:.0} MB/s", gb(*unpacked_bytes), gb(*bytes_per_s) * 1e3)
+        ImagePull::Rate { unpacked_bytes, rate } => {
+            format!("{:.1} GB at {:.0} MB/s", gb(*unpacked_bytes), gb(rate.median) * 1e3)
         }
         ImagePull::Time(time) => spread(time),
     };
@@ -127,6 +127,7 @@ fn facts(loaded: &Loaded, scenario: &Scenario) -> Vec<Fact> {
         Adapter::Stackdriver { .. } => "Cloud Monitoring behind the Stackdriver adapter",
         Adapter::PrometheusAdapter { .. } => "Prometheus behind prometheus-adapter",
         Adapter::Keda { .. } => "Prometheus behind KEDA",
+        Adapter::GkeNative => "GKE's own metrics agent",
         Adapter::Direct => "the newest scrape, nothing in between",
     };
     let value = format!(

@@ -108,7 +108,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if args.watch {
         let object = loaded.experiment.base_manifest.as_ref();
         let name = object.map(HpaManifest::name).filter(|name| !name.is_empty());
-        output::print(&report::watch(&records[0], name.unwrap_or(&loaded.experiment.name)))?;
+        output::print(&report::watch(
+            &records[0],
+            name.unwrap_or(&loaded.experiment.name),
+            scenario.cluster.startup.sidecars,
+        ))?;
         context.note(&output::written(&directory, &files));
         return Ok(Exit::Done);
     }

@@ -89,8 +89,10 @@ pub struct StartupConfig {
     pub attach: Dist,
     /// Pull of the container image, once per node.
     pub image: ImagePull,
-    /// Creation of the container once the image is there.
+    /// Creation of the container once the image is there, of its sidecars before it included.
     pub container_start: Dist,
+    /// Containers of a pod beside the server's; only what kubectl shows depends on them.
+    pub sidecars: u32,
     /// Weights from storage to GPU.
     pub load: ModelLoad,
     /// Engine initialisation after the weights, up to the listening HTTP server.
@@ -104,8 +106,8 @@ pub enum ImagePull {
     Rate {
         /// Unpacked size \[bytes\].
         unpacked_bytes: u64,
-        /// Unpacked bytes written per second, not 0.
-        bytes_per_s: u64,
+        /// Unpacked bytes written per second, drawn per node.
+        rate: Rate,
     },
     /// A given time: streaming, secondary boot disk, or a measured pull.
     Time(Dist),
@@ -159,6 +161,15 @@ impl Rate {
     pub const fn constant(bytes_per_s: u64) -> Self {
         Self { median: bytes_per_s, p05: bytes_per_s }
     }
+
+    fn check(self, field: &str, mut require: impl FnMut(bool, &str, &str)) {
+        require(self.median > 0, &format!("{field}.median"), "must be above 0");
+        require(
+            self.p05 > 0 && self.p05 <= self.median,
+            &format!("{field}.p05"),
+            "must be above 0 and at most the median",
+        );
+    }
 }
 
 /// One kubelet probe.
@@ -179,6 +190,8 @@ pub struct ProbeConfig {
     pub startup: Option<Probe>,
     /// The readiness probe.
     pub readiness: Probe,
+    /// The liveness probe: a server that fails it is killed and started again.
+    pub liveness: Option<Probe>,
     /// From Ready until the gateway routes to the pod.
     pub endpoint_delay: Dist,
 }
@@ -267,21 +280,13 @@ impl ClusterConfig {
         let startup = &self.startup;
         require(startup.attach.is_drawable(), "startup.attach", Dist::RULE);
         match &startup.image {
-            ImagePull::Rate { bytes_per_s, .. } => {
-                require(*bytes_per_s > 0, "startup.image.bytes_per_s", "must be above 0");
-            }
+            ImagePull::Rate { rate, .. } => rate.check("startup.image.rate", &mut require),
             ImagePull::Time(dist) => require(dist.is_drawable(), "startup.image", Dist::RULE),
         }
         require(startup.container_start.is_drawable(), "startup.container_start", Dist::RULE);
         match &startup.load {
             ModelLoad::Storage(load) => {
-                let rate = load.pod_rate;
-                require(rate.median > 0, "startup.load.pod_rate.median", "must be above 0");
-                require(
-                    rate.p05 > 0 && rate.p05 <= rate.median,
-                    "startup.load.pod_rate.p05",
-                    "must be above 0 and at most the median",
-                );
+                load.pod_rate.check("startup.load.pod_rate", &mut require);
                 require(
                     load.volume_bytes_per_s.is_none_or(|r| r > 0),
                     "startup.load.volume_bytes_per_s",
@@ -320,6 +325,11 @@ impl ClusterConfig {
         require(
             probe.startup.is_none_or(|p| p.period > SimDuration::ZERO),
             "probe.startup.period",
+            "must be above 0",
+        );
+        require(
+            probe.liveness.is_none_or(|p| p.period > SimDuration::ZERO),
+            "probe.liveness.period",
             "must be above 0",
         );
         require(probe.endpoint_delay.is_drawable(), "probe.endpoint_delay", Dist::RULE);

@@ -56,7 +56,15 @@ pub enum ClusterEvent {
         /// Containers that died before.
         life: u32,
     },
-    /// A startup probe has failed `failureThreshold` times, unless the server is up; stale as above.
+    /// A failing health check has lasted for `failureThreshold` liveness probes; stale as above.
+    Unlive {
+        /// Which pod.
+        pod: PodId,
+        /// Containers that died before.
+        life: u32,
+    },
+    /// A startup probe has failed `failureThreshold` times (a liveness probe, where there is none), unless the server
+    /// is up; stale as above.
     StartupDeadline {
         /// Which pod.
         pod: PodId,
@@ -133,6 +141,7 @@ impl ClusterEvent {
             | Self::Crash { .. }
             | Self::HealthFails { .. }
             | Self::Unready { .. }
+            | Self::Unlive { .. }
             | Self::StartupDeadline { .. }
             | Self::Preempt { .. }
             | Self::Recycle { .. }

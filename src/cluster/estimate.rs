@@ -1,6 +1,6 @@
 //! Typical durations of a configuration, for warnings. Runs draw their own.
 
-use super::config::{ClusterConfig, ImagePull, ModelLoad};
+use super::config::{ClusterConfig, ImagePull, ModelLoad, StartupConfig};
 use crate::units::SimDuration;
 
 impl ClusterConfig {
@@ -11,22 +11,29 @@ impl ClusterConfig {
         let node = self.pools.first().map_or(SimDuration::ZERO, |pool| pool.provisioning.median());
         let startup = &self.startup;
         let image = match &startup.image {
-            ImagePull::Rate { unpacked_bytes, bytes_per_s } => {
-                SimDuration::from_secs_f64(*unpacked_bytes as f64 / *bytes_per_s as f64)
+            ImagePull::Rate { unpacked_bytes, rate } => {
+                SimDuration::from_secs_f64(*unpacked_bytes as f64 / rate.median as f64)
             }
             ImagePull::Time(time) => time.median(),
         };
-        let load = match &startup.load {
-            ModelLoad::Storage(load) => {
-                SimDuration::from_secs_f64(load.bytes as f64 / load.pod_rate.median as f64)
-            }
-            ModelLoad::Time(time) => time.median(),
-        };
-        let listening = startup.container_start.median() + load + startup.init.median();
+        let listening = startup.container_start.median() + startup.typical();
         let ready = listening.max(self.probe.readiness.initial_delay)
             + self.probe.readiness.period / 2
             + self.probe.endpoint_delay.median();
         let wait = self.autoscaler.gpu_pod_min_age + self.autoscaler.scan_interval / 2;
         wait + node + startup.attach.median() + image + ready
+    }
+}
+
+impl StartupConfig {
+    /// From the start of the container to the listening server, at the medians and alone.
+    pub fn typical(&self) -> SimDuration {
+        let load = match &self.load {
+            ModelLoad::Storage(load) => {
+                SimDuration::from_secs_f64(load.bytes as f64 / load.pod_rate.median as f64)
+            }
+            ModelLoad::Time(time) => time.median(),
+        };
+        load + self.init.median()
     }
 }

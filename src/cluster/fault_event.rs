@@ -9,6 +9,8 @@ pub enum Death {
     Crash,
     /// The kubelet killed it: its startup probe failed `failureThreshold` times.
     StartupProbe,
+    /// The kubelet killed it: its liveness probe failed `failureThreshold` times.
+    LivenessProbe,
 }
 
 /// A fault, for the event log.

@@ -206,6 +206,28 @@ impl Cluster {
             let event = ClusterEvent::Unready { pod: pod.id, life: pod.life };
             out.push(Effect::At(noticed, event));
         }
+        if let Some(probe) = self.config.probe.liveness {
+            let killed = pod.liveness_deadline(probe, now);
+            if killed < pod.unhealthy_until {
+                let event = ClusterEvent::Unlive { pod: pod.id, life: pod.life };
+                out.push(Effect::At(killed, event));
+            }
+        }
+    }
+
+    /// The liveness probe has failed often enough: the kubelet restarts the container.
+    // ASSUMPTION(A374): the server ends at once, with what it has; the kubelet would grant it the grace period, which a
+    // hung server waits out and one that aborts does not.
+    pub(super) fn unlive_due(
+        &mut self,
+        now: SimTime,
+        pod: PodId,
+        life: u32,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(i) = self.living(pod, life).filter(|i| self.pods[*i].stage.listens()) {
+            self.container_died(now, i, Death::LivenessProbe, out);
+        }
     }
 
     /// The probe has failed often enough.
@@ -272,7 +294,7 @@ impl Cluster {
         self.pod_timer(i, loading, out);
     }
 
-    /// The startup probe has failed too often.
+    /// The probe that watches over the start has failed too often.
     pub(super) fn startup_overdue(
         &mut self,
         now: SimTime,
@@ -283,7 +305,11 @@ impl Cluster {
         let starting =
             |i: &usize| matches!(self.pods[*i].stage, PodStage::Loading | PodStage::Initializing);
         if let Some(i) = self.living(pod, life).filter(starting) {
-            self.container_died(now, i, Death::StartupProbe, out);
+            let death = match self.config.probe.startup {
+                Some(_) => Death::StartupProbe,
+                None => Death::LivenessProbe,
+            };
+            self.container_died(now, i, death, out);
         }
     }
 }

@@ -137,7 +137,8 @@ impl Cluster {
                 self.endpoint_timer(i, known, out);
             }
             PodStage::Terminating => match self.pods[i].shutdown {
-                Shutdown::PreStop => self.sigterm(now, i, out),
+                Shutdown::PreStop { serves: true } => self.sigterm(now, i, out),
+                Shutdown::PreStop { serves: false } => self.remove_pod(now, i, out),
                 Shutdown::Draining => self.end_process(now, i, out),
                 Shutdown::None => unreachable!("law L8: a pod without a process has no timer"),
             },
@@ -190,10 +191,10 @@ impl Cluster {
     fn container_starts(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
         self.enter(i, PodStage::Loading, out);
         self.pods[i].container_start = Some(now);
-        if let Some(probe) = self.config.probe.startup {
+        if let Some(deadline) = self.pods[i].startup_deadline(&self.config) {
             let pod = &self.pods[i];
             // A server that comes up at the very tick passes it.
-            let deadline = pod.startup_deadline(probe) + SimDuration::from_ps(1);
+            let deadline = deadline + SimDuration::from_ps(1);
             let event = ClusterEvent::StartupDeadline { pod: pod.id, life: pod.life };
             out.push(Effect::At(deadline, event));
         }
@@ -356,7 +357,8 @@ impl Cluster {
         if self.pods[i].is_kube_pending() {
             return self.remove_pod(now, i, out);
         }
-        let listens = self.pods[i].stage.listens();
+        let serves = self.pods[i].stage.listens();
+        let starts = matches!(self.pods[i].stage, PodStage::Loading | PodStage::Initializing);
         self.stop_load(now, i, out);
         self.enter(i, PodStage::Terminating, out);
         if self.pods[i].lost {
@@ -365,17 +367,16 @@ impl Cluster {
         }
         self.pods[i].kill_at = now + grace;
         self.forget_endpoint(now, i, out);
-        if !listens {
-            // ASSUMPTION(A103): a server that is still starting ends on SIGTERM at once, and its
-            // preStop hook is not waited for.
-            return self.remove_pod(now, i, out);
-        }
         let hook = self.config.termination.pre_stop.min(grace);
-        if hook == SimDuration::ZERO {
+        if hook > SimDuration::ZERO && (serves || starts) {
+            // The kubelet runs the hook of every container that runs, ready or not.
+            self.pods[i].shutdown = Shutdown::PreStop { serves };
+            self.pod_timer(i, now + hook, out);
+        } else if serves {
             self.sigterm(now, i, out);
         } else {
-            self.pods[i].shutdown = Shutdown::PreStop;
-            self.pod_timer(i, now + hook, out);
+            // ASSUMPTION(A103): a server that is still starting ends on SIGTERM at once.
+            self.remove_pod(now, i, out);
         }
     }
 

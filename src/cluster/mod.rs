@@ -246,6 +246,7 @@ impl Cluster {
             ClusterEvent::Crash { pod, life } => self.crash_due(now, pod, life, out),
             ClusterEvent::HealthFails { pod, life } => self.health_due(now, pod, life, out),
             ClusterEvent::Unready { pod, life } => self.unready_due(now, pod, life, out),
+            ClusterEvent::Unlive { pod, life } => self.unlive_due(now, pod, life, out),
             ClusterEvent::StartupDeadline { pod, life } => {
                 self.startup_overdue(now, pod, life, out);
             }

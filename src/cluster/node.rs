@@ -112,8 +112,8 @@ impl NodeDelays {
             report: pool.stock_out.report_delay.sample(&mut rng),
             delete: pool.delete.sample(&mut rng),
             pull: match &config.startup.image {
-                ImagePull::Rate { unpacked_bytes, bytes_per_s } => {
-                    rate::time_for(*unpacked_bytes, *bytes_per_s)
+                ImagePull::Rate { unpacked_bytes, rate } => {
+                    rate::time_for(*unpacked_bytes, rate::sample(*rate, &mut rng))
                 }
                 ImagePull::Time(dist) => dist.sample(&mut rng),
             },

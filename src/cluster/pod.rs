@@ -71,7 +71,10 @@ pub(super) enum Shutdown {
     /// Not deleted, or nothing was running.
     None,
     /// The preStop hook runs.
-    PreStop,
+    PreStop {
+        /// The server listened; if not, it ends on SIGTERM at once.
+        serves: bool,
+    },
     /// SIGTERM was sent; the server finishes what it has.
     Draining,
 }
@@ -90,6 +93,8 @@ pub(super) struct PodDelays {
     pub(super) readiness_phase: SimDuration,
     /// First tick of the startup probe after the start of the container.
     pub(super) startup_phase: SimDuration,
+    /// First tick of the liveness probe after the start of the container.
+    pub(super) liveness_phase: SimDuration,
     pub(super) endpoint: SimDuration,
     pub(super) endpoint_removal: SimDuration,
 }
@@ -113,6 +118,10 @@ impl PodDelays {
         };
         let readiness_phase = phase(config.probe.readiness.period);
         let startup_phase = phase(config.probe.startup.map_or(SimDuration::ZERO, |p| p.period));
+        let endpoint = config.probe.endpoint_delay.sample(&mut probe);
+        let endpoint_removal = config.termination.endpoint_removal.sample(&mut probe);
+        let liveness = config.probe.liveness.map_or(SimDuration::ZERO, |p| p.period);
+        let liveness_phase = SimDuration::from_ps(probe.random_range(0..liveness.as_ps().max(1)));
         Self {
             attach,
             create,
@@ -121,8 +130,9 @@ impl PodDelays {
             init,
             readiness_phase,
             startup_phase,
-            endpoint: config.probe.endpoint_delay.sample(&mut probe),
-            endpoint_removal: config.termination.endpoint_removal.sample(&mut probe),
+            liveness_phase,
+            endpoint,
+            endpoint_removal,
         }
     }
 }
@@ -183,12 +193,24 @@ impl Pod {
         first_tick(started + self.delays.readiness_phase, period, earliest)
     }
 
-    /// When the startup probe has failed `failureThreshold` times in a row.
-    pub(super) fn startup_deadline(&self, probe: Probe) -> SimTime {
+    /// When a server that still starts is killed: its startup probe has failed `failureThreshold` times in a row or,
+    /// where there is none, its liveness probe; `None` = never.
+    // Source: kubernetes pkg/kubelet/prober/worker.go: liveness is not probed before the startup probe has passed.
+    pub(super) fn startup_deadline(&self, config: &ClusterConfig) -> Option<SimTime> {
         let started = self.container_start.expect("law L8: a starting pod has a container");
-        let ticks = started + self.delays.startup_phase;
-        first_tick(ticks, probe.period, started + probe.initial_delay)
-            + probe.period * u64::from(probe.failure_threshold.saturating_sub(1))
+        let (probe, phase) = match (config.probe.startup, config.probe.liveness) {
+            (Some(startup), _) => (startup, self.delays.startup_phase),
+            (None, Some(liveness)) => (liveness, self.delays.liveness_phase),
+            (None, None) => return None,
+        };
+        Some(nth_failure(started + phase, probe, started + probe.initial_delay))
+    }
+
+    /// When the liveness probe has failed `failureThreshold` times in a row, from `now` on.
+    pub(super) fn liveness_deadline(&self, probe: Probe, now: SimTime) -> SimTime {
+        let started = self.container_start.expect("law L8: a listening pod has a container");
+        let from = now.max(started + probe.initial_delay);
+        nth_failure(started + self.delays.liveness_phase, probe, from)
     }
 
     /// Its id.
@@ -239,6 +261,12 @@ impl Pod {
     pub fn is_routed(&self) -> bool {
         self.routed
     }
+}
+
+/// The `failureThreshold`-th tick of a probe from `from` on.
+fn nth_failure(ticks: SimTime, probe: Probe, from: SimTime) -> SimTime {
+    let more = u64::from(probe.failure_threshold.saturating_sub(1));
+    first_tick(ticks, probe.period, from) + probe.period * more
 }
 
 /// The first of the instants `origin + n * period` at or after `earliest`.

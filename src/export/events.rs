@@ -124,6 +124,7 @@ fn fault_cells(event: &FaultEvent) -> [String; 4] {
             let cause = match death {
                 Death::Crash => "exited with an error",
                 Death::StartupProbe => "failed startup probe, will be restarted",
+                Death::LivenessProbe => "failed liveness probe, will be restarted",
             };
             let message = if wait == SimDuration::ZERO {
                 format!("Container vllm {cause}")

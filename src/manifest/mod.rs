@@ -105,3 +105,19 @@ pub fn plain_metric_name(gmp_name: &str) -> Option<&str> {
     let rest = gmp_name.strip_prefix("prometheus.googleapis.com|")?;
     rest.rsplit_once('|').map(|(name, _)| name)
 }
+
+/// How GKE's own metrics agent names a series to the HPA, for the `AutoscalingMetric` `object`.
+// Source: GKE documentation, expose custom metrics for autoscaling: names in lower case with hyphens.
+pub fn gke_native_metric_name(object: &str, series: &str) -> String {
+    let own = series.strip_prefix("vllm:").unwrap_or(series);
+    let own = own.to_ascii_lowercase().replace(['_', ':'], "-");
+    format!("{GKE_NATIVE}{object}|{own}")
+}
+
+/// The series of vLLM behind such a name; `None` if it is another kind of name.
+pub fn gke_native_series(name: &str) -> Option<String> {
+    let (_, own) = name.strip_prefix(GKE_NATIVE)?.rsplit_once('|')?;
+    Some(format!("vllm:{}", own.replace('-', "_")))
+}
+
+const GKE_NATIVE: &str = "autoscaling.gke.io|";

@@ -42,6 +42,9 @@ pub enum Adapter {
         /// `ignoreNullValues`: an empty result, NaN and infinity count as 0 instead of an error.
         ignore_null_values: bool,
     },
+    /// GKE's own metrics agent behind an `AutoscalingMetric`: it reads the pods and answers the HPA past Cloud
+    /// Monitoring; a failed scrape ends the series at once.
+    GkeNative,
     /// The newest scrape, nothing in between; a failed scrape ends the series at once.
     Direct,
 }
@@ -152,6 +155,14 @@ impl PipelineConfig {
         }
     }
 
+    /// GKE's own metrics agent.
+    // Source: GKE documentation, expose custom metrics for autoscaling: in the cluster, not through Cloud Monitoring.
+    // ASSUMPTION(A375): it reads every 15 s like the guide's PodMonitoring, and what it read can be asked for 0.05-1 s
+    // later, as on the Prometheus paths; Google publishes neither.
+    pub fn gke_native() -> Self {
+        Self { adapter: Adapter::GkeNative, ..Self::prometheus_adapter() }
+    }
+
     /// Scrapes every 15 s that show at once.
     pub fn direct() -> Self {
         Self {
@@ -171,7 +182,7 @@ impl PipelineConfig {
         match &self.adapter {
             Adapter::PrometheusAdapter { refresh } => *refresh,
             Adapter::Keda { cached, .. } => *cached,
-            Adapter::Stackdriver { .. } | Adapter::Direct => None,
+            Adapter::Stackdriver { .. } | Adapter::GkeNative | Adapter::Direct => None,
         }
     }
 

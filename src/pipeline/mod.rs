@@ -184,9 +184,10 @@ impl Pipeline {
     fn answer(&self, total: Option<f64>) -> Total {
         let ignores_null = match &self.config.adapter {
             Adapter::Keda { ignore_null_values, .. } => Some(*ignore_null_values),
-            Adapter::Stackdriver { .. } | Adapter::PrometheusAdapter { .. } | Adapter::Direct => {
-                None
-            }
+            Adapter::Stackdriver { .. }
+            | Adapter::PrometheusAdapter { .. }
+            | Adapter::GkeNative
+            | Adapter::Direct => None,
         };
         match (total, ignores_null) {
             (Some(value), Some(ignores)) if !value.is_finite() => null(ignores),

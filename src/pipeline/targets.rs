@@ -85,9 +85,13 @@ impl Targets {
             (Adapter::Stackdriver { new_series_delay }, _) => {
                 new_series_delay.sample(&mut ingestion)
             }
-            (Adapter::PrometheusAdapter { .. } | Adapter::Keda { .. } | Adapter::Direct, _) => {
-                SimDuration::ZERO
-            }
+            (
+                Adapter::PrometheusAdapter { .. }
+                | Adapter::Keda { .. }
+                | Adapter::GkeNative
+                | Adapter::Direct,
+                _,
+            ) => SimDuration::ZERO,
         };
         let target = Target {
             pod,

@@ -16,7 +16,9 @@ const MAX_METRICS: usize = 2;
 
 /// The rows of both watches in order of time, below the header of each: one whenever something but the AGE
 /// changes, with the time since the start of the run in front.
-pub fn watch(record: &RunRecord, hpa_name: &str) -> String {
+///
+/// `sidecars`: containers of a pod beside the server's.
+pub fn watch(record: &RunRecord, hpa_name: &str, sidecars: u32) -> String {
     let mut rows: Vec<(SimTime, Vec<String>)> = Vec::new();
     let mut text = String::new();
     if let Some(hpa) = &record.hpa {
@@ -26,7 +28,7 @@ pub fn watch(record: &RunRecord, hpa_name: &str) -> String {
         rows.clear();
         text.push('\n');
     }
-    pod_rows(record, &mut rows);
+    pod_rows(record, sidecars, &mut rows);
     text.push_str(&aligned(&["NAME", "READY", "STATUS", "RESTARTS", "AGE"], &rows));
     text
 }
@@ -54,9 +56,30 @@ fn hpa_rows(
     }
 }
 
-fn pod_rows(record: &RunRecord, rows: &mut Vec<(SimTime, Vec<String>)>) {
+/// What RESTARTS goes by.
+#[derive(Clone, Copy, Default)]
+struct Restarts {
+    count: u32,
+    /// When the last container ended.
+    died: Option<SimTime>,
+    waits: bool,
+}
+
+impl Restarts {
+    /// As kubectl prints it: `1 (5s ago)`.
+    fn cell(self, now: SimTime) -> String {
+        match self.died {
+            Some(died) if self.count > 0 => {
+                format!("{} ({} ago)", self.count, age(now.saturating_since(died)))
+            }
+            _ => self.count.to_string(),
+        }
+    }
+}
+
+fn pod_rows(record: &RunRecord, sidecars: u32, rows: &mut Vec<(SimTime, Vec<String>)>) {
     let mut created: BTreeMap<PodId, SimTime> = BTreeMap::new();
-    let mut restarts: BTreeMap<PodId, (u32, bool)> = BTreeMap::new();
+    let mut restarts: BTreeMap<PodId, Restarts> = BTreeMap::new();
     for row in &record.pods {
         let from = *created.entry(row.pod).or_insert(row.at);
         let name = format!("pod-{}", row.pod.0);
@@ -64,23 +87,26 @@ fn pod_rows(record: &RunRecord, rows: &mut Vec<(SimTime, Vec<String>)>) {
             // The Ready condition turns, but the container keeps the status that its kubelet last reported.
             continue;
         }
-        let (ready, status) = shown(row.stage);
-        let restarted = restarts.entry(row.pod).or_insert((0_u32, false));
+        let (ready, status) = shown(row.stage, sidecars);
+        let restarted = restarts.entry(row.pod).or_default();
         // A new container counts when it starts.
-        restarted.0 += u32::from(restarted.1 && row.stage == PodStage::Loading);
-        restarted.1 = row.stage == PodStage::Restarting;
+        restarted.count += u32::from(restarted.waits && row.stage == PodStage::Loading);
+        restarted.waits = row.stage == PodStage::Restarting;
+        if restarted.waits {
+            restarted.died = Some(row.at);
+        }
         let cells = vec![
             name.clone(),
-            ready.to_owned(),
+            format!("{ready}/{}", 1 + sidecars),
             status.to_owned(),
-            restarted.0.to_string(),
+            restarted.cell(row.at),
             age(row.at.saturating_since(from)),
         ];
         push_if_new(rows, row.at, cells, |cells: &[String]| cells[0] == name);
     }
 }
 
-/// Adds a row unless the last one of the same object differs from it in nothing but the AGE.
+/// Adds a row unless the last one of the same object differs from it in nothing but how long ago things were.
 fn push_if_new(
     rows: &mut Vec<(SimTime, Vec<String>)>,
     at: SimTime,
@@ -88,27 +114,29 @@ fn push_if_new(
     same_object: impl Fn(&[String]) -> bool,
 ) {
     let last = rows.iter().rev().find(|row| same_object(&row.1));
-    let but_age = |cells: &[String]| cells[..cells.len() - 1].to_vec();
+    let timeless = |cell: &String| cell.split(" (").next().unwrap_or_default().to_owned();
+    let but_age = |cells: &[String]| -> Vec<String> {
+        let shown = &cells[..cells.len() - 1];
+        shown.iter().map(|c| if c.ends_with(" ago)") { timeless(c) } else { c.clone() }).collect()
+    };
     if last.is_none_or(|row| but_age(&row.1) != but_age(&cells)) {
         rows.push((at, cells));
     }
 }
 
-/// READY and STATUS of a pod with one container.
-fn shown(stage: PodStage) -> (&'static str, &'static str) {
+/// Ready containers and STATUS of a pod.
+fn shown(stage: PodStage, sidecars: u32) -> (u32, &'static str) {
     match stage {
-        PodStage::Pending => ("0/1", "Pending"),
+        PodStage::Pending => (0, "Pending"),
         // The kubelet shows volume attach, image pull and creation alike.
-        PodStage::Attaching | PodStage::Pulling | PodStage::Creating => {
-            ("0/1", "ContainerCreating")
-        }
-        PodStage::Loading | PodStage::Initializing | PodStage::NotReady => ("0/1", "Running"),
-        PodStage::Ready | PodStage::InService | PodStage::Unreachable => ("1/1", "Running"),
+        PodStage::Attaching | PodStage::Pulling | PodStage::Creating => (0, "ContainerCreating"),
+        PodStage::Loading | PodStage::Initializing | PodStage::NotReady => (sidecars, "Running"),
+        PodStage::Ready | PodStage::InService | PodStage::Unreachable => (1 + sidecars, "Running"),
         // `Error` or `OOMKilled` at first; kubectl shows the wait as CrashLoopBackOff.
-        PodStage::Restarting => ("0/1", "CrashLoopBackOff"),
-        PodStage::Failed => ("0/1", "Error"),
-        PodStage::Terminating => ("1/1", "Terminating"),
-        PodStage::Gone => ("0/1", "Terminating"),
+        PodStage::Restarting => (sidecars, "CrashLoopBackOff"),
+        PodStage::Failed => (0, "Error"),
+        PodStage::Terminating => (1 + sidecars, "Terminating"),
+        PodStage::Gone => (0, "Terminating"),
     }
 }
 
@@ -256,14 +284,37 @@ mod tests {
         }
     }
 
+    fn row(at: u64, pod: u32, stage: PodStage) -> PodRow {
+        PodRow { at: SimTime::from_secs(at), pod: PodId(pod), stage, node: None }
+    }
+
+    /// A pod with GCSFuse's sidecar shows two containers, and a restart tells how long ago the last one ended.
+    #[test]
+    fn sidecars_and_restarts_are_shown() {
+        let pods = vec![
+            row(0, 0, PodStage::Creating),
+            row(10, 0, PodStage::Loading),
+            row(100, 0, PodStage::Ready),
+            row(300, 0, PodStage::Restarting),
+            row(302, 0, PodStage::Loading),
+            row(350, 0, PodStage::Initializing),
+            row(400, 0, PodStage::Ready),
+        ];
+        let text = watch(&RunRecord { pods, ..RunRecord::default() }, "vllm", 1);
+        assert_eq!(
+            text,
+            "TIME       NAME    READY   STATUS              RESTARTS       AGE\n\
+             00:00:00   pod-0   0/2     ContainerCreating   0              0s\n\
+             00:00:10   pod-0   1/2     Running             0              10s\n\
+             00:01:40   pod-0   2/2     Running             0              100s\n\
+             00:05:00   pod-0   1/2     CrashLoopBackOff    0              5m\n\
+             00:05:02   pod-0   1/2     Running             1 (2s ago)     5m2s\n\
+             00:06:40   pod-0   2/2     Running             1 (100s ago)   6m40s\n"
+        );
+    }
+
     #[test]
     fn a_pod_has_a_row_whenever_its_line_changes() {
-        let row = |at, pod, stage| PodRow {
-            at: SimTime::from_secs(at),
-            pod: PodId(pod),
-            stage,
-            node: None,
-        };
         let record = RunRecord {
             pods: vec![
                 row(0, 0, PodStage::Pending),
@@ -278,7 +329,7 @@ mod tests {
             ],
             ..RunRecord::default()
         };
-        let text = watch(&record, "vllm");
+        let text = watch(&record, "vllm", 0);
         assert_eq!(
             text,
             "TIME       NAME    READY   STATUS              RESTARTS   AGE\n\

@@ -8,7 +8,7 @@ use hpasim::rng::{Dist, Seed};
 use hpasim::sim::{FaultEvent, RecordLevel, RunRecord, Scenario, run_workload};
 use hpasim::units::{SimDuration, SimTime};
 
-struct Text(String);
+pub(crate) struct Text(pub(crate) String);
 
 impl Loader for Text {
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
@@ -16,7 +16,7 @@ impl Loader for Text {
     }
 }
 
-fn text(profile: &str, cluster: &str) -> Text {
+pub(crate) fn text(profile: &str, cluster: &str) -> Text {
     Text(format!(
         "schema = 1\nduration = \"2h\"\n[model]\nprofile = \"{profile}\"\n[engine]\nvllm_version = \"0.11\"\n\
          max_model_len = 4096\n[workload.poisson]\nrate_rps = 3\nprompt_tokens = 200\noutput_tokens = 50\n\

@@ -339,7 +339,7 @@ fn metrics_that_cannot_be_simulated() {
     // Other spellings of the same gauge are fine.
     for name in [
         "prometheus.googleapis.com|vllm:num_requests_running|gauge",
-        "vllm:gpu_cache_usage_perc",
+        "autoscaling.gke.io|vllm-pd-l4|kv-cache-usage-perc",
         "vllm_num_requests_waiting",
     ] {
         let line = format!("name = \"{name}\"");

@@ -29,6 +29,7 @@ mod cluster_known_answers;
 mod config_cluster;
 mod config_diagnostics;
 mod config_experiments;
+mod config_startup;
 mod config_values;
 mod disruptions;
 mod engine_guards;

@@ -335,6 +335,47 @@ fn an_outage_of_the_adapter_keeps_the_scale() {
     assert!(down.iter().all(|d| d.branch == Branch::FailedMetrics && d.scale_to.is_none()));
 }
 
+/// GKE's own agent answers like the Prometheus paths, under names of its own, and knows gauges of the pods only.
+#[test]
+fn gke_native_hands_over_gauges_of_the_pods() {
+    let run = |adapter: &str, name: &str| {
+        let metric = hpa("Pods", name, &average("8"));
+        let text = format!("duration = \"20m\"\n{}{metric}", poisson(4.0));
+        let set = format!("pipeline.adapter={adapter}");
+        readings(&simulate(&text, "", &[&set]))
+    };
+    let native = run("gke-native", "autoscaling.gke.io|vllm|num-requests-running");
+    let plain = run("prometheus-adapter", "vllm:num_requests_running");
+    assert!(native.len() > 60 && native == plain, "{} and {}", native.len(), plain.len());
+    let of = |kind: &str, name: &str| {
+        let metric = hpa(kind, name, &average("1"));
+        let text = format!("duration = \"10m\"\n{}{metric}", poisson(1.0));
+        try_load(&text, "", &["pipeline.adapter=gke-native"]).unwrap_err()
+    };
+    for (kind, name) in [
+        ("External", "vllm:num_requests_running"),
+        ("Pods", "vllm:generation_tokens_total"),
+        ("Pods", "DCGM_FI_DEV_GPU_UTIL"),
+    ] {
+        assert!(of(kind, name).contains("does not come through GKE's own"), "{name}");
+    }
+    let unknown = of("Pods", "autoscaling.gke.io|vllm|queue-depth");
+    assert!(unknown.contains("cannot be simulated"), "{unknown}");
+}
+
+/// A name of an older release is simulated, but the servers do not show it.
+#[test]
+fn names_of_older_releases_are_told() {
+    let of = |name: &str| {
+        let metric = hpa("Pods", name, &average("1"));
+        try_load(&format!("duration = \"10m\"\n{}{metric}", poisson(1.0)), "", &[]).unwrap().1
+    };
+    for name in ["vllm:gpu_cache_usage_perc", "vllm_gpu_cache_usage_perc"] {
+        assert!(of(name).contains("write `vllm:kv_cache_usage_perc`"), "{}", of(name));
+    }
+    assert_eq!(of("vllm:kv_cache_usage_perc"), "");
+}
+
 /// Names and queries that cannot be simulated are refused where they stand, with what would do.
 #[test]
 fn what_cannot_be_read_is_refused_with_a_hint() {
@@ -360,6 +401,15 @@ fn what_cannot_be_read_is_refused_with_a_hint() {
         let text = of(&rule(query));
         assert!(text.contains(expected), "{query}: {text}");
     }
+    // KEDA fails on more than one element; other adapters hand them over and the HPA adds them up.
+    let external = |query: &str| rule(query).replace("type = \"Pods\"", "type = \"External\"");
+    let per_pod = external("vllm:num_requests_running");
+    let text = of(&per_pod);
+    assert!(text.contains("has one value per pod, KEDA takes one"), "{text}");
+    let fine = |text: &str| try_load(&format!("{head}{}{text}", poisson(1.0)), "", &[]);
+    assert!(fine(&per_pod.replace("keda", "prometheus-adapter")).is_ok());
+    assert!(fine(&external("sum(vllm:num_requests_running)")).is_ok());
+    assert!(fine(&external("rate(vllm:num_incoming_requests_total[1m])")).is_ok());
     let text = of(&rule("vllm:num_requests_running").replace("keda", "stackdriver"));
     assert!(text.contains("takes names, not queries"), "{text}");
 }

@@ -99,6 +99,7 @@ pub(crate) fn cluster() -> ClusterConfig {
             attach: constant_ms(500),
             image: ImagePull::Time(constant_ms(5_000)),
             container_start: constant_ms(1_000),
+            sidecars: 0,
             load: ModelLoad::Storage(StorageLoad {
                 bytes: 4_000_000_000,
                 pod_rate: Rate::constant(1_000_000_000),
@@ -113,6 +114,7 @@ pub(crate) fn cluster() -> ClusterConfig {
         },
         probe: ProbeConfig {
             startup: None,
+            liveness: None,
             readiness: Probe { initial_delay: secs(5), period: secs(5), failure_threshold: 3 },
             endpoint_delay: constant_ms(800),
         },

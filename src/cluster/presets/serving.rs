@@ -17,6 +17,7 @@ pub fn probe_guide() -> ProbeConfig {
     ProbeConfig {
         startup: None,
         readiness: Probe { initial_delay: secs(240), period: secs(5), failure_threshold: 3 },
+        liveness: None,
         endpoint_delay: endpoint_delay(),
     }
 }
@@ -36,6 +37,8 @@ pub fn probe_llm_d() -> ProbeConfig {
     ProbeConfig {
         startup: Some(Probe { initial_delay: secs(15), period: secs(30), failure_threshold: 60 }),
         readiness: Probe { initial_delay: secs(0), period: secs(5), failure_threshold: 3 },
+        // Kubernetes' default threshold.
+        liveness: Some(Probe { initial_delay: secs(0), period: secs(10), failure_threshold: 3 }),
         ..probe_guide()
     }
 }
@@ -46,6 +49,7 @@ pub fn probe_inference_gateway() -> ProbeConfig {
     ProbeConfig {
         startup: Some(Probe { initial_delay: secs(2), period: secs(1), failure_threshold: 600 }),
         readiness: Probe { initial_delay: secs(0), period: secs(1), failure_threshold: 1 },
+        liveness: Some(Probe { initial_delay: secs(0), period: secs(1), failure_threshold: 5 }),
         ..probe_guide()
     }
 }
@@ -87,7 +91,22 @@ pub fn termination_inference_gateway(shutdown: ShutdownMode) -> TerminationConfi
     termination(secs(130), secs(30), shutdown)
 }
 
-/// KServe: preStop 15 s, grace 60 s.
+/// KServe: preStop 15 s, grace 60 s, and a drain for the 45 s between.
+// Source: kserve/kserve#5485 and #5496: `--shutdown-timeout` is what the hook leaves of the grace period.
 pub fn termination_kserve(shutdown: ShutdownMode) -> TerminationConfig {
-    termination(secs(60), secs(15), shutdown)
+    termination(secs(60), secs(15), drains(shutdown, SimDuration::MAX))
+}
+
+/// llm-d's guides: no preStop, a drain of 30 s within a grace period of 60 s.
+// Source: llm-d/llm-d#1653, its baseline; guides for long answers have up to 300 s within 330 s.
+pub fn termination_llm_d(shutdown: ShutdownMode) -> TerminationConfig {
+    termination(secs(60), secs(0), drains(shutdown, secs(30)))
+}
+
+/// A server that is given `--shutdown-timeout`; one that does not know the flag drains as it does anyway.
+const fn drains(shutdown: ShutdownMode, timeout: SimDuration) -> ShutdownMode {
+    match shutdown {
+        ShutdownMode::Abort => ShutdownMode::Drain { timeout },
+        known @ ShutdownMode::Drain { .. } => known,
+    }
 }

@@ -13,15 +13,55 @@ pub const GUIDE_IMAGE_BYTES: u64 = 10_000 * MB;
 // Source: dudeperf3ct/benchmark-vllm-startup, 28 GB measured (2026-04).
 pub const V0_18_IMAGE_BYTES: u64 = 28_000 * MB;
 
-/// Pull of an image onto the node pools' boot disks, without image streaming.
-// Source: dudeperf3ct/benchmark-vllm-startup: 28 GB in 236 s = 119 MB/s on pd-balanced.
-// ASSUMPTION(A111): 350 MB/s on an a3 with local SSD.
-pub fn image(accelerator: Accelerator, unpacked_bytes: u64) -> ImagePull {
-    let bytes_per_s = match accelerator {
-        Accelerator::L4 | Accelerator::A100 => 120 * MB,
-        Accelerator::H100 => 350 * MB,
+/// The disk of a node that images are unpacked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BootDisk {
+    /// GKE's default.
+    PdBalanced,
+    /// SSD persistent disk.
+    PdSsd,
+    /// Local SSDs, as an a3 has them.
+    LocalSsd,
+}
+
+impl BootDisk {
+    /// Name in experiments.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("pd-balanced", Self::PdBalanced), ("pd-ssd", Self::PdSsd), ("local-ssd", Self::LocalSsd)];
+
+    /// The usual one.
+    // Source: the guide's node pools name no boot disk, and GKE's default is pd-balanced from 1.24 on; an
+    // a3-highgpu-8g has 16 local SSDs.
+    pub const fn of(accelerator: Accelerator) -> Self {
+        match accelerator {
+            Accelerator::L4 | Accelerator::A100 => Self::PdBalanced,
+            Accelerator::H100 => Self::LocalSsd,
+        }
+    }
+}
+
+/// Pull of an image, without image streaming: unpacked bytes written per second.
+// Source: dudeperf3ct/benchmark-vllm-startup: 28 GB in 236 s = 119 MB/s on pd-balanced, bound by the disk.
+// ASSUMPTION(A111): 250 MB/s on pd-ssd, 350 MB/s on local SSD.
+pub const fn image(disk: BootDisk, unpacked_bytes: u64) -> ImagePull {
+    let bytes_per_s = match disk {
+        BootDisk::PdBalanced => 120 * MB,
+        BootDisk::PdSsd => 250 * MB,
+        BootDisk::LocalSsd => 350 * MB,
     };
-    ImagePull::Rate { unpacked_bytes, bytes_per_s }
+    ImagePull::Rate { unpacked_bytes, rate: Rate::constant(bytes_per_s) }
+}
+
+/// Pull of the guide's image from its public registry.
+// ASSUMPTION(A370): 85 s in the median and 200 s at the slow end on pd-balanced, the latter from an EKS report of 3 to
+// 4 min for 8 to 10 GB (chrismld/ai-on-eks-demos); on faster disks no spread is known.
+pub fn guide_image(disk: BootDisk, unpacked_bytes: u64) -> ImagePull {
+    match image(disk, unpacked_bytes) {
+        ImagePull::Rate { rate, .. } if disk == BootDisk::PdBalanced => {
+            ImagePull::Rate { unpacked_bytes, rate: Rate { p05: 50 * MB, ..rate } }
+        }
+        constant => constant,
+    }
 }
 
 /// Image streaming, or a secondary boot disk that holds the image.
@@ -52,12 +92,42 @@ pub const fn load_rate(accelerator: Accelerator, storage: Storage) -> Rate {
 // Source: accelerated-platforms, use-cases/inferencing/serving/vllm: 1 TiB pd-ssd or Hyperdisk ML.
 pub const VOLUME_GIB: u32 = 1_024;
 
+/// Type of the model's persistent disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskType {
+    /// The guide's.
+    PdSsd,
+    /// Cheaper and slower.
+    PdBalanced,
+}
+
+impl DiskType {
+    /// Name in experiments.
+    pub const WORDS: [(&'static str, Self); 2] =
+        [("pd-ssd", Self::PdSsd), ("pd-balanced", Self::PdBalanced)];
+}
+
+/// Rate of one replica alone that reads from a disk of that type \[bytes/s\].
+// ASSUMPTION(A371): Mistral-7B came from a pd-balanced volume at 220 MB/s (dudeperf3ct/benchmark-vllm-startup, one L4);
+// the slow end is as far from it as on pd-ssd.
+pub const fn disk_rate(disk: DiskType) -> Rate {
+    match disk {
+        DiskType::PdSsd => load_rate(Accelerator::L4, Storage::Pd),
+        DiskType::PdBalanced => Rate { median: 220 * MB, p05: 122 * MB },
+    }
+}
+
 /// Rate of the whole volume \[bytes/s\]; `None` = not shared between nodes.
-// Source: pd-ssd: 0.48 MiB/s per GiB, 491 MiB/s for 1 TiB (Google Cloud documentation), here in whole MB/s; hdml: the
-// guide's 24,576 MB/s for its 1 TiB volume. What a volume of another size is given is the user's choice.
-pub const fn volume_rate(storage: Storage, volume_gib: u32) -> Option<u64> {
+// Source: 0.48 MiB/s per GiB of pd-ssd (491 MiB/s for 1 TiB), 0.28 of pd-balanced (Google Cloud documentation), here in
+// whole MB/s; hdml: the guide's 24,576 MB/s for its 1 TiB volume. What a volume of another size is given is the user's
+// choice.
+pub const fn volume_rate(storage: Storage, disk: DiskType, volume_gib: u32) -> Option<u64> {
+    let per_100_gib = match disk {
+        DiskType::PdSsd => 48,
+        DiskType::PdBalanced => 28,
+    };
     match storage {
-        Storage::Pd => Some(volume_gib as u64 * 48 * MIB / 100 / MB * MB),
+        Storage::Pd => Some(volume_gib as u64 * per_100_gib * MIB / 100 / MB * MB),
         Storage::Hdml => Some(24_576 * MB),
         Storage::Gcs | Storage::Streamer => None,
     }
@@ -160,7 +230,23 @@ pub fn engine_init(accelerator: Accelerator, start: EngineStart, layers: u32) ->
     Dist::LogNormal { median: scaled(median_s), p95: scaled(p95_s) }
 }
 
-/// From a bound pod to a listening server.
+/// Creation of the container.
+// Source: dudeperf3ct/benchmark-vllm-startup: about 2 s.
+// ASSUMPTION(A372): GCSFuse's sidecar starts before it and takes 2 s more, of 1 to 3 s.
+pub fn container_start(storage: Storage) -> Dist {
+    Dist::Constant(secs(2) * u64::from(1 + sidecars(storage)))
+}
+
+/// Containers of a pod beside the server's.
+// Source: GKE documentation, Cloud Storage FUSE CSI driver: it injects a sidecar into each pod.
+pub(crate) const fn sidecars(storage: Storage) -> u32 {
+    match storage {
+        Storage::Gcs => 1,
+        Storage::Hdml | Storage::Pd | Storage::Streamer => 0,
+    }
+}
+
+/// From a bound pod to a listening server, on the usual disks.
 pub fn startup(
     accelerator: Accelerator,
     storage: Storage,
@@ -170,15 +256,19 @@ pub fn startup(
 ) -> StartupConfig {
     StartupConfig {
         attach: attach(storage),
-        image: image(accelerator, image_bytes),
-        // Source: dudeperf3ct/benchmark-vllm-startup: container start overhead about 2 s.
-        container_start: Dist::Constant(secs(2)),
+        image: image(BootDisk::of(accelerator), image_bytes),
+        container_start: container_start(storage),
+        sidecars: sidecars(storage),
         load: ModelLoad::Storage(StorageLoad {
             bytes: model.bytes,
             pod_rate: load_rate(accelerator, storage),
-            volume_bytes_per_s: volume_rate(storage, VOLUME_GIB),
+            volume_bytes_per_s: volume_rate(storage, DiskType::PdSsd, VOLUME_GIB),
             node_bytes_per_s: node_rate(accelerator, storage),
-            attach_limit: attach_limit(storage, VOLUME_GIB, volume_rate(storage, VOLUME_GIB)),
+            attach_limit: attach_limit(
+                storage,
+                VOLUME_GIB,
+                volume_rate(storage, DiskType::PdSsd, VOLUME_GIB),
+            ),
             page_cache_bytes_per_s: page_cache_rate(storage),
             restart_bytes_per_s: restart_rate(storage, model.bytes),
             pod_memory_bytes: POD_MEMORY_BYTES,
@@ -188,10 +278,11 @@ pub fn startup(
 }
 
 /// Restore of a pod snapshot in place of load and initialisation.
-// Source: accelerated-platforms, vllm-with-runai-and-podsnapshots.md: 45 / 50 / 55 s.
+// Source: accelerated-platforms, vllm-with-runai-and-podsnapshots.md: 45, 50 and 55 s.
+// ASSUMPTION(A373): 60 s at the slow end: the three are medians of one model each.
 pub fn snapshot_restore(startup: StartupConfig) -> StartupConfig {
     StartupConfig {
-        load: ModelLoad::Time(lognormal(50, 55)),
+        load: ModelLoad::Time(lognormal(50, 60)),
         init: Dist::Constant(SimDuration::ZERO),
         ..startup
     }

@@ -170,6 +170,62 @@ fn a_startup_probe_that_is_too_short_never_lets_a_server_up() {
     assert!(deaths.iter().all(cause));
 }
 
+fn live(period: u64, failure_threshold: u32) -> Option<Probe> {
+    Some(Probe { initial_delay: secs(0), period: secs(period), failure_threshold })
+}
+
+fn deaths_by_liveness(driver: &Driver) -> Vec<SimTime> {
+    let by = |(_, e): &&(SimTime, FaultEvent)| {
+        matches!(e, FaultEvent::ContainerDied { death: Death::LivenessProbe, .. })
+    };
+    faults(driver).iter().filter(by).map(|(at, _)| *at).collect()
+}
+
+/// A health check that fails for three liveness probes has the server killed and started again; without a liveness
+/// probe the server goes on for ever.
+#[test]
+fn a_liveness_probe_restarts_a_server_that_fails_it() {
+    for (liveness, lasts, killed) in
+        [(live(10, 3), 60, true), (live(10, 3), 19, false), (None, 60, false)]
+    {
+        let mut config = fixed();
+        // The start is watched by a probe of its own.
+        config.probe.startup =
+            Some(Probe { initial_delay: secs(0), period: secs(10), failure_threshold: 60 });
+        config.probe.readiness.initial_delay = SimDuration::ZERO;
+        config.probe.liveness = liveness;
+        scripted(&mut config, 1_000, 0, FaultKind::Unready(secs(lasts)));
+        let mut driver = Driver::start(&config, 1, 1);
+        driver.run_until(at(2_000));
+        let deaths = deaths_by_liveness(&driver);
+        assert_eq!(deaths.len(), usize::from(killed), "{liveness:?} {lasts}");
+        assert_eq!(driver.times_of(Effect::ServerDown(PodId(0))), deaths, "its requests are lost");
+        // Ticks every ten seconds: the third at or after 1 000 s.
+        assert!(deaths.iter().all(|d| *d >= at(1_020) && *d < at(1_030)), "{deaths:?}");
+        assert_eq!(driver.count(PodStage::InService), 1);
+    }
+}
+
+/// Without a startup probe the liveness probe watches over the start: a start of 90 s is more than it waits for.
+#[test]
+fn a_liveness_probe_without_a_startup_probe_kills_slow_starts() {
+    let start = |initial_delay| {
+        let mut config = fixed();
+        config.probe.liveness = live(10, 3).map(|p| Probe { initial_delay, ..p });
+        let mut driver = Driver::start(&config, 1, 0);
+        driver.replicas(at(0), 1);
+        driver.run_until(at(3_000));
+        driver
+    };
+    let short = start(SimDuration::ZERO);
+    assert_eq!(short.count(PodStage::InService), 0);
+    let first = deaths_by_liveness(&short)[0] - short.entered(0, PodStage::Loading).unwrap();
+    assert!(first >= secs(20) && first < secs(31), "three ticks: {first:?}");
+    let enough = start(secs(90));
+    assert!(deaths_by_liveness(&enough).is_empty());
+    assert_eq!(enough.count(PodStage::InService), 1);
+}
+
 /// Spot: pods get 15 of the 30 s whatever their grace period, end as Failed and are replaced; the instance group
 /// asks for the machine again, and it is paid for until it is gone.
 #[test]

@@ -119,7 +119,7 @@ prop_compose! {
         grace in 0_u64..40,
         pre_stop in 0_u64..40,
         drain in prop::option::of(0_u64..60),
-        startup_probe in any::<bool>(),
+        (startup_probe, liveness) in any::<(bool, bool)>(),
         initial_delay in 0_u64..250,
     ) -> ClusterConfig {
         let mut config = fixed();
@@ -152,6 +152,9 @@ prop_compose! {
         config.probe.readiness.initial_delay = secs(initial_delay);
         config.probe.startup = startup_probe
             .then_some(Probe { initial_delay: secs(5), period: secs(7), failure_threshold: 60 });
+        // Patient enough for some starts only.
+        config.probe.liveness = liveness
+            .then_some(Probe { initial_delay: secs(30), period: secs(9), failure_threshold: 4 });
         config.probe.endpoint_delay = endpoint;
         config.termination = TerminationConfig {
             grace: secs(grace),

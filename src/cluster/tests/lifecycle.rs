@@ -155,6 +155,30 @@ fn pre_stop_counts_against_grace() {
     assert_eq!(drains(&driver), [(at(130), at(132))]);
 }
 
+/// The kubelet runs the preStop hook of a container that runs, ready or not; then a server that is still starting ends
+/// at once. Before the container there is nothing to run it in.
+#[test]
+fn a_starting_container_runs_its_hook_too() {
+    let mut config = fixed();
+    config.termination.pre_stop = secs(15);
+    let mut driver = Driver::start(&config, 1, 1);
+    driver.replicas(at(0), 2);
+    driver.run_until(at(500));
+    // Bound at 210 s or later, its container starts 92 s after that.
+    let loading = driver.entered(1, PodStage::Loading).unwrap();
+    let mut cut = Driver::start(&config, 1, 1);
+    cut.replicas(at(0), 2);
+    cut.replicas(loading + secs(5), 1);
+    cut.run_until(loading + secs(100));
+    assert_eq!(cut.times_of(Effect::Gone(PodId(1))), [loading + secs(20)]);
+    assert!(cut.times_of(Effect::ServerUp(PodId(1))).is_empty());
+    let mut early = Driver::start(&config, 1, 1);
+    early.replicas(at(0), 2);
+    early.replicas(loading - secs(1), 1);
+    early.run_until(loading + secs(100));
+    assert_eq!(early.times_of(Effect::Gone(PodId(1))), [loading - secs(1)]);
+}
+
 /// Pods that have not started vanish, whatever the grace period; the newest victims are they.
 #[test]
 fn pending_pods_go_first_and_at_once() {

@@ -116,7 +116,8 @@ fn a_machine_bounds_its_reader() {
 
 #[test]
 fn published_attach_limits() {
-    use presets::{Storage, attach_limit, volume_rate};
+    use presets::{DiskType, Storage, attach_limit};
+    let volume_rate = |storage, gib| presets::volume_rate(storage, DiskType::PdSsd, gib);
     let hdml = |gib, mib: u64| attach_limit(Storage::Hdml, gib, Some(mib << 20)).expect("a disk");
     let plenty = 1_200_000;
     let sizes = [256, 257, 1_024, 2_048, 16_384, 16_385];
@@ -127,4 +128,7 @@ fn published_attach_limits() {
     assert_eq!(attach_limit(Storage::Gcs, 1_024, None), None);
     assert_eq!(volume_rate(Storage::Pd, 1_024), Some(515_000_000));
     assert_eq!(volume_rate(Storage::Pd, 2_048), Some(1_030_000_000));
+    // 0.28 instead of 0.48 MiB/s per GiB.
+    let balanced = presets::volume_rate(Storage::Pd, DiskType::PdBalanced, 1_024);
+    assert_eq!(balanced, Some(300_000_000));
 }

@@ -123,7 +123,7 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
     let max_model_len = engine.as_ref().map_or(u32::MAX, |e| e.scheduler.max_model_len);
     let workload = workload::workload(root, inputs, max_model_len);
     let mut cluster = cluster::cluster(root, profile.as_ref(), vllm_minor, inputs.constants());
-    let pipeline = pipeline::pipeline(root, profile.as_ref(), gpu_memory_utilization);
+    let pipeline = pipeline::pipeline(root, profile.as_ref(), gpu_memory_utilization, vllm_minor);
     let controller = pipeline::controller(root, cluster.kube_minor);
     let autoscaler = hpa::autoscaler(root, inputs, &pipeline, controller, name);
     let slo = slo(root);

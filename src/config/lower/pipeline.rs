@@ -16,6 +16,7 @@ enum Kind {
     Stackdriver,
     PrometheusAdapter,
     Keda,
+    GkeNative,
     Direct,
 }
 
@@ -68,6 +69,7 @@ pub(super) fn pipeline(
     root: &Fields<'_>,
     profile: Option<&GpuProfile>,
     gpu_memory_utilization: f64,
+    vllm_minor: u32,
 ) -> Pipeline {
     let table = root.key("pipeline", "How a metric becomes a number the HPA sees").table_or_empty();
     let kind = table
@@ -77,6 +79,7 @@ pub(super) fn pipeline(
                 ("stackdriver", Kind::Stackdriver),
                 ("prometheus-adapter", Kind::PrometheusAdapter),
                 ("keda", Kind::Keda),
+                ("gke-native", Kind::GkeNative),
                 ("direct", Kind::Direct),
             ],
             Kind::Stackdriver,
@@ -89,7 +92,7 @@ pub(super) fn pipeline(
         Kind::Stackdriver => {
             Dist::LogNormal { median: SimDuration::from_secs(5), p95: SimDuration::from_secs(10) }
         }
-        Kind::PrometheusAdapter | Kind::Keda => Dist::LogNormal {
+        Kind::PrometheusAdapter | Kind::Keda | Kind::GkeNative => Dist::LogNormal {
             median: SimDuration::from_millis(200),
             p95: SimDuration::from_secs(1),
         },
@@ -98,7 +101,7 @@ pub(super) fn pipeline(
     let ingest = table
         .key("ingest", "From a scrape until the sample can be queried. Estimate")
         .shown(
-            "by adapter: 5 s (p95 10 s) for stackdriver, 0.2 s (p95 1 s) for Prometheus, 0 direct",
+            "by adapter: 5 s (p95 10 s) for stackdriver, 0.2 s (p95 1 s) for Prometheus and gke-native, 0 direct",
         )
         .delay_or(&ingest);
     let lookback = table
@@ -126,6 +129,7 @@ pub(super) fn pipeline(
             cached: keda.cached.then_some(keda.config.polling_interval).or(refresh),
             ignore_null_values: keda.ignore_null_values,
         },
+        Kind::GkeNative => Adapter::GkeNative,
         Kind::Direct => Adapter::Direct,
     };
     let config = PipelineConfig {
@@ -137,7 +141,7 @@ pub(super) fn pipeline(
         faults: faults(&table, kind),
     };
     Pipeline {
-        names: names(&table, &config),
+        names: names(&table, &config, vllm_minor),
         config,
         devices: devices(&table, profile, gpu_memory_utilization),
         keda: (kind == Kind::Keda).then_some(keda),
@@ -256,7 +260,7 @@ fn faults(table: &Fields<'_>, kind: Kind) -> Faults {
                     ],
                     Part::Adapter,
                 );
-            if part == Part::Prometheus && matches!(kind, Kind::Stackdriver | Kind::Direct) {
+            if part == Part::Prometheus && matches!(kind, Kind::Stackdriver | Kind::GkeNative | Kind::Direct) {
                 o.report(
                     Diagnostic::error(Code::Conflict, "this path has no Prometheus server")
                         .at(&o.span_of("part"), "")

@@ -11,24 +11,23 @@ enum Kind {
     EndpointPicker,
 }
 
-/// Reads `[cluster.routing]`, a table of `[cluster]`.
-pub(super) fn routing(cluster: &Fields<'_>) -> Policy {
+/// Reads `[cluster.routing]`, a table of `[cluster]`; `has_picker`: the set-up is one with an endpoint picker.
+pub(super) fn routing(cluster: &Fields<'_>, has_picker: bool) -> Policy {
     let table = cluster.key("routing", "How a request reaches a replica").table_or_empty();
     let kind = table
         .key("policy", "Who gets the next request. Source: kube-proxy's iptables mode is random")
-        .choice_or(
-            &[
-                ("random", Kind::Plain(Policy::Random)),
-                ("random_per_connection", Kind::RandomPerConnection),
-                ("round_robin", Kind::Plain(Policy::RoundRobin)),
-                ("least_request", Kind::Plain(Policy::LeastRequest)),
-                ("p2c", Kind::Plain(Policy::PowerOfTwo)),
-                ("epp", Kind::EndpointPicker),
-                ("session_affinity", Kind::Plain(Policy::SessionAffinity)),
-                ("prefix_affinity", Kind::Plain(Policy::PrefixAffinity)),
-            ],
-            Kind::Plain(Policy::Random),
-        );
+        .shown("\"random\"; \"epp\" with the presets `inference-gateway` and `llm-d`")
+        .choice(&[
+            ("random", Kind::Plain(Policy::Random)),
+            ("random_per_connection", Kind::RandomPerConnection),
+            ("round_robin", Kind::Plain(Policy::RoundRobin)),
+            ("least_request", Kind::Plain(Policy::LeastRequest)),
+            ("p2c", Kind::Plain(Policy::PowerOfTwo)),
+            ("epp", Kind::EndpointPicker),
+            ("session_affinity", Kind::Plain(Policy::SessionAffinity)),
+            ("prefix_affinity", Kind::Plain(Policy::PrefixAffinity)),
+        ])
+        .unwrap_or(if has_picker { Kind::EndpointPicker } else { Kind::Plain(Policy::Random) });
     let day = SimDuration::from_secs(86_400);
     let idle_timeout = table
         .key(

@@ -8,7 +8,7 @@ use crate::config::values::nearest;
 use crate::hpa::HpaSpec;
 use crate::hpa::spec::MetricSpec;
 use crate::manifest;
-use crate::pipeline::{Adapter, Aggregate, Function, PipelineConfig};
+use crate::pipeline::{Adapter, Aggregate, Function, Origin, PipelineConfig};
 use crate::sim::{FeedShape, MetricFeed, Signal, SignalKind};
 use crate::units::SimDuration;
 use std::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub(super) struct Names {
     pub(super) rules: Vec<Rule>,
     /// Window of the rate of a counter that is named without a query.
     pub(super) rate_window: SimDuration,
+    /// Release of the servers, 0.N.
+    vllm_minor: u32,
 }
 
 impl Names {
@@ -37,8 +39,8 @@ impl Names {
     }
 }
 
-/// Reads `[[pipeline.rules]]` and `rate_window`; `table` is `[pipeline]`.
-pub(super) fn names(table: &Fields<'_>, pipeline: &PipelineConfig) -> Names {
+/// Reads `[[pipeline.rules]]` and `rate_window`; `table` is `[pipeline]`, the servers are vLLM 0.`vllm_minor`.
+pub(super) fn names(table: &Fields<'_>, pipeline: &PipelineConfig, vllm_minor: u32) -> Names {
     let stackdriver = matches!(pipeline.adapter, Adapter::Stackdriver { .. });
     // Source: k8s-stackdriver: ALIGN_RATE over 60 s; elsewhere the window is the user's, and `hpasim export` writes 2m.
     let window = SimDuration::from_secs(if stackdriver { 60 } else { 120 });
@@ -51,19 +53,24 @@ pub(super) fn names(table: &Fields<'_>, pipeline: &PipelineConfig) -> Names {
         .key("rules", "Names that the adapter answers by a query: `{ name, query }`")
         .tables()
         .iter()
-        .filter_map(rule)
+        .filter_map(|t| rule(t, vllm_minor))
         .collect::<Vec<_>>();
-    if stackdriver && !rules.is_empty() {
+    let takes_names = match &pipeline.adapter {
+        Adapter::Stackdriver { .. } => Some("the Stackdriver adapter takes names, not queries"),
+        Adapter::GkeNative => Some("GKE's own metrics of pods are gauges by name, not queries"),
+        Adapter::PrometheusAdapter { .. } | Adapter::Keda { .. } | Adapter::Direct => None,
+    };
+    if let Some(title) = takes_names.filter(|_| !rules.is_empty()) {
         table.report(
-            Diagnostic::error(Code::Conflict, "the Stackdriver adapter takes names, not queries")
+            Diagnostic::error(Code::Conflict, title)
                 .at(&table.span_of("rules"), "")
                 .help("set `pipeline.adapter` to `keda` or `prometheus-adapter`, or name a metric"),
         );
     }
-    Names { rules, rate_window }
+    Names { rules, rate_window, vllm_minor }
 }
 
-fn rule(t: &Fields<'_>) -> Option<Rule> {
+fn rule(t: &Fields<'_>, vllm_minor: u32) -> Option<Rule> {
     let name = t
         .key("name", "Metric name in the HPA, as `s0-prometheus`")
         .required()
@@ -91,6 +98,7 @@ fn rule(t: &Fields<'_>) -> Option<Rule> {
         t.report(unknown(&query.metric).at(&span, near(&query.metric)).help(known()));
         return None;
     };
+    warn_about_old_name(t, &query.metric, vllm_minor, &span);
     let fits = match query.function {
         Function::Instant | Function::AvgOverTime(_) | Function::MaxOverTime(_) => {
             signal.kind() == SignalKind::Gauge
@@ -135,9 +143,10 @@ pub(super) fn feeds(
             .find(|(path, _)| below(path, &parent) && path.ends_with("name"))
             .or_else(|| places.iter().find(|(path, _)| *path == parent))
             .map_or_else(|| fallback(t), |(_, span)| span.clone());
-        match feed(metric, name, names) {
+        match feed(metric, name, names, pipeline) {
             Ok(feed) => {
                 warn(t, metric, &feed, &place, pipeline);
+                warn_about_old_name(t, name, names.vllm_minor, &place);
                 feeds.push(feed);
             }
             Err(diagnostic) => t.report(diagnostic(&place)),
@@ -152,7 +161,12 @@ fn refuse(make: impl Fn(&Span) -> Diagnostic + 'static) -> Refusal {
     Box::new(make)
 }
 
-fn feed(metric: &MetricSpec, name: &str, names: &Names) -> Result<MetricFeed, Refusal> {
+fn feed(
+    metric: &MetricSpec,
+    name: &str,
+    names: &Names,
+    pipeline: &PipelineConfig,
+) -> Result<MetricFeed, Refusal> {
     let named = name.to_owned();
     if matches!(metric.kind.as_str(), "Resource" | "ContainerResource") {
         if name == "cpu" {
@@ -172,6 +186,20 @@ fn feed(metric: &MetricSpec, name: &str, names: &Names) -> Result<MetricFeed, Re
                     .help("make the metric `External`, or write `sum by (pod) (...)`")
             }));
         }
+        // Source: keda pkg/scalers/prometheus_scaler.go, ExecutePromQuery: more than one element is an error. The
+        // router is one target; other adapters hand all elements over, and the HPA adds them up.
+        let keda = matches!(pipeline.adapter, Adapter::Keda { .. });
+        let several = rule.signal.origin() != Some(Origin::Router);
+        if keda && several && !per_pod && rule.query.aggregate.is_none() {
+            return Err(refuse(move |place| {
+                let title = format!("the query of `{named}` has one value per pod, KEDA takes one");
+                Diagnostic::error(Code::Conflict, title)
+                    .at(place, "KEDA's trigger fails as soon as there are two pods")
+                    .help(
+                        "write `sum(...)` in the rule's query; of a quantile, `sum by (le) (...)`",
+                    )
+            }));
+        }
         let aggregate = rule.query.aggregate.unwrap_or(Aggregate::Sum);
         return Ok(MetricFeed {
             signal: rule.signal,
@@ -183,6 +211,18 @@ fn feed(metric: &MetricSpec, name: &str, names: &Names) -> Result<MetricFeed, Re
     }
     let shape = if per_pod { FeedShape::PerPod } else { FeedShape::SUM };
     let signal = signal_of(name);
+    // Source: GKE documentation, expose custom metrics for autoscaling: gauges of pods, as Pods metrics.
+    let native = |signal: Signal| {
+        per_pod && signal.kind() == SignalKind::Gauge && signal.origin() == Some(Origin::Server)
+    };
+    if matches!(pipeline.adapter, Adapter::GkeNative) && signal.is_some_and(|s| !native(s)) {
+        return Err(refuse(move |place| {
+            let title = format!("`{named}` does not come through GKE's own metrics agent");
+            Diagnostic::error(Code::Conflict, title)
+                .at(place, "it hands over gauges of the pods")
+                .help("make it a Pods metric of a gauge, or choose another `pipeline.adapter`")
+        }));
+    }
     match signal.map(|signal| (signal, signal.kind())) {
         Some((signal, SignalKind::Gauge)) => Ok(MetricFeed::instant(signal, shape)),
         Some((signal, SignalKind::Counter)) => Ok(MetricFeed {
@@ -242,6 +282,27 @@ fn warn(
     }
 }
 
+/// Tells of a name that servers of that release do not show: the HPA would find no metric.
+// Source: vllm v1/metrics/loggers.py: 0.11.0 has vllm:gpu_cache_usage_perc only with
+// --show-hidden-metrics-for-version and vllm:time_per_output_token_seconds beside the new name, 0.33.0 has neither.
+fn warn_about_old_name(t: &Fields<'_>, name: &str, vllm_minor: u32, place: &Span) {
+    let plain = manifest::plain_metric_name(name).unwrap_or(name).replacen("vllm_", "vllm:", 1);
+    let shown_until = match plain.as_str() {
+        "vllm:gpu_cache_usage_perc" => 10,
+        "vllm:time_per_output_token_seconds" => 11,
+        _ => return,
+    };
+    let Some(signal) = Signal::from_name(&plain).filter(|_| vllm_minor > shown_until) else {
+        return;
+    };
+    let title = format!("vLLM 0.{vllm_minor} does not show `{plain}` unless told to");
+    t.report(
+        Diagnostic::warning(Code::Suspicious, title)
+            .at(place, "simulated under its new name")
+            .help(format!("a real HPA would find no such metric; write `{}`", signal.name())),
+    );
+}
+
 fn unknown(name: &str) -> Diagnostic {
     Diagnostic::error(Code::UnknownMetric, format!("metric `{name}` cannot be simulated"))
 }
@@ -262,8 +323,12 @@ fn known() -> String {
     )
 }
 
-/// The signal of a metric name: plain, as GMP names it, or as prometheus-adapter rules rename it (`:` to `_`).
+/// The signal of a metric name: plain, as GMP or GKE's own agent names it, or as prometheus-adapter rules rename it
+/// (`:` to `_`).
 pub(crate) fn signal_of(name: &str) -> Option<Signal> {
+    if let Some(series) = manifest::gke_native_series(name) {
+        return Signal::from_name(&series);
+    }
     let plain = manifest::plain_metric_name(name).unwrap_or(name);
     let plain = match plain.strip_prefix("vllm_") {
         Some(rest) => format!("vllm:{rest}"),

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 /// What the HPA's comment says.
 pub(super) const NOTE: &str = "KEDA makes this HPA from scaledobject.yaml: apply that one, and delete any other HPA of \
-the deployment first. Two HPAs on one target fight.";
+the deployment first. Two HPAs on one target fight. KEDA serves external.metrics.k8s.io, which the Stackdriver adapter \
+cannot serve beside it.";
 /// On top of the ScaledObject.
 const OBJECT_NOTE: &str = "Check serverAddress: it is where KEDA asks for the metric.";
 

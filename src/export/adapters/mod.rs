@@ -1,5 +1,6 @@
 //! An HPA and what its metrics adapter needs beside it, for each way that a metric may reach it.
 
+mod gke_native;
 mod gmp;
 mod keda;
 mod prometheus_adapter;
@@ -8,7 +9,7 @@ use super::File;
 use crate::hpa::ValidationOptions;
 use crate::hpa::spec::MetricSpec;
 use crate::hpa::validation::is_dns1123_subdomain;
-use crate::manifest::{HpaManifest, plain_metric_name};
+use crate::manifest::{HpaManifest, gke_native_series, plain_metric_name};
 use crate::sim::KedaConfig;
 use crate::units::SimDuration;
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub enum Format {
     PrometheusAdapter,
     /// A KEDA ScaledObject, which makes the HPA itself.
     Keda,
+    /// GKE's own metrics agent, per pod.
+    GkeNative,
 }
 
 /// What the manifests are written for.
@@ -67,11 +70,12 @@ impl Surroundings {
 
 impl Format {
     /// Every format, with the name that the command line takes.
-    pub const ALL: [(Self, &'static str); 4] = [
+    pub const ALL: [(Self, &'static str); 5] = [
         (Self::Gmp, "gmp"),
         (Self::GmpExternal, "gmp-external"),
         (Self::PrometheusAdapter, "prometheus-adapter"),
         (Self::Keda, "keda"),
+        (Self::GkeNative, "gke-native"),
     ];
 
     /// Its name on the command line.
@@ -81,8 +85,9 @@ impl Format {
 }
 
 /// Every file that [`files`] may write.
-pub const FILES: [&str; 5] = [
+pub const FILES: [&str; 6] = [
     "hpa.yaml",
+    "autoscalingmetric.yaml",
     "podmonitoring.yaml",
     "prometheus-adapter-rules.yaml",
     "scaledobject.yaml",
@@ -101,6 +106,12 @@ pub fn files(
 ) -> Result<Vec<File>, Vec<String>> {
     let mut manifest = manifest.clone();
     let mut spec = manifest.spec.clone();
+    for name in spec.metrics.iter_mut().flat_map(custom_names) {
+        if let Some(series) = gke_native_series(name) {
+            *name = series;
+        }
+    }
+    manifest.set_spec(spec.clone());
     let (files, apply) = match format {
         Format::Gmp | Format::GmpExternal => {
             gmp::rename(&mut spec);
@@ -119,6 +130,13 @@ pub fn files(
             let note = format!("{header}\n{}", prometheus_adapter::NOTE);
             let hpa = File::new("hpa.yaml", manifest.to_yaml(&note));
             (vec![hpa, rules], vec!["hpa.yaml"])
+        }
+        Format::GkeNative => {
+            let object = gke_native::autoscaling_metric(&manifest, &mut spec, surroundings)?;
+            manifest.set_spec(spec);
+            let note = format!("{header}\n{}", gke_native::NOTE);
+            let hpa = File::new("hpa.yaml", manifest.to_yaml(&note));
+            (vec![hpa, object], vec!["hpa.yaml", "autoscalingmetric.yaml"])
         }
         Format::Keda => {
             let object = keda::scaled_object(&manifest, surroundings, header)?;
@@ -141,6 +159,9 @@ pub fn refusals(format: Format, manifest: &HpaManifest, kube_minor: u32) -> Vec<
     let mut found: Vec<String> = found.iter().map(ToString::to_string).collect();
     if !is_dns1123_subdomain(manifest.name()) {
         found.push(format!("metadata.name: Invalid value: \"{}\"", manifest.name()));
+    }
+    if format == Format::GkeNative && kube_minor < gke_native::OLDEST_MINOR {
+        found.push("autoscalingmetric.yaml: GKE has this kind from 1.35.1 on".to_owned());
     }
     found
 }
@@ -235,6 +256,50 @@ mod tests {
              app: \"vllm-pd-l4\"\n"
         );
         assert!(text(&files, "kustomization.yaml").ends_with("- hpa.yaml\n- podmonitoring.yaml\n"));
+    }
+
+    #[test]
+    fn gke_native_names_what_its_object_makes() {
+        let files = made(Format::GkeNative, vec![waiting()]);
+        let object: serde_json::Value =
+            serde_saphyr::from_str(text(&files, "autoscalingmetric.yaml")).unwrap();
+        assert_eq!(object["apiVersion"], "autoscaling.gke.io/v1beta1");
+        assert_eq!(object["metadata"]["namespace"], "llm");
+        let pod = &object["spec"]["metrics"][0]["pod"];
+        assert_eq!(pod["selector"]["matchLabels"]["app"], "vllm-pd-l4");
+        let container = &pod["containers"][0];
+        assert_eq!(container["endpoint"]["port"], 8000);
+        let gauge = serde_json::json!({
+            "name": "num-requests-waiting", "prometheusMetricName": "vllm:num_requests_waiting"
+        });
+        assert_eq!(container["metrics"][0]["gauge"], gauge);
+        let read = crate::manifest::read(text(&files, "hpa.yaml")).unwrap();
+        let metric = &read.hpas[0].spec.metrics[0];
+        let name = "autoscaling.gke.io|vllm-pd-l4|num-requests-waiting";
+        assert_eq!((metric.kind.as_str(), metric.metric_name()), ("Pods", name));
+        assert!(refusals(Format::GkeNative, &read.hpas[0], 36).is_empty());
+        assert!(refusals(Format::GkeNative, &read.hpas[0], 34)[0].contains("1.35.1"));
+        // Its names are read back for every other format.
+        let metric = MetricSpec::pods(name, Quantity::from_milli(2_500));
+        let gmp = made(Format::Gmp, vec![metric]);
+        let series = "prometheus.googleapis.com|vllm:num_requests_waiting|gauge";
+        assert!(text(&gmp, "hpa.yaml").contains(series), "{}", text(&gmp, "hpa.yaml"));
+        // Counters and sums do not come this way.
+        let surroundings = Surroundings {
+            namespace: None,
+            scrape_interval: SimDuration::from_secs(15),
+            prometheus_url: String::new(),
+            queries: BTreeMap::new(),
+            keda: None,
+            triggers: Triggers::default(),
+        };
+        let target = MetricTarget::average_value(Quantity::from_milli(1_000));
+        let metrics = vec![
+            MetricSpec::pods("vllm:generation_tokens_total", Quantity::from_milli(1)),
+            MetricSpec::external("vllm:num_requests_waiting", target),
+        ];
+        let refused = super::files(Format::GkeNative, &manifest(metrics), &surroundings, "");
+        assert_eq!(refused.unwrap_err().len(), 2);
     }
 
     #[test]

@@ -194,10 +194,12 @@ pub(super) fn cluster(
         load.pod_memory_bytes = requests.pod_memory();
     }
     let probe = startup::probe(&startup_table, preset);
+    startup::warn_about_liveness(&startup_table, &startup, &probe);
     let termination = termination::termination(&table, vllm_minor, preset);
     let disruption = disruption::disruption(&table);
     let faults = faults::faults(&table, kube_minor);
-    let gateway = super::routing::routing(&table);
+    let gateway =
+        super::routing::routing(&table, matches!(preset, Preset::InferenceGateway | Preset::LlmD));
     let cluster = ClusterConfig {
         pools: priced.iter().flat_map(|p| p.pools.iter().cloned()).collect(),
         quota,

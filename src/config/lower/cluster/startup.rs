@@ -57,10 +57,11 @@ pub(super) fn startup(
         )
         .boolean_or(preset == Preset::Snapshots);
     let base = if snapshot { presets::snapshot_restore(base) } else { base };
-    let image = image(t, base.image);
+    let image = image(t, base.image, accelerator, preset);
     let load = load(t, base.load, storage);
     warn_about_rate(t, &load);
     StartupConfig {
+        sidecars: base.sidecars,
         attach: t
             .key("attach", "Attach and mount of the model's volume. Estimate by storage")
             .shown("pd 10 s (p95 20), hdml 3 s (p95 5), gcs 2 s (p95 3), streamer 0")
@@ -68,6 +69,7 @@ pub(super) fn startup(
         image,
         container_start: t
             .key("container_start", "Creation of the container. Source: about 2 s measured")
+            .shown("\"2s\"; 4 s with gcs, for its sidecar")
             .delay_or(&base.container_start),
         load,
         init: t
@@ -82,24 +84,46 @@ pub(super) fn startup(
     }
 }
 
-fn image(t: &Fields<'_>, base: ImagePull) -> ImagePull {
+fn image(t: &Fields<'_>, base: ImagePull, accelerator: Accelerator, preset: Preset) -> ImagePull {
     let streaming = t
-        .key("image_streaming", "Image streaming or a secondary boot disk with the image")
+        .key(
+            "image_streaming",
+            "Image streaming (of images in Artifact Registry) or a secondary boot disk with the image",
+        )
         .boolean_or(false);
+    if streaming && preset == Preset::Guide {
+        let title = "the guide's image comes from a public registry, which GKE does not stream";
+        t.report(
+            Diagnostic::warning(Code::Suspicious, title)
+                .at(&t.span_of("image_streaming"), "as if it were in Artifact Registry")
+                .help("a secondary boot disk with the image has the same effect"),
+        );
+    }
+    let disk = t
+        .key(
+            "boot_disk",
+            "Disk of the node, for the rate of the pull. Source: GKE's default; a3 has local SSDs",
+        )
+        .shown("\"pd-balanced\"; \"local-ssd\" on h100")
+        .choice(&presets::BootDisk::WORDS)
+        .unwrap_or(presets::BootDisk::of(accelerator));
     let rate = t
         .key(
             "image_mb_s",
             "Unpacked bytes written per second [MB/s]. Source: 119 MB/s on pd-balanced",
         )
-        .shown("120; 350 on h100")
+        .shown("pd-balanced 120 (slow end 50 with preset `guide`), pd-ssd 250, local-ssd 350. Estimate")
         .number(0.1..=1e6);
     let time = t.key("image_pull", "Time of the pull, instead of size and rate").delay();
     match (time, base) {
         (Some(time), _) => ImagePull::Time(time),
         (None, _) if streaming => presets::image_streaming(),
-        (None, ImagePull::Rate { unpacked_bytes, bytes_per_s }) => ImagePull::Rate {
-            unpacked_bytes,
-            bytes_per_s: rate.map_or(bytes_per_s, |r| (r * MB) as u64),
+        (None, ImagePull::Rate { unpacked_bytes, .. }) => match rate {
+            Some(rate) => {
+                ImagePull::Rate { unpacked_bytes, rate: Rate::constant((rate * MB) as u64) }
+            }
+            None if preset == Preset::Guide => presets::guide_image(disk, unpacked_bytes),
+            None => presets::image(disk, unpacked_bytes),
         },
         (None, base @ ImagePull::Time(_)) => base,
     }
@@ -112,17 +136,23 @@ fn load(t: &Fields<'_>, base: ModelLoad, kind: Storage) -> ModelLoad {
             "Rate of one pod alone [MB/s]; what one machine reads at most bounds it (pd 1258, hdml 2516, a3 4194; \
              source: Google Cloud documentation). Estimate by storage and GPU",
         )
-        .shown("pd 450 (slow end 250), hdml 1000, gcs 150, see docs/model.md")
+        .shown("pd 450 (slow end 250; pd-balanced 220), hdml 1000, gcs 150, see docs/model.md")
         .number(0.1..=1e6);
     let volume_gib = t
         .key("volume_gib", "Size of the model's volume [GiB]. Source: the guide's 1 TiB")
         .u32_or(1..=65_536, presets::VOLUME_GIB);
+    let disk = t
+        .key("disk_type", "pd: type of the model's disk. Source: the guide's pd-ssd")
+        .choice_or(&presets::DiskType::WORDS, presets::DiskType::PdSsd);
     let volume = t
         .key(
             "volume_mb_s",
             "Rate of the whole volume, shared by its readers [MB/s]; 0 = not shared",
         )
-        .shown("pd by `volume_gib`, 515 for 1 TiB; hdml 24576, others 0. Source: Google Cloud documentation; the guide")
+        .shown(
+            "pd by `volume_gib` and `disk_type`, 515 for 1 TiB of pd-ssd, 300 of pd-balanced; hdml 24576, others 0. \
+             Source: Google Cloud documentation; the guide",
+        )
         .number(0.0..=1e9);
     let attach_limit = t
         .key(
@@ -147,11 +177,15 @@ fn load(t: &Fields<'_>, base: ModelLoad, kind: Storage) -> ModelLoad {
         .number(0.0..=1e6);
     let time = t.key("load", "Time of the load, instead of size and rate").delay();
     let bytes = |mb: f64| if mb > 0.0 { Some((mb * MB) as u64) } else { None };
-    let volume_rate = volume.map_or(presets::volume_rate(kind, volume_gib), bytes);
+    let volume_rate = volume.map_or(presets::volume_rate(kind, disk, volume_gib), bytes);
     match (time, base) {
         (Some(time), _) => ModelLoad::Time(time),
         (None, ModelLoad::Storage(storage)) => ModelLoad::Storage(StorageLoad {
-            pod_rate: rate.map_or(storage.pod_rate, |r| Rate::constant((r * MB) as u64)),
+            pod_rate: match rate {
+                Some(rate) => Rate::constant((rate * MB) as u64),
+                None if kind == Storage::Pd => presets::disk_rate(disk),
+                None => storage.pod_rate,
+            },
             volume_bytes_per_s: volume_rate,
             attach_limit: attach_limit.or(presets::attach_limit(kind, volume_gib, volume_rate)),
             page_cache_bytes_per_s: page_cache.map_or(storage.page_cache_bytes_per_s, bytes),
@@ -159,6 +193,28 @@ fn load(t: &Fields<'_>, base: ModelLoad, kind: Storage) -> ModelLoad {
             ..storage
         }),
         (None, base @ ModelLoad::Time(_)) => base,
+    }
+}
+
+/// Tells of a liveness probe that ends servers before they listen.
+pub(super) fn warn_about_liveness(t: &Fields<'_>, startup: &StartupConfig, probe: &ProbeConfig) {
+    let (Some(liveness), None) = (probe.liveness, probe.startup) else { return };
+    let failures = u64::from(liveness.failure_threshold.saturating_sub(1));
+    let patience = liveness.initial_delay + liveness.period * failures;
+    let start = startup.typical();
+    if patience < start {
+        let title = "the liveness probe kills servers before they listen";
+        let (patience, start) = (patience.as_secs_f64(), start.as_secs_f64());
+        t.report(
+            Diagnostic::warning(Code::Suspicious, title)
+                .at(
+                    &t.span_of("liveness_probe"),
+                    format!(
+                        "after {patience:.0} s or little more; a start takes about {start:.0} s"
+                    ),
+                )
+                .help("add a `startup_probe`, or give it an `initial_delay`"),
+        );
     }
 }
 
@@ -231,9 +287,19 @@ pub(super) fn probe(t: &Fields<'_>, preset: Preset) -> ProbeConfig {
         .table()
         .map(|f| probe(&f, base.startup.unwrap_or(fallback)))
         .or(base.startup);
+    let liveness = t
+        .key(
+            "liveness_probe",
+            "Liveness probe: a server that fails it is killed and starts again. None with `probes` guide and \
+             reference-architecture",
+        )
+        .table()
+        .map(|f| probe(&f, base.liveness.unwrap_or(fallback)))
+        .or(base.liveness);
     let readiness = t.key("readiness_probe", "Readiness probe; defaults by `probes`");
     ProbeConfig {
         startup,
+        liveness,
         readiness: probe(&readiness.table_or_empty(), base.readiness),
         endpoint_delay: t
             .key("endpoint_delay", "From Ready until the gateway routes to the pod. Estimate")

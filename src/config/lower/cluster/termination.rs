@@ -7,6 +7,20 @@ use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::units::SimDuration;
 
+#[derive(Clone, Copy, PartialEq)]
+enum Word {
+    Abort,
+    Drain,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Set {
+    Guide,
+    InferenceGateway,
+    KServe,
+    LlmD,
+}
+
 /// Reads the table.
 pub(super) fn termination(
     table: &Fields<'_>,
@@ -15,18 +29,46 @@ pub(super) fn termination(
 ) -> TerminationConfig {
     let t = table.key("termination", "From the deletion of a pod to a free GPU").table_or_empty();
     let by_version = presets::shutdown_of_vllm(vllm_minor);
-    let abort = t
+    let word = t
         .key("shutdown", "What the server does on SIGTERM. Source: vllm#34730")
-        .shown("\"abort\"; \"drain\" before vLLM 0.18")
-        .choice_or(&[("abort", true), ("drain", false)], by_version == ShutdownMode::Abort);
+        .shown("\"abort\"; \"drain\" before vLLM 0.18 and with the presets kserve and llm-d")
+        .choice(&[("abort", Word::Abort), ("drain", Word::Drain)]);
     let timeout = t
         .key("shutdown_timeout", "--shutdown-timeout: a draining server stops after this long")
-        .shown("as long as the grace period allows")
+        .shown("as long as the grace period allows; 30s with preset llm-d")
         .duration(day());
-    let shutdown = match (abort, timeout) {
-        (true, None) => ShutdownMode::Abort,
-        (true, Some(_)) => {
-            if t.has("shutdown") {
+    let set = t
+        .key(
+            "preset",
+            "Published values of grace period, preStop hook and shutdown. Source: the guide; \
+             gateway-api-inference-extension (130 s, hook 30 s); kserve#5496 (60 s, hook 15 s, drain); llm-d#1653 \
+             (60 s, drain of 30 s)",
+        )
+        .choice_or(
+            &[
+                ("guide", Set::Guide),
+                ("inference-gateway", Set::InferenceGateway),
+                ("kserve", Set::KServe),
+                ("llm-d", Set::LlmD),
+            ],
+            match preset {
+                Preset::InferenceGateway => Set::InferenceGateway,
+                Preset::LlmD => Set::LlmD,
+                Preset::None
+                | Preset::Guide
+                | Preset::ReferenceArchitecture
+                | Preset::Snapshots => Set::Guide,
+            },
+        );
+    let base = match set {
+        Set::Guide => presets::termination_guide(by_version),
+        Set::InferenceGateway => presets::termination_inference_gateway(by_version),
+        Set::KServe => presets::termination_kserve(by_version),
+        Set::LlmD => presets::termination_llm_d(by_version),
+    };
+    let shutdown = match (word, timeout, base.shutdown) {
+        (Some(Word::Abort), given, _) => {
+            if given.is_some() {
                 t.report(
                     Diagnostic::error(
                         Code::Conflict,
@@ -37,17 +79,13 @@ pub(super) fn termination(
                     .help("set `shutdown = \"drain\"`"),
                 );
             }
-            ShutdownMode::Drain { timeout: timeout.unwrap_or(SimDuration::MAX) }
+            ShutdownMode::Abort
         }
-        (false, timeout) => ShutdownMode::Drain { timeout: timeout.unwrap_or(SimDuration::MAX) },
-    };
-    let base = match t.key("preset", "Published values of grace period and preStop hook").choice_or(
-        &[("guide", 0), ("inference-gateway", 1), ("kserve", 2)],
-        i32::from(preset == Preset::InferenceGateway),
-    ) {
-        1 => presets::termination_inference_gateway(shutdown),
-        2 => presets::termination_kserve(shutdown),
-        _ => presets::termination_guide(shutdown),
+        (_, Some(timeout), _) => ShutdownMode::Drain { timeout },
+        (Some(Word::Drain), None, ShutdownMode::Abort) => {
+            ShutdownMode::Drain { timeout: SimDuration::MAX }
+        }
+        (_, None, published) => published,
     };
     let result = TerminationConfig {
         grace: t
@@ -80,6 +118,17 @@ pub(super) fn termination(
                 .at(&t.span_of("pre_stop"), "")
                 .and_at(&t.span_of("grace"), "")
                 .help("the kubelet kills the pod when `grace` is over, the hook included"),
+        );
+    }
+    if let Some(timeout) = timeout
+        && result.pre_stop + timeout > result.grace
+        && result.pre_stop <= result.grace
+    {
+        let title = "the grace period ends before `pre_stop` and `shutdown_timeout` are over";
+        t.report(
+            Diagnostic::warning(Code::Suspicious, title)
+                .at(&t.span_of("shutdown_timeout"), "what is left of it then is cut off")
+                .help("raise `grace`: it should be at least the sum of both"),
         );
     }
     result
