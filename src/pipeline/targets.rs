@@ -79,19 +79,16 @@ impl Targets {
         let mut series = self.spare.pop().unwrap_or_else(|| Series::new(self.width));
         series.clear();
         let mut ingestion = self.seed.stream(Stream::Ingestion, index);
-        let new_series_delay = match (&self.config.adapter, self.origin) {
+        let new_series_delay = match &self.config.adapter {
             // The delay of system metrics is that of their samples.
-            (_, Origin::System) => SimDuration::ZERO,
-            (Adapter::Stackdriver { new_series_delay }, _) => {
+            Adapter::Stackdriver { new_series_delay } if self.origin != Origin::System => {
                 new_series_delay.sample(&mut ingestion)
             }
-            (
-                Adapter::PrometheusAdapter { .. }
-                | Adapter::Keda { .. }
-                | Adapter::GkeNative
-                | Adapter::Direct,
-                _,
-            ) => SimDuration::ZERO,
+            Adapter::Stackdriver { .. }
+            | Adapter::PrometheusAdapter { .. }
+            | Adapter::Keda { .. }
+            | Adapter::GkeNative
+            | Adapter::Direct => SimDuration::ZERO,
         };
         let target = Target {
             pod,

@@ -170,9 +170,8 @@ fn a_startup_probe_that_is_too_short_never_lets_a_server_up() {
     assert!(deaths.iter().all(cause));
 }
 
-fn live(period: u64, failure_threshold: u32) -> Option<Probe> {
-    Some(Probe { initial_delay: secs(0), period: secs(period), failure_threshold })
-}
+/// Three ticks of ten seconds.
+const LIVE: Probe = Probe { initial_delay: secs(0), period: secs(10), failure_threshold: 3 };
 
 fn deaths_by_liveness(driver: &Driver) -> Vec<SimTime> {
     let by = |(_, e): &&(SimTime, FaultEvent)| {
@@ -186,7 +185,7 @@ fn deaths_by_liveness(driver: &Driver) -> Vec<SimTime> {
 #[test]
 fn a_liveness_probe_restarts_a_server_that_fails_it() {
     for (liveness, lasts, killed) in
-        [(live(10, 3), 60, true), (live(10, 3), 19, false), (None, 60, false)]
+        [(Some(LIVE), 60, true), (Some(LIVE), 19, false), (None, 60, false)]
     {
         let mut config = fixed();
         // The start is watched by a probe of its own.
@@ -211,7 +210,7 @@ fn a_liveness_probe_restarts_a_server_that_fails_it() {
 fn a_liveness_probe_without_a_startup_probe_kills_slow_starts() {
     let start = |initial_delay| {
         let mut config = fixed();
-        config.probe.liveness = live(10, 3).map(|p| Probe { initial_delay, ..p });
+        config.probe.liveness = Some(Probe { initial_delay, ..LIVE });
         let mut driver = Driver::start(&config, 1, 0);
         driver.replicas(at(0), 1);
         driver.run_until(at(3_000));
