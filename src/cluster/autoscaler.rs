@@ -73,19 +73,19 @@ impl Cluster {
         for pool in 0..self.pools.len() {
             self.update_requests(now, pool, out);
         }
-        let upcoming = self.upcoming_capacity();
-        let pending = self.pods.iter().filter(|pod| pod.stage == PodStage::Pending).count();
-        let waiting = pending + self.waiting_placeholders.len();
-        let unhelped = waiting.saturating_sub(upcoming);
-        let oldest = self.oldest_unhelped(upcoming);
-        let min_age = self.config.autoscaler.gpu_pod_min_age;
+        let (mut pods, mut oldest) = (0, None);
+        for created in self.unhelped().filter(|created| self.is_seen(*created, now)) {
+            pods += 1;
+            oldest = Some(oldest.map_or(created, |o: SimTime| o.min(created)));
+        }
+        let min_age = self.config.autoscaler.min_age();
         let asked = match oldest {
-            Some(created) if created + min_age <= now => self.scale_up(now, unhelped as u32, out),
+            Some(created) if created + min_age <= now => self.scale_up(now, pods, out),
             Some(_) | None => false,
         };
         let too_new = oldest.is_some_and(|created| created + min_age > now);
         // Pods that a coming node helps, or that are too new, forbid scale-down in this loop.
-        let helped = waiting > unhelped;
+        let helped = self.upcoming_capacity() > 0 && self.without_node().next().is_some();
         if !asked && !too_new && !helped {
             self.scale_down(now, out);
         }
@@ -94,25 +94,27 @@ impl Cluster {
         }
     }
 
+    /// Creation of the pods without a node; replicas come before placeholders.
+    fn without_node(&self) -> impl Iterator<Item = SimTime> + '_ {
+        let pending = self.pods.iter().filter(|pod| pod.stage == PodStage::Pending);
+        pending.map(|pod| pod.created).chain(self.waiting_placeholders.iter().copied())
+    }
+
+    /// Those of them for which no node is coming.
+    fn unhelped(&self) -> impl Iterator<Item = SimTime> + '_ {
+        self.without_node().skip(self.upcoming_capacity())
+    }
+
+    /// Whether a pod without a node is old enough to be counted.
+    // Source: core/static_autoscaler.go, filterOutYoungPods.
+    fn is_seen(&self, created: SimTime, now: SimTime) -> bool {
+        created + self.config.autoscaler.new_pod_scale_up_delay <= now
+    }
+
     /// Pods that the nodes asked for will take.
     fn upcoming_capacity(&self) -> usize {
         let requested = self.nodes.iter().filter(|node| node.stage == NodeStage::Requested);
         requested.map(|node| self.config.pools[node.pool].replicas_per_node as usize).sum()
-    }
-
-    /// Creation of the oldest Pending pod for which no node is coming; replicas come before placeholders.
-    fn oldest_unhelped(&self, upcoming: usize) -> Option<SimTime> {
-        let mut pending = self.pods.iter().filter(|pod| pod.stage == PodStage::Pending);
-        let mut left = upcoming;
-        let replica = loop {
-            match pending.next() {
-                Some(pod) if left == 0 => break Some(pod.created),
-                Some(_) => left -= 1,
-                None => break None,
-            }
-        };
-        let placeholder = self.waiting_placeholders.get(left).copied();
-        replica.into_iter().chain(placeholder).min()
     }
 
     /// Ends scale-ups that have succeeded or failed.
@@ -216,7 +218,6 @@ impl Cluster {
         match self.nodes[n].stage {
             NodeStage::Requested => {
                 self.enter_node(now, n, NodeStage::Ready, out);
-                self.nodes[n].idle_since = Some(now);
                 self.cordon_replaced(n);
                 self.arm_interruptions(now, n, out);
                 self.place_pending(now, out);
@@ -303,17 +304,20 @@ impl Cluster {
 
     /// When nodes could next be asked for.
     fn next_request_due(&self, now: SimTime) -> Option<SimTime> {
-        let Some(oldest) = self.oldest_unhelped(self.upcoming_capacity()) else {
+        let Some(oldest) = self.unhelped().min() else {
             // The end of an episode without room is noted by the next loop.
             return self.starved.then_some(now);
         };
-        let old_enough = oldest + self.config.autoscaler.gpu_pod_min_age;
+        let config = &self.config.autoscaler;
+        let old_enough = oldest + config.min_age().max(config.new_pod_scale_up_delay);
         if !self.starved {
             return Some(old_enough);
         }
-        let with_room = self.pools.iter().zip(&self.config.pools);
-        let with_room = with_room.filter(|(state, limits)| state.size < limits.max_nodes);
-        let open = with_room.map(|(state, _)| state.backoff.map_or(now, |b| b.until)).min()?;
+        if !self.is_seen(oldest, now) {
+            return Some(now);
+        }
+        let with_room = (0..self.pools.len()).filter(|pool| self.room(*pool) > 0);
+        let open = with_room.map(|pool| self.pools[pool].backoff.map_or(now, |b| b.until)).min()?;
         Some(open.max(old_enough))
     }
 }

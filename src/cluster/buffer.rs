@@ -25,7 +25,6 @@ impl Cluster {
     fn seat_placeholder(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         node.placeholders += 1;
-        node.idle_since = None;
         let (seats, taken) = (self.config.pools[node.pool].replicas_per_node, node.occupied());
         assert!(taken <= seats, "law L8: {taken} pods on {:?}", node.id);
     }

@@ -52,8 +52,14 @@ pub struct AutoscalerConfig {
     pub scan_interval: SimDuration,
     /// A new pod without a place starts a loop at once, and the period counts from it.
     pub frequent_loops: bool,
-    /// The oldest GPU pod that no node is coming for must be this old before nodes are requested.
+    /// The oldest pod that no node is coming for must be this old before nodes are requested: more may follow it.
+    pub pod_min_age: SimDuration,
+    /// The same for pods that ask for GPUs, as all replicas do: the longer of the two counts.
     pub gpu_pod_min_age: SimDuration,
+    /// Younger pods are not seen at all, beside older ones neither.
+    pub new_pod_scale_up_delay: SimDuration,
+    /// GPUs beyond which no node is requested, over all pools; `None` = no limit.
+    pub max_gpus: Option<u32>,
     /// First backoff of a pool after a failed scale-up.
     pub backoff_initial: SimDuration,
     /// Longest backoff.
@@ -62,8 +68,10 @@ pub struct AutoscalerConfig {
     pub backoff_reset: SimDuration,
     /// A node not ready after this long is given up.
     pub max_node_provision: SimDuration,
-    /// An idle node is removed after this long.
+    /// A node that is not needed is removed after this long.
     pub scale_down_unneeded: SimDuration,
+    /// A node that is not ready and has no pods is removed after this long.
+    pub scale_down_unready: SimDuration,
     /// No node is removed this long after any scale-up.
     pub scale_down_after_add: SimDuration,
     /// Most nodes being deleted at one time.
@@ -74,12 +82,23 @@ pub struct AutoscalerConfig {
     pub drain: bool,
     /// Largest share of a node's GPUs in use at which it is drained, 0..=1.
     pub scale_down_gpu_utilization: f64,
+    /// From the decision to drain a node, which no pod is placed on from then on, until its pods are evicted.
+    pub node_delete_delay_after_taint: SimDuration,
     /// Longest grace period that a drain grants a pod.
     pub max_graceful_termination: SimDuration,
     /// A drain whose evictions are not all granted within this time is given up.
     pub max_pod_eviction_time: SimDuration,
+    /// No node is removed this long after a removal or a drain began.
+    pub scale_down_after_delete: SimDuration,
     /// No node is removed this long after a drain that was given up.
     pub scale_down_after_failure: SimDuration,
+}
+
+impl AutoscalerConfig {
+    /// Age of the oldest pod that no node is coming for before nodes are requested.
+    pub(super) fn min_age(&self) -> SimDuration {
+        self.pod_min_age.max(self.gpu_pod_min_age)
+    }
 }
 
 /// From a bound pod to a listening server.
@@ -265,6 +284,12 @@ impl ClusterConfig {
             self.autoscaler.backoff_initial <= self.autoscaler.backoff_max,
             "autoscaler.backoff_initial",
             "must not exceed `backoff_max`",
+        );
+        let smallest = self.pools.iter().map(|pool| pool.gpus_per_node).min().unwrap_or(0);
+        require(
+            self.autoscaler.max_gpus.is_none_or(|gpus| gpus >= smallest),
+            "autoscaler.max_gpus",
+            "must have room for one node",
         );
         require(
             self.autoscaler.max_parallel_deletes > 0,

@@ -20,7 +20,9 @@ impl ClusterConfig {
         let ready = listening.max(self.probe.readiness.initial_delay)
             + self.probe.readiness.period / 2
             + self.probe.endpoint_delay.median();
-        let wait = self.autoscaler.gpu_pod_min_age + self.autoscaler.scan_interval / 2;
+        let autoscaler = &self.autoscaler;
+        let old_enough = autoscaler.min_age().max(autoscaler.new_pod_scale_up_delay);
+        let wait = old_enough + autoscaler.scan_interval / 2;
         wait + node + startup.attach.median() + image + ready
     }
 }

@@ -27,8 +27,8 @@ pub struct FaultConfig {
     pub node_monitor_grace_period: SimDuration,
     /// `tolerationSeconds` of a pod on an unreachable node: it is deleted this long after NotReady.
     pub unreachable_toleration: SimDuration,
-    /// GKE recreates a machine this long after its node turned NotReady.
-    pub node_repair: SimDuration,
+    /// GKE recreates a machine this long after its node turned NotReady; `None` = auto-repair is off.
+    pub node_repair: Option<SimDuration>,
     /// Wait before the second restart of a container; the first restart does not wait.
     pub restart_backoff_initial: SimDuration,
     /// Longest wait before a restart.

@@ -44,7 +44,6 @@ impl Cluster {
             self.nodes[n].recreate = false;
         }
         self.enter_node(now, n, NodeStage::Preempted, out);
-        self.nodes[n].idle_since = None;
         self.unseat_placeholders(now, n, self.nodes[n].placeholders);
         let rule = self.config.pools[self.nodes[n].pool].preemption;
         let grace = self.config.termination.grace.min(rule.notice + rule.pod_grace);

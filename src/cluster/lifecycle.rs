@@ -95,7 +95,6 @@ impl Cluster {
         let pool = &self.config.pools[node.pool];
         assert!(node.stage == NodeStage::Ready, "law L8: {:?} is not ready", node.id);
         node.pods += 1;
-        node.idle_since = None;
         let occupied = node.occupied();
         assert!(occupied <= pool.replicas_per_node, "law L8: {occupied} pods on {:?}", node.id);
         pod.node = Some(node.id);
@@ -435,9 +434,6 @@ impl Cluster {
         if node.pods == 0 {
             // The volume is unmounted with its last user, and its page cache goes with it.
             node.weights_cached = false;
-            if node.placeholders == 0 {
-                node.idle_since = Some(now);
-            }
             self.detach(now, n, out);
             if self.nodes[n].stage == NodeStage::Draining {
                 self.begin_delete(now, n, out);

@@ -77,6 +77,8 @@ pub struct Cluster {
     /// The loop that is asked for; others are stale.
     armed_scan: Option<SimTime>,
     last_scale_up: Option<SimTime>,
+    /// When a removal or a drain last began.
+    last_delete: Option<SimTime>,
     /// When a drain was last given up.
     last_drain_failure: Option<SimTime>,
     /// Pods wait and no pool can help; told once.
@@ -128,6 +130,7 @@ impl Cluster {
             scan_origin: SimTime::ZERO + SimDuration::from_ps(phase),
             armed_scan: None,
             last_scale_up: None,
+            last_delete: None,
             last_drain_failure: None,
             starved: false,
             every_scan: false,
@@ -179,8 +182,7 @@ impl Cluster {
 
     /// A ready node of the first pool that is not full.
     fn grow_warm(&mut self, out: &mut Vec<Effect>) -> Option<usize> {
-        let has_room = |pool: &usize| self.pools[*pool].size < self.config.pools[*pool].max_nodes;
-        let pool = (0..self.pools.len()).find(has_room)?;
+        let pool = (0..self.pools.len()).find(|pool| self.room(*pool) > 0)?;
         Some(self.add_warm_node(pool, out))
     }
 
@@ -194,7 +196,6 @@ impl Cluster {
             self.pools[pool].meter.change(SimTime::ZERO, gpus, 1, 0);
         }
         self.nodes[n].stage = NodeStage::Ready;
-        self.nodes[n].idle_since = Some(SimTime::ZERO);
         self.nodes[n].image = ImageState::Present;
         out.push(Effect::Node { node: self.nodes[n].id, pool, stage: NodeStage::Ready });
         self.arm_interruptions(SimTime::ZERO, n, out);

@@ -55,9 +55,7 @@ pub struct Node {
     pub(super) stage: NodeStage,
     pub(super) requested: SimTime,
     pub(super) outcome: Outcome,
-    /// When its last pod left or it became ready; `None` while it has pods or is not ready.
-    pub(super) idle_since: Option<SimTime>,
-    /// Since when its pods would fit elsewhere; `None` while they do not.
+    /// Since when it has had no pods or they would fit elsewhere; `None` while it is needed.
     pub(super) unneeded_since: Option<SimTime>,
     /// The drain is given up if evictions are refused until then; `None` = nobody asks for permission.
     pub(super) drain_until: Option<SimTime>,

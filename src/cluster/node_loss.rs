@@ -3,7 +3,7 @@
 //! The processes are gone at once; the control plane learns of it when the node's lease runs out. Until then the pods
 //! count as Ready, the endpoints stay, and pods may be bound to the node. Then the node turns NotReady, its pods leave
 //! the endpoints; after their toleration they are deleted and replaced; their objects stay until GKE recreates the
-//! machine.
+//! machine or the autoscaler removes it.
 //!
 //! Sources: kubernetes pkg/controller/nodelifecycle (lease, `MarkPodsNotReady`, unreachable taint), pkg/controller/
 //! tainteviction, plugin/pkg/admission/defaulttolerationseconds (300 s), pkg/kubelet (lease renewed every 10 s), pkg/
@@ -11,8 +11,8 @@
 //! about ten minutes).
 // ASSUMPTION(A320): connections to a dead machine break at once, new ones too: a client sees an error, not a
 // time-out of its own.
-// ASSUMPTION(A321): a dead machine is billed until it is recreated, which takes a deletion and a new request; GKE's
-// auto-repair (10 min) is faster than the autoscaler's removal of unready nodes (20 min), which is left out.
+// ASSUMPTION(A321): a dead machine is billed until it is recreated, which takes a deletion and a new request; without
+// auto-repair, until the autoscaler removes it (`super::scale_down`).
 // ASSUMPTION(A322): other nodes of the cluster live on, so that evictions are not suspended (full disruption).
 
 use super::Cluster;
@@ -65,7 +65,9 @@ impl Cluster {
             self.pools[self.nodes[n].pool].size += 1;
         }
         self.enter_node(now, n, NodeStage::NotReady, out);
-        self.nodes[n].idle_since = None;
+        if self.nodes[n].pods > 0 {
+            self.nodes[n].unneeded_since = None;
+        }
         out.push(Effect::Fault(FaultEvent::NodeNotReady { node }));
         for i in 0..self.pods.len() {
             let pod = &self.pods[i];
@@ -75,9 +77,11 @@ impl Cluster {
             }
         }
         let faults = &self.config.faults;
-        let (evicted, repaired) = (now + faults.unreachable_toleration, now + faults.node_repair);
+        let evicted = now + faults.unreachable_toleration;
         out.push(Effect::At(evicted, ClusterEvent::EvictUnreachable { node }));
-        out.push(Effect::At(repaired, ClusterEvent::RepairNode { node }));
+        if let Some(repair) = faults.node_repair {
+            out.push(Effect::At(now + repair, ClusterEvent::RepairNode { node }));
+        }
     }
 
     /// The pods of an unreachable node have tolerated it for long enough: they are deleted, so that others are
@@ -104,13 +108,18 @@ impl Cluster {
         let waits = |n: &usize| self.nodes[*n].stage == NodeStage::NotReady;
         let Some(n) = self.node_index(node).filter(waits) else { return };
         out.push(Effect::Fault(FaultEvent::NodeRepaired { node }));
+        self.nodes[n].repaired = true;
+        self.delete_not_ready(now, n, out);
+        self.place_pending(now, out);
+    }
+
+    /// A dead machine is being deleted, by GKE or by the autoscaler: the objects of its pods go.
+    pub(super) fn delete_not_ready(&mut self, now: SimTime, n: usize, out: &mut Vec<Effect>) {
+        let node = self.nodes[n].id;
         self.unseat_placeholders(now, n, self.nodes[n].placeholders);
         while let Some(i) = self.pods.iter().position(|pod| pod.node == Some(node)) {
             self.remove_pod(now, i, out);
         }
-        let n = self.node_index(node).expect("law L8: only its own event removes a lost node");
-        self.nodes[n].repaired = true;
         self.begin_delete(now, n, out);
-        self.place_pending(now, out);
     }
 }

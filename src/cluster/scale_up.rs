@@ -43,8 +43,7 @@ impl Cluster {
     fn best_option(&self, now: SimTime, pods: u32) -> Option<(usize, u32)> {
         let mut best: Option<(f64, usize, u32)> = None;
         for (pool, (state, limits)) in self.pools.iter().zip(&self.config.pools).enumerate() {
-            let room = limits.max_nodes.saturating_sub(state.size);
-            let wanted = pods.div_ceil(limits.replicas_per_node).min(room);
+            let wanted = pods.div_ceil(limits.replicas_per_node).min(self.room(pool));
             if wanted == 0 || state.is_backed_off(now) {
                 continue;
             }
@@ -65,6 +64,17 @@ impl Cluster {
             }
         }
         best.map(|(_, pool, wanted)| (pool, wanted))
+    }
+
+    /// How many nodes may still be asked of a pool.
+    // Source: cluster-autoscaler core/scaleup/resource: a limit of the cluster (--gpu-total) cuts a scale-up short.
+    pub(super) fn room(&self, pool: usize) -> u32 {
+        let limits = &self.config.pools[pool];
+        let by_pool = limits.max_nodes.saturating_sub(self.pools[pool].size);
+        let Some(max) = self.config.autoscaler.max_gpus else { return by_pool };
+        let both = self.pools.iter().zip(&self.config.pools);
+        let gpus: u32 = both.map(|(state, pool)| state.size * pool.gpus_per_node).sum();
+        by_pool.min(max.saturating_sub(gpus) / limits.gpus_per_node)
     }
 
     /// New nodes of `pool`, still to come; index of the first.
@@ -120,7 +130,6 @@ impl Cluster {
                 Some(why) => Outcome::Refused(now + delays.report, why),
                 None => Outcome::Ready(now + delays.provisioning),
             },
-            idle_since: None,
             unneeded_since: None,
             drain_until: None,
             pods: 0,

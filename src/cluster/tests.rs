@@ -13,6 +13,7 @@ mod laws;
 mod lifecycle;
 mod node_loss;
 mod storage;
+mod young_pods;
 
 const fn secs(s: u64) -> SimDuration {
     SimDuration::from_secs(s)

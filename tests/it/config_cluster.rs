@@ -102,6 +102,45 @@ fn presets_of_the_reference_architecture() {
     assert_eq!(mixed.probe, presets::probe_llm_d());
 }
 
+/// The autoscaler's waits and limits, their defaults, and what contradicts itself.
+#[test]
+fn rules_of_the_autoscaler() {
+    let cluster = |keys: &str| scenario("l4-llama-3.1-8b", keys).cluster;
+    let rules = |keys: &str| cluster(&format!("[cluster.provisioning]\n{keys}")).autoscaler;
+    let secs = SimDuration::from_secs;
+    let usual = rules("");
+    assert_eq!(usual, presets::autoscaler());
+    assert_eq!((usual.pod_min_age, usual.gpu_pod_min_age), (secs(2), secs(30)));
+    assert_eq!((usual.new_pod_scale_up_delay, usual.scale_down_after_delete), (secs(0), secs(0)));
+    assert_eq!(
+        (usual.scale_down_unready, usual.node_delete_delay_after_taint),
+        (secs(1_200), secs(5))
+    );
+    let set = rules(
+        "pod_min_age = \"3s\"\nnew_pod_scale_up_delay = \"4s\"\nscale_down_unready = \"5m\"\n\
+         scale_down_after_delete = \"6s\"\nnode_delete_delay_after_taint = \"7s\"\nmax_gpus = 8",
+    );
+    assert_eq!((set.pod_min_age, set.new_pod_scale_up_delay), (secs(3), secs(4)));
+    assert_eq!((set.scale_down_unready, set.scale_down_after_delete), (secs(300), secs(6)));
+    assert_eq!((set.node_delete_delay_after_taint, set.max_gpus), (secs(7), Some(8)));
+    // The guide's cluster has a limit of its own, which a key may change.
+    let guide = |profile, keys: &str| scenario(profile, keys).cluster.autoscaler.max_gpus;
+    let preset = "preset = \"guide\"\n";
+    assert_eq!(guide("l4-gemma-2-9b-tp2", preset), Some(32));
+    assert_eq!(guide("a100-40-gemma-2-9b-tp2", preset), Some(64));
+    assert_eq!(guide("h100-gemma-2-9b-tp2", preset), None);
+    let wider = format!("{preset}[cluster.provisioning]\nmax_gpus = 80");
+    assert_eq!(guide("l4-gemma-2-9b-tp2", &wider), Some(80));
+    let text = errors("machine_type = \"g2-standard-24\"\n[cluster.provisioning]\nmax_gpus = 1");
+    assert!(text.contains("must have room for one node"), "{text}");
+    let repair = |keys: &str| cluster(&format!("[cluster.faults]\n{keys}")).faults.node_repair;
+    assert_eq!(repair(""), Some(secs(600)));
+    assert_eq!(repair("node_repair = \"3m\""), Some(secs(180)));
+    assert_eq!(repair("auto_repair = false"), None);
+    let text = errors("[cluster.faults]\nauto_repair = false\nnode_repair = \"3m\"");
+    assert!(text.contains("`node_repair` has no effect without auto-repair"), "{text}");
+}
+
 /// A ComputeClass-like list: reservation, Spot in two zones, on demand with another machine, flex-start.
 const FOUR_POOLS: &str = r#"
 machine_type = "g2-standard-12"

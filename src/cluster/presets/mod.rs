@@ -11,7 +11,7 @@ pub use nodes::*;
 pub use serving::*;
 pub use startup::*;
 
-use super::config::{ClusterConfig, Packing, StartupConfig};
+use super::config::{AutoscalerConfig, ClusterConfig, Packing, StartupConfig};
 use super::disruption::Disruption;
 use super::pool::Quota;
 use crate::rng::Dist;
@@ -124,7 +124,10 @@ pub fn guide(accelerator: Accelerator, storage: Storage, model: ModelSize) -> Cl
         spare_replicas: 0,
         // Source: the guide's cluster sets OPTIMIZE_UTILIZATION, which packs.
         packing: Packing::Pack,
-        autoscaler: autoscaler_optimize_utilization(),
+        autoscaler: AutoscalerConfig {
+            max_gpus: guide_max_gpus(accelerator),
+            ..autoscaler_optimize_utilization()
+        },
         startup: StartupConfig {
             image: guide_image(BootDisk::of(accelerator), GUIDE_IMAGE_BYTES),
             ..startup(accelerator, storage, EngineStart::V0, GUIDE_IMAGE_BYTES, model)

@@ -9,24 +9,30 @@ use crate::units::SimDuration;
 
 /// Rules of the upstream cluster autoscaler. GKE does not publish its own.
 // Source: kubernetes/autoscaler branch cluster-autoscaler-release-1.37, config/flags and
-// core/static_autoscaler.go (the 30 s GPU wait is hard-coded); deletes in parallel: FAQ.
+// core/static_autoscaler.go (the waits of 2 s and 30 s are hard-coded); deletes in parallel: FAQ.
 pub fn autoscaler() -> AutoscalerConfig {
     AutoscalerConfig {
         scan_interval: secs(10),
         frequent_loops: false,
+        pod_min_age: secs(2),
         gpu_pod_min_age: secs(30),
+        new_pod_scale_up_delay: secs(0),
+        max_gpus: None,
         backoff_initial: secs(300),
         backoff_max: secs(1_800),
         backoff_reset: secs(10_800),
         max_node_provision: secs(900),
         scale_down_unneeded: secs(600),
+        scale_down_unready: secs(1_200),
         scale_down_after_add: secs(600),
         max_parallel_deletes: 10,
         expander: Expander::Priority,
         drain: true,
         scale_down_gpu_utilization: 0.5,
+        node_delete_delay_after_taint: secs(5),
         max_graceful_termination: secs(600),
         max_pod_eviction_time: secs(120),
+        scale_down_after_delete: secs(0),
         scale_down_after_failure: secs(180),
     }
 }
@@ -35,6 +41,17 @@ pub fn autoscaler() -> AutoscalerConfig {
 // ASSUMPTION(A105): half the unneeded time; GKE says "sooner" and publishes no figure.
 pub fn autoscaler_optimize_utilization() -> AutoscalerConfig {
     AutoscalerConfig { scale_down_unneeded: secs(300), ..autoscaler() }
+}
+
+/// GPUs that the guide's cluster may have.
+// Source: accelerated-platforms, platforms/gke-aiml/playground, container_cluster.tf, resource_limits: nvidia-l4 32,
+// nvidia-tesla-a100 64; none for H100.
+pub const fn guide_max_gpus(accelerator: Accelerator) -> Option<u32> {
+    match accelerator {
+        Accelerator::L4 => Some(32),
+        Accelerator::A100 => Some(64),
+        Accelerator::H100 => None,
+    }
 }
 
 /// From the request of a node to allocatable GPUs.
@@ -104,7 +121,7 @@ pub fn no_faults() -> FaultConfig {
         node_loss_per_hour: 0.0,
         node_monitor_grace_period: node_monitor_grace_period(32),
         unreachable_toleration: secs(300),
-        node_repair: secs(600),
+        node_repair: Some(secs(600)),
         restart_backoff_initial: secs(10),
         restart_backoff_max: secs(300),
     }

@@ -267,3 +267,55 @@ fn min_nodes_are_kept() {
     assert_eq!(driver.cluster.nodes().len(), 2);
     assert!(driver.cluster.pods().is_empty());
 }
+
+/// With `scale_down_after_delete` the next loops remove nothing; one loop may remove several.
+#[test]
+fn removals_may_be_spaced() {
+    let removed = |delay, second| {
+        let mut config = fixed();
+        config.autoscaler.scale_down_after_delete = secs(delay);
+        let mut driver = Driver::start(&config, 3, 3);
+        driver.replicas(at(1_000), 1);
+        let idle: Vec<_> =
+            driver.cluster.pods().iter().filter(|p| p.is_deleting()).map(Pod::id).collect();
+        driver.input(at(1_001), Input::Empty(idle[0]));
+        driver.input(at(second), Input::Empty(idle[1]));
+        driver.run_until(at(3_000));
+        let events = driver.autoscaler_events();
+        let removals = events.iter().filter(|(_, e)| matches!(e, ScaleDown { .. }));
+        let times: Vec<_> = removals.map(|(at, _)| *at).collect();
+        times[1] - times[0]
+    };
+    assert_eq!(presets::autoscaler().scale_down_after_delete, SimDuration::ZERO);
+    assert_eq!(removed(0, 1_021), secs(20));
+    assert_eq!(removed(300, 1_021), secs(300));
+    assert_eq!(removed(300, 1_001), SimDuration::ZERO);
+}
+
+/// A node that could be emptied keeps its time when its pods leave by themselves; at the pool's minimum it has none.
+#[test]
+fn a_node_is_unneeded_for_one_reason_or_the_other() {
+    let mut config = big_nodes();
+    config.packing = Packing::Pack;
+    config.termination.shutdown = ShutdownMode::Abort;
+    let removed = |config: &ClusterConfig| {
+        let mut driver = Driver::start(config, 3, 5);
+        // Three on one node, one on the other.
+        driver.replicas(at(1_000), 4);
+        driver.run_until(at(1_400));
+        let of_second = |pod: &Pod| pod.node() == Some(NodeId(1));
+        let i = driver.cluster.pods().iter().position(of_second).unwrap();
+        let mut out = Vec::new();
+        driver.cluster.delete_pod(at(1_400), i, &mut out);
+        driver.cluster.settle(at(1_400), false, &mut out);
+        driver.take(out);
+        driver.run_until(at(3_000));
+        driver.autoscaler_events()
+    };
+    let events = removed(&config);
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].1, ScaleDown { node: NodeId(1) });
+    assert!(events[0].0 >= at(1_600) && events[0].0 < at(1_610), "{:?}", events[0].0);
+    config.pools[0].min_nodes = 2;
+    assert_eq!(removed(&config), []);
+}

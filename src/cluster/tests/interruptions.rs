@@ -291,10 +291,24 @@ fn a_half_used_node_is_drained() {
     let evicted =
         faults(&driver).iter().filter(|(_, e)| matches!(e, FaultEvent::Evicted { .. })).count();
     assert_eq!(evicted, 2);
-    // Replaced at once on the other node, deleted when the grace period is over and the VM is gone.
-    assert_eq!(driver.entered(8, PodStage::Attaching), Some(drained));
-    assert_eq!(driver.node_entered(0, NodeStage::Deleting), Some(drained + secs(30)));
-    assert_eq!(driver.node_entered(0, NodeStage::Deleted), Some(drained + secs(90)));
+    // Evicted 5 s after the taint, replaced at once on the other node; deleted when the grace period is over and the VM
+    // is gone.
+    let evicted = drained + secs(5);
+    assert_eq!(driver.entered(8, PodStage::Attaching), Some(evicted));
+    assert_eq!(driver.node_entered(0, NodeStage::Draining), Some(drained));
+    assert_eq!(driver.node_entered(0, NodeStage::Deleting), Some(evicted + secs(30)));
+    assert_eq!(driver.node_entered(0, NodeStage::Deleted), Some(evicted + secs(90)));
+    // No pod is bound to a tainted node, and a pod that leaves in time is not evicted.
+    config.autoscaler.node_delete_delay_after_taint = secs(100);
+    let mut driver = Driver::start(&config, 3, 5);
+    driver.replicas(at(1_000), 4);
+    let mut until = at(1_600);
+    while driver.node_entered(1, NodeStage::Draining).is_none() {
+        until = until + secs(1);
+        driver.run_until(until);
+    }
+    driver.replicas(until, 6);
+    assert_eq!((on(&driver, 0), on(&driver, 1), driver.count(PodStage::Pending)), (4, 1, 1));
 }
 
 /// No drain: three of four places used, no room elsewhere, the minimum of nodes, or switched off.

@@ -1,7 +1,7 @@
 //! Machines that die without notice, with known times.
 
 use super::*;
-use AutoscalerEvent::{ScaleDown, TriggeredScaleUp};
+use AutoscalerEvent::{QuotaExceeded, ScaleDown, TriggeredScaleUp};
 
 /// The machine of the oldest server dies at `second`.
 fn lose(config: &mut ClusterConfig, second: u64) {
@@ -60,7 +60,7 @@ fn a_lost_machine_is_found_evicted_and_recreated() {
 #[test]
 fn a_repair_before_the_eviction_replaces_the_pods() {
     let mut config = fixed();
-    config.faults.node_repair = secs(100);
+    config.faults.node_repair = Some(secs(100));
     lose(&mut config, 1_000);
     let mut driver = Driver::start(&config, 3, 1);
     driver.run_until(at(3_000));
@@ -159,11 +159,108 @@ fn losses_come_at_their_rate() {
     let mut config = fixed();
     config.pools[0].max_nodes = 400;
     config.faults.node_loss_per_hour = 0.5;
-    config.faults.node_repair = SimDuration::from_secs(86_400);
+    config.faults.node_repair = None;
     config.faults.unreachable_toleration = SimDuration::from_secs(86_400);
     let mut driver = Driver::start(&config, 9, 400);
     driver.run_until(at(3_600));
     let lost = driver.log.iter().filter(|(_, e)| matches!(e, Effect::Lost(_))).count();
     let expected = 400.0 * (1.0 - (-0.5_f64).exp());
     assert!((lost as f64 - expected).abs() < 30.0, "{lost} of {expected}");
+}
+
+/// [`fixed`] without auto-repair.
+fn unrepaired() -> ClusterConfig {
+    let mut config = fixed();
+    config.faults.node_repair = None;
+    config
+}
+
+/// When the autoscaler removed a node.
+fn removed(driver: &Driver, node: u32) -> Option<SimTime> {
+    let events = driver.autoscaler_events();
+    let is = |e: &AutoscalerEvent| *e == ScaleDown { node: NodeId(node) };
+    events.iter().find(|(_, e)| is(e)).map(|(at, _)| *at)
+}
+
+/// Whether the first loop at or after `due` did it.
+fn at_next_loop(done: SimTime, due: SimTime) -> bool {
+    done >= due && done < due + secs(10)
+}
+
+/// Without auto-repair a dead machine stays until the autoscaler has seen no pods on it for twenty minutes; it sees them
+/// for two grace periods and 30 s after their eviction.
+#[test]
+fn without_repair_the_autoscaler_removes_an_unready_node() {
+    let mut config = unrepaired();
+    lose(&mut config, 1_000);
+    let mut driver = Driver::start(&config, 3, 2);
+    driver.run_until(at(5_000));
+    let found = noticed(&driver, 0);
+    let gone = removed(&driver, 0).expect("it is removed");
+    assert!(at_next_loop(gone, found + secs(300 + 90 + 1_200)), "{gone:?}");
+    assert_eq!(driver.entered(0, PodStage::Terminating), Some(found + secs(300)));
+    assert_eq!(driver.entered(0, PodStage::Gone), Some(gone));
+    assert_eq!(driver.node_entered(0, NodeStage::Deleting), Some(gone));
+    assert_eq!(driver.node_entered(0, NodeStage::Deleted), Some(gone + secs(60)));
+    assert_eq!(driver.autoscaler_events().len(), 2, "one machine for the replacement, no other");
+    assert_eq!((driver.cluster.nodes().len(), driver.cluster.pools[0].size), (2, 2));
+    // Billed until it is gone.
+    let asked = driver.node_entered(2, NodeStage::Requested).unwrap();
+    let node_s = (gone + secs(60)).as_ps() + at(5_000).as_ps() + (at(5_000) - asked).as_ps();
+    assert_eq!(driver.cluster.usage(at(5_000), 0).node_ps, u128::from(node_s));
+    // Never at the minimum of its pool, and not before another time is over.
+    config.pools[0].min_nodes = 3;
+    let mut driver = Driver::start(&config, 3, 2);
+    driver.run_until(at(9_000));
+    assert_eq!(driver.cluster.nodes()[0].stage(), NodeStage::NotReady);
+    config.pools[0].min_nodes = 0;
+    config.autoscaler.scale_down_unready = secs(60);
+    let mut driver = Driver::start(&config, 3, 2);
+    driver.run_until(at(9_000));
+    // The scale-up for the replacement holds it back for ten minutes.
+    let asked = driver.autoscaler_events()[0].0;
+    assert_eq!(removed(&driver, 0), Some(asked + secs(600)));
+}
+
+/// The quota that a dead machine holds is free again when it is gone.
+#[test]
+fn a_removed_machine_frees_the_quota() {
+    let in_service = |unready| {
+        let mut config = unrepaired();
+        config.quota.standard = Some(4);
+        config.autoscaler.scale_down_unready = unready;
+        lose(&mut config, 1_000);
+        let mut driver = Driver::start(&config, 3, 2);
+        driver.run_until(at(8_000));
+        let refused = |(_, e): &(SimTime, AutoscalerEvent)| matches!(e, QuotaExceeded { .. });
+        assert!(driver.autoscaler_events().iter().any(refused));
+        driver.count(PodStage::InService)
+    };
+    assert_eq!(in_service(presets::autoscaler().scale_down_unready), 2);
+    assert_eq!(in_service(secs(8_000)), 1);
+}
+
+/// Time without pods counts from before the loss, and from the end of pods that were deleted before their eviction.
+#[test]
+fn an_unready_node_counts_from_its_last_pod() {
+    let mut driver = Driver::start(&unrepaired(), 3, 2);
+    driver.replicas(at(1_000), 1);
+    driver.run_until(at(1_300));
+    let idle = driver.cluster.nodes().iter().find(|node| node.pods() == 0).unwrap().id();
+    let mut out = Vec::new();
+    driver.cluster.lose_node(at(1_300), idle, &mut out);
+    driver.take(out);
+    driver.run_until(at(4_000));
+    // Idle from 1 030 s on: a live one would have gone at 1 630 s.
+    let gone = removed(&driver, idle.0).expect("it is removed");
+    assert!(at_next_loop(gone, at(1_030 + 1_200)), "{gone:?}");
+
+    let mut config = unrepaired();
+    lose(&mut config, 1_000);
+    let mut driver = Driver::start(&config, 3, 1);
+    driver.replicas(at(1_100), 0);
+    driver.run_until(at(4_000));
+    let gone = removed(&driver, 0).expect("it is removed");
+    assert!(at_next_loop(gone, at(1_100 + 90 + 1_200)), "{gone:?}");
+    assert_eq!(driver.entered(0, PodStage::Gone), Some(gone));
 }

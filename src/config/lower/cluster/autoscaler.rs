@@ -5,8 +5,12 @@ use crate::cluster::{AutoscalerConfig, Expander, presets};
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 
-/// Reads the rules of the autoscaler; `optimize` = GKE's optimize-utilization profile.
-pub(super) fn autoscaler(t: &Fields<'_>, optimize: bool) -> AutoscalerConfig {
+/// Reads the rules of the autoscaler; `optimize` = GKE's optimize-utilization profile, `max_gpus` = the preset's.
+pub(super) fn autoscaler(
+    t: &Fields<'_>,
+    optimize: bool,
+    max_gpus: Option<u32>,
+) -> AutoscalerConfig {
     let base =
         if optimize { presets::autoscaler_optimize_utilization() } else { presets::autoscaler() };
     let autoscaler = AutoscalerConfig {
@@ -21,12 +25,35 @@ pub(super) fn autoscaler(t: &Fields<'_>, optimize: bool) -> AutoscalerConfig {
                  autoscaler; GKE's setting is not published",
             )
             .boolean_or(base.frequent_loops),
+        pod_min_age: t
+            .key(
+                "pod_min_age",
+                "Age of the oldest pod without a node before nodes are asked for, since more may follow it; acts only where \
+                 `gpu_pod_min_age` is shorter. Source: cluster autoscaler, hard-coded (unschedulablePodTimeBuffer)",
+            )
+            .duration_or(day(), base.pod_min_age),
         gpu_pod_min_age: t
             .key(
                 "gpu_pod_min_age",
-                "Age of a GPU pod before nodes are asked for. Source: hard-coded",
+                "The same for pods that ask for GPUs. Source: cluster autoscaler, hard-coded \
+                 (unschedulablePodWithGpuTimeBuffer)",
             )
             .duration_or(day(), base.gpu_pod_min_age),
+        new_pod_scale_up_delay: t
+            .key(
+                "new_pod_scale_up_delay",
+                "Younger pods are not seen, beside older ones neither. Source: cluster autoscaler, --new-pod-scale-up-delay",
+            )
+            .duration_or(day(), base.new_pod_scale_up_delay),
+        max_gpus: t
+            .key(
+                "max_gpus",
+                "GPUs beyond which no node is asked for, over all pools: the cluster's limit, as that of node \
+                 auto-provisioning. Source: cluster autoscaler, --gpu-total",
+            )
+            .shown("no limit; with preset `guide` l4 32, a100 64 (source: its container_cluster.tf)")
+            .u32(1..=1_000_000)
+            .or(max_gpus),
         backoff_initial: t
             .key(
                 "backoff_initial",
@@ -43,9 +70,16 @@ pub(super) fn autoscaler(t: &Fields<'_>, optimize: bool) -> AutoscalerConfig {
             .key("max_node_provision", "A node not ready is given up. Source: cluster autoscaler")
             .duration_or(positive(), base.max_node_provision),
         scale_down_unneeded: t
-            .key("scale_down_unneeded", "An idle node is removed. Source: cluster autoscaler")
+            .key("scale_down_unneeded", "A node without pods, or whose pods fit elsewhere, is removed. Source: cluster autoscaler")
             .shown("\"10m\"; \"5m\" with optimize-utilization (estimate)")
             .duration_or(day(), base.scale_down_unneeded),
+        scale_down_unready: t
+            .key(
+                "scale_down_unready",
+                "A node that is not ready and has no pods is removed; GKE's auto-repair comes first unless it is off. Source: \
+                 cluster autoscaler, --scale-down-unready-time",
+            )
+            .duration_or(day(), base.scale_down_unready),
         scale_down_after_add: t
             .key("scale_down_after_add", "No removal after a scale-up. Source: cluster autoscaler")
             .duration_or(day(), base.scale_down_after_add),
@@ -79,6 +113,12 @@ pub(super) fn autoscaler(t: &Fields<'_>, optimize: bool) -> AutoscalerConfig {
                 "Largest share of a node's GPUs in use at which it is drained. Source: cluster autoscaler",
             )
             .number_or(0.0..=1.0, base.scale_down_gpu_utilization),
+        node_delete_delay_after_taint: t
+            .key(
+                "node_delete_delay_after_taint",
+                "From the decision to drain a node until its pods are evicted. Source: cluster autoscaler, flag of that name",
+            )
+            .duration_or(day(), base.node_delete_delay_after_taint),
         max_graceful_termination: t
             .key(
                 "max_graceful_termination",
@@ -91,6 +131,12 @@ pub(super) fn autoscaler(t: &Fields<'_>, optimize: bool) -> AutoscalerConfig {
                 "A drain whose evictions are refused for this long is given up. Source: cluster autoscaler",
             )
             .duration_or(day(), base.max_pod_eviction_time),
+        scale_down_after_delete: t
+            .key(
+                "scale_down_after_delete",
+                "No removal after one that began. Source: cluster autoscaler, --scale-down-delay-after-delete",
+            )
+            .duration_or(day(), base.scale_down_after_delete),
         scale_down_after_failure: t
             .key(
                 "scale_down_after_failure",

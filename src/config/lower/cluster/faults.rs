@@ -55,12 +55,7 @@ pub(super) fn faults(table: &Fields<'_>, kube_minor: u32) -> FaultConfig {
                  DefaultTolerationSeconds",
             )
             .duration_or(day(), base.unreachable_toleration),
-        node_repair: t
-            .key(
-                "node_repair",
-                "A machine is recreated when its node has been NotReady for this long. Source: GKE node auto-repair",
-            )
-            .duration_or(day(), base.node_repair),
+        node_repair: node_repair(&t, base.node_repair),
         restart_backoff_initial: t
             .key(
                 "restart_backoff_initial",
@@ -71,6 +66,32 @@ pub(super) fn faults(table: &Fields<'_>, kube_minor: u32) -> FaultConfig {
             .key("restart_backoff_max", "Longest CrashLoopBackOff. Source: kubelet")
             .duration_or(day(), base.restart_backoff_max),
     }
+}
+
+/// `auto_repair` and `node_repair`.
+fn node_repair(t: &Fields<'_>, usual: Option<SimDuration>) -> Option<SimDuration> {
+    let auto_repair = t
+        .key(
+            "auto_repair",
+            "Whether GKE recreates machines whose nodes are NotReady; without it they stay until the cluster autoscaler \
+             removes them (`cluster.provisioning.scale_down_unready`). Source: GKE, on for new node pools",
+        )
+        .boolean_or(true);
+    let after = t
+        .key(
+            "node_repair",
+            "A machine is recreated when its node has been NotReady for this long. Source: GKE node auto-repair",
+        )
+        .shown("\"10m\"")
+        .duration(day());
+    if !auto_repair && after.is_some() {
+        t.report(
+            Diagnostic::error(Code::Conflict, "`node_repair` has no effect without auto-repair")
+                .at(&t.key_span("node_repair"), "")
+                .and_at(&t.span_of("auto_repair"), ""),
+        );
+    }
+    if auto_repair { after.or(usual) } else { None }
 }
 
 fn one(t: &Fields<'_>) -> Option<ScriptedFault> {

@@ -166,7 +166,9 @@ pub(super) fn cluster(
         .key("profile", "GKE's autoscaling profile. Source: the guide sets optimize-utilization")
         .choice_or(&[("balanced", false), ("optimize-utilization", true)], preset == Preset::Guide);
     pools::provisioning(&provisioning, &mut base);
-    let autoscaler = autoscaler::autoscaler(&provisioning, optimize);
+    let max_gpus =
+        if preset == Preset::Guide { presets::guide_max_gpus(accelerator) } else { None };
+    let autoscaler = autoscaler::autoscaler(&provisioning, optimize, max_gpus);
     let priced = pools::pools(&table, &base, storage, &requests, profile, constants);
     let spare_replicas = table
         .key(
