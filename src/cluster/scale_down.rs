@@ -11,8 +11,8 @@ use crate::units::{NodeId, SimDuration, SimTime};
 const BOOKING: SimDuration = SimDuration::from_secs(600);
 
 /// A pod that has been ending for its grace period twice and this long does not count any more.
-// Source: cluster-autoscaler utils/drain, IsPodLongTerminating: deletion time stamp, grace period and 30 s; the API server
-// sets the time stamp to the end of the grace period.
+// Source: cluster-autoscaler utils/drain, IsPodLongTerminating: deletion time stamp, grace period and 30 s; the API
+// server sets the time stamp to the end of the grace period.
 const LONG_TERMINATING: SimDuration = SimDuration::from_secs(30);
 
 /// Pause before a refused eviction is tried again.
@@ -125,7 +125,7 @@ impl Cluster {
 
     /// Refused evictions are tried again, or the drain is given up.
     // Source: drain.go and actuator.go: after --max-pod-eviction-time the node is untainted, event ScaleDownFailed.
-    // ASSUMPTION(A361): this counts as a failed removal; upstream's static_autoscaler.go counts those that fail at once.
+    // ASSUMPTION(A361): this counts as a failed removal; upstream counts only those that fail at once.
     pub(super) fn eviction_due(&mut self, now: SimTime, node: NodeId, out: &mut Vec<Effect>) {
         let draining = |n: &usize| self.nodes[*n].stage == NodeStage::Draining;
         let Some(n) = self.node_index(node).filter(draining) else { return };

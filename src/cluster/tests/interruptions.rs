@@ -304,7 +304,7 @@ fn a_half_used_node_is_drained() {
     driver.replicas(at(1_000), 4);
     let mut until = at(1_600);
     while driver.node_entered(1, NodeStage::Draining).is_none() {
-        until = until + secs(1);
+        until += secs(1);
         driver.run_until(until);
     }
     driver.replicas(until, 6);

@@ -187,8 +187,8 @@ fn at_next_loop(done: SimTime, due: SimTime) -> bool {
     done >= due && done < due + secs(10)
 }
 
-/// Without auto-repair a dead machine stays until the autoscaler has seen no pods on it for twenty minutes; it sees them
-/// for two grace periods and 30 s after their eviction.
+/// Without auto-repair a dead machine stays until the autoscaler has seen no pods on it for twenty minutes; it sees
+/// them for two grace periods and 30 s after their eviction.
 #[test]
 fn without_repair_the_autoscaler_removes_an_unready_node() {
     let mut config = unrepaired();
