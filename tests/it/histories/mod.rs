@@ -1,5 +1,7 @@
 //! Autoscaled runs against recordings of real clusters, where the shared data folder exists.
 
+mod clock;
+mod low_load;
 mod record;
 mod service;
 mod setup;
@@ -14,7 +16,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use trajectory::{Kind, Milestones, Trajectory};
 
-/// Realisations of each history: a recording is one, and seeds differ as repeated recordings do.
+/// Realisations of a history: a recording is one, and seeds differ as repeated recordings do. A loop that decides by
+/// what it did itself needs more of them for a steady median than given replicas do.
+const CLOSED_LOOP_SEEDS: u64 = 25;
 const SEEDS: u64 = 9;
 
 struct Files<'a>(&'a BTreeMap<String, String>);
@@ -41,9 +45,9 @@ fn scenario(setup: &Setup) -> Scenario {
     }
 }
 
-fn runs(setup: &Setup, level: RecordLevel) -> Vec<RunRecord> {
+fn runs(setup: &Setup, level: RecordLevel, seeds: u64) -> Vec<RunRecord> {
     let scenario = scenario(setup);
-    (0..SEEDS).map(|i| run_workload(&scenario, Seed(1).replication(i), level)).collect()
+    (0..seeds).map(|i| run_workload(&scenario, Seed(1).replication(i), level)).collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -92,7 +96,7 @@ fn autoscaled_histories() {
             }
         };
         let recorded = Trajectory::recorded(history, kind);
-        let runs = runs(&setup, RecordLevel::Timeline);
+        let runs = runs(&setup, RecordLevel::Timeline, CLOSED_LOOP_SEEDS);
         let simulated: Vec<Trajectory> = runs
             .iter()
             .map(|run| Trajectory::simulated(run, &recorded, kind, setup.lead_s))
@@ -157,7 +161,7 @@ fn histories_with_given_replicas_and_summaries() {
                 continue;
             }
         };
-        let runs = runs(&setup, RecordLevel::Requests);
+        let runs = runs(&setup, RecordLevel::Requests, SEEDS);
         println!("\n{}", history.id);
         for figure in figures {
             let values = runs.iter().map(|run| Some((figure.read)(run, history)));

@@ -3,7 +3,7 @@
 //! whole runs in view is told in docs/validation.md.
 
 use super::record::{History, Load, Sent};
-use super::trajectory;
+use super::{clock, trajectory};
 use hpasim::rng::{Seed, Stream};
 use hpasim::workload::draw;
 use std::collections::BTreeMap;
@@ -18,27 +18,28 @@ pub(super) struct Setup {
 /// Llama-3.1-8B on one H100 under llm-d's chart of late 2025, which starts vLLM without CUDA graphs
 /// (`--enforce-eager`). The release is not recorded.
 ///
-/// Calibrated on the stretches of the sister runs with one replica and KV usage below 0.2: inter-token times at 5 to
-/// 20 requests/s ask for 0.82 ms and 0.018 ms per sequence beside weights, GEMM and KV reads (the host terms of 0.11
-/// would make 1.25 ms and 0.033 ms), hence a release without host terms and these two. KV usage at the same rates asks
-/// for a mean of about 275 thousand token steps per request; with the recorded means of 235 and 457 tokens and a cap of
-/// 1024 that is a quarter of the outputs at the cap and the rest around 268. Everything else is the product's
-/// default for this GPU, as 432 thousand tokens of KV cache and 1024 sequences.
+/// Calibrated on stretches of the sister runs with one replica and KV usage of at most 0.2, see `low_load.rs`:
+/// inter-token times at 5 to 20 requests/s ask for 0.82 ms and 0.016 ms per sequence beside weights, GEMM and KV reads
+/// (the host terms of 0.11 would make 1.25 ms and 0.033 ms), hence a release without host terms and these two. How
+/// completions follow the send times asks for outputs that either end soon or run to the cap of 1024, as those of a base
+/// model do: 42 % at the cap, the rest with a mean of 47, which makes the recorded mean of 457. KV usage at the same
+/// rates then asks for shorter prompts of the long answers: 120 tokens, with the recorded mean of 235 over all.
+/// Everything else is the product's default for this GPU, as 432 thousand tokens of KV cache and 1024 sequences.
 const LLAMA: &str = "schema = 1
 name = \"h100-llama-3.1-8b\"
 gpu = \"h100\"
 model = \"llama-3.1-8b\"
 [coefficients]
 t0_ms = { value = 0.82, status = \"fitted\" }
-c_seq_ms = { value = 0.018, status = \"fitted\" }
+c_seq_ms = { value = 0.016, status = \"fitted\" }
 ";
 const LLAMA_ENGINE: &str = "[engine]\nvllm_version = \"0.14\"\nasync_scheduling = false\n";
-/// The short component: mean 268, standard deviation 150; prompts of median 110, clipped as the benchmark clips them,
-/// mean 230.
-const SHAREGPT: &str =
+/// Short answers: mean 47, coefficient of variation 1.5, prompts of mean 318. Prompts are clipped as the benchmark
+/// clips them.
+pub(super) const SHAREGPT: &str =
     "mixture = { prompt_min = 4, prompt_max = 1024, output_max = 1024, components = [
-  { weight = 0.75, mu_in = 4.70, sigma_in = 1.417, mu_out = 5.455, sigma_out = 0.522 },
-  { weight = 0.25, mu_in = 4.70, sigma_in = 1.417, mu_out = 6.9315, sigma_out = 0.0 },
+  { weight = 0.58, mu_in = 5.179, sigma_in = 1.417, mu_out = 3.261, sigma_out = 1.086 },
+  { weight = 0.42, mu_in = 3.902, sigma_in = 1.417, mu_out = 6.9315, sigma_out = 0.0 },
 ] }
 ";
 
@@ -55,8 +56,10 @@ const NAMES: [(&str, &str); 5] = [
 /// The metrics path of the recorded stacks. Source: llm-d's chart scrapes its pods every 30 s, which is the period at
 /// which the values of `flat` change; AIBrix asks for kube-prometheus-stack, whose default is 30 s.
 const PIPELINE: &str = "[pipeline]\nadapter = \"prometheus-adapter\"\nscrape_interval = \"30s\"\n";
+/// Source: Kubernetes' default, `--horizontal-pod-autoscaler-sync-period`.
+const SYNC_S: f64 = 15.0;
 /// From a sample of a new pod to the HPA: half a scrape, half a sync \[s\].
-const REPORT_S: f64 = 15.0 + 7.5;
+const REPORT_S: f64 = 15.0 + SYNC_S / 2.0;
 
 /// deepseek-llm-7b on a V100 under vLLM 0.6.2, whose V0 engine is taken as V1's without chunked prefill.
 ///
@@ -145,7 +148,7 @@ fn qwen(history: &History) -> Setup {
     let mut files = BTreeMap::from([("profile.toml".to_owned(), QWEN.to_owned())]);
     let loads = history.loads();
     let span = loads.iter().filter_map(|l| l.duration_s).fold(0.0, f64::max);
-    let mut text = header(history, span, "profile.toml");
+    let mut text = header(&history.id, span, "profile.toml");
     text += "[engine]\nmax_model_len = 16000\nblock_size = 64\ngpu_memory_utilization = 0.95\n";
     text += &autoscaler(history, &mut files);
     text += &cluster(history.figures["pod_startup"]);
@@ -165,7 +168,7 @@ fn deepseek(history: &History) -> Setup {
         ("trace.csv".to_owned(), trace(history, DEEPSEEK_LEAD_S)),
     ]);
     let span = history.series["pods_running_phase"].last().unwrap().0;
-    let mut text = header(history, span + DEEPSEEK_LEAD_S, "profile.toml");
+    let mut text = header(&history.id, span + DEEPSEEK_LEAD_S, "profile.toml");
     text += DEEPSEEK_ENGINE;
     if history.is_for("closed_loop") {
         text += &autoscaler(history, &mut files);
@@ -245,14 +248,29 @@ fn outputs(log: &[Sent]) -> Vec<u32> {
     lengths
 }
 
+/// One replica of the Llama stack under a load of its own, nothing scales.
+pub(super) fn one_replica(streams: &str, duration_s: f64) -> Setup {
+    let mut text = header("low-load", duration_s, "profile.toml");
+    text += LLAMA_ENGINE;
+    text += &cluster(0.0);
+    text += "[replicas]\nfixed = 1\n";
+    text += streams;
+    let files = BTreeMap::from([
+        ("profile.toml".to_owned(), LLAMA.to_owned()),
+        ("experiment.toml".to_owned(), text),
+    ]);
+    Setup { files, lead_s: 0.0 }
+}
+
 fn llama(history: &History) -> Setup {
     let mut files = BTreeMap::from([("profile.toml".to_owned(), LLAMA.to_owned())]);
     let series = &history.series;
     let span = series.values().flatten().map(|p| p.0).fold(0.0, f64::max);
-    let mut text = header(history, span, "profile.toml");
+    let mut text = header(&history.id, span, "profile.toml");
     text += LLAMA_ENGINE;
-    // The recorded start-up is from one poll of the replicas to another of the metric.
-    let startup_s = history.startup_s().unwrap_or(120.0) - REPORT_S;
+    // The recorded start-up is from the poll that shows more current replicas, which the status does one sync after
+    // they were asked for, to the poll of the metric.
+    let startup_s = history.startup_s().unwrap_or(120.0) + SYNC_S - REPORT_S;
     let scaled = autoscaler(history, &mut files);
     text += &scaled;
     let given = scaled.contains("[replicas]");
@@ -264,9 +282,10 @@ fn llama(history: &History) -> Setup {
         if epp { "epp" } else { "random_per_connection" }
     );
     text += PIPELINE;
-    let lag_s = lag_s(history);
-    for load in history.loads() {
-        stream(&mut text, &load, load.start_s + lag_s, SHAREGPT);
+    let loads = history.loads();
+    let late = clock::shifts(history).unwrap_or_else(|| vec![lag_s(history); loads.len()]);
+    for (load, late_s) in loads.iter().zip(late) {
+        stream(&mut text, load, load.start_s + late_s, SHAREGPT);
     }
     files.insert("experiment.toml".to_owned(), text);
     Setup { files, lead_s: 0.0 }
@@ -293,16 +312,15 @@ fn lag_s(history: &History) -> f64 {
     }
 }
 
-fn header(history: &History, duration_s: f64, profile: &str) -> String {
+fn header(name: &str, duration_s: f64, profile: &str) -> String {
     format!(
         "schema = 1
-name = \"{}\"
+name = \"{name}\"
 duration = \"{duration_s}s\"
 timeline_interval = \"3s\"
 [model]
 profile = \"{profile}\"
-",
-        history.id
+"
     )
 }
 
@@ -358,20 +376,26 @@ period = \"1s\"
     )
 }
 
-fn stream(text: &mut String, load: &Load, start_s: f64, lengths: &str) {
+/// A stream of the recorded load; `lengths` where the record has none.
+pub(super) fn stream(text: &mut String, load: &Load, start_s: f64, lengths: &str) {
     let _ = writeln!(text, "[[workload.stream]]\nstart = \"{}ms\"", (start_s * 1000.0) as u64);
-    if let Some(requests) = load.requests {
-        let _ = writeln!(text, "requests = {requests}");
-    } else if let Some(duration) = load.duration_s {
-        let _ = writeln!(text, "duration = \"{duration}s\"");
-    }
     if let Some(cap) = load.cap {
         let _ = writeln!(text, "max_connections = {cap}");
     }
-    if let Some(seed) = load.seed {
-        let _ = writeln!(text, "request_seed = {seed}");
+    if let (Some(requests), Some(seed)) = (load.requests, load.seed) {
+        let _ = writeln!(
+            text,
+            "[workload.stream.vllm_bench]\nrequest_rate = {}\nnum_prompts = {requests}\nseed = {seed}",
+            load.rate_rps
+        );
+    } else {
+        if let Some(requests) = load.requests {
+            let _ = writeln!(text, "requests = {requests}");
+        } else if let Some(duration) = load.duration_s {
+            let _ = writeln!(text, "duration = \"{duration}s\"");
+        }
+        let _ = writeln!(text, "[workload.stream.poisson]\nrate_rps = {}", load.rate_rps);
     }
-    let _ = writeln!(text, "[workload.stream.poisson]\nrate_rps = {}", load.rate_rps);
     match load.lengths {
         Some((prompt, output)) => {
             let _ = writeln!(text, "prompt_tokens = {prompt}\noutput_tokens = {output}");
