@@ -95,6 +95,26 @@ pub struct AutoscalerConfig {
 }
 
 impl AutoscalerConfig {
+    fn check(&self, mut require: impl FnMut(bool, &str, &str)) {
+        let scan = self.scan_interval;
+        require(scan > SimDuration::ZERO, "autoscaler.scan_interval", "must be above 0");
+        require(
+            self.backoff_initial <= self.backoff_max,
+            "autoscaler.backoff_initial",
+            "must not exceed `backoff_max`",
+        );
+        require(
+            self.max_parallel_deletes > 0,
+            "autoscaler.max_parallel_deletes",
+            "must be at least 1",
+        );
+        require(
+            (0.0..=1.0).contains(&self.scale_down_gpu_utilization),
+            "autoscaler.scale_down_gpu_utilization",
+            "must be between 0 and 1",
+        );
+    }
+
     /// Age of the oldest pod that no node is coming for before nodes are requested.
     pub(super) fn min_age(&self) -> SimDuration {
         self.pod_min_age.max(self.gpu_pod_min_age)
@@ -278,91 +298,89 @@ impl ClusterConfig {
                 require(ok, &format!("pools[{i}].{field}"), message);
             });
         }
-        let scan = self.autoscaler.scan_interval;
-        require(scan > SimDuration::ZERO, "autoscaler.scan_interval", "must be above 0");
-        require(
-            self.autoscaler.backoff_initial <= self.autoscaler.backoff_max,
-            "autoscaler.backoff_initial",
-            "must not exceed `backoff_max`",
-        );
+        self.autoscaler.check(&mut require);
         let smallest = self.pools.iter().map(|pool| pool.gpus_per_node).min().unwrap_or(0);
         require(
             self.autoscaler.max_gpus.is_none_or(|gpus| gpus >= smallest),
             "autoscaler.max_gpus",
             "must have room for one node",
         );
-        require(
-            self.autoscaler.max_parallel_deletes > 0,
-            "autoscaler.max_parallel_deletes",
-            "must be at least 1",
-        );
-        require(
-            (0.0..=1.0).contains(&self.autoscaler.scale_down_gpu_utilization),
-            "autoscaler.scale_down_gpu_utilization",
-            "must be between 0 and 1",
-        );
         self.faults.check(&mut require);
-        let startup = &self.startup;
-        require(startup.attach.is_drawable(), "startup.attach", Dist::RULE);
-        match &startup.image {
-            ImagePull::Rate { rate, .. } => rate.check("startup.image.rate", &mut require),
-            ImagePull::Time(dist) => require(dist.is_drawable(), "startup.image", Dist::RULE),
-        }
-        require(startup.container_start.is_drawable(), "startup.container_start", Dist::RULE);
-        match &startup.load {
-            ModelLoad::Storage(load) => {
-                load.pod_rate.check("startup.load.pod_rate", &mut require);
-                require(
-                    load.volume_bytes_per_s.is_none_or(|r| r > 0),
-                    "startup.load.volume_bytes_per_s",
-                    "must be above 0; leave it out if the volume is not shared",
-                );
-                require(
-                    load.node_bytes_per_s.is_none_or(|r| r > 0),
-                    "startup.load.node_bytes_per_s",
-                    "must be above 0; leave it out if a machine has no limit",
-                );
-                require(
-                    load.attach_limit.is_none_or(|nodes| nodes > 0),
-                    "startup.load.attach_limit",
-                    "must be above 0; leave it out if nothing is attached",
-                );
-                require(
-                    load.page_cache_bytes_per_s.is_none_or(|r| r > 0),
-                    "startup.load.page_cache_bytes_per_s",
-                    "must be above 0; leave it out for no page cache",
-                );
-                require(
-                    load.restart_bytes_per_s.is_none_or(|r| r > 0),
-                    "startup.load.restart_bytes_per_s",
-                    "must be above 0; leave it out for no cache",
-                );
-            }
-            ModelLoad::Time(dist) => require(dist.is_drawable(), "startup.load", Dist::RULE),
-        }
-        require(startup.init.is_drawable(), "startup.init", Dist::RULE);
-        let probe = &self.probe;
-        require(
-            probe.readiness.period > SimDuration::ZERO,
-            "probe.readiness.period",
-            "must be above 0",
-        );
-        require(
-            probe.startup.is_none_or(|p| p.period > SimDuration::ZERO),
-            "probe.startup.period",
-            "must be above 0",
-        );
-        require(
-            probe.liveness.is_none_or(|p| p.period > SimDuration::ZERO),
-            "probe.liveness.period",
-            "must be above 0",
-        );
-        require(probe.endpoint_delay.is_drawable(), "probe.endpoint_delay", Dist::RULE);
+        self.startup.check(&mut require);
+        self.probe.check(&mut require);
         require(
             self.termination.endpoint_removal.is_drawable(),
             "termination.endpoint_removal",
             Dist::RULE,
         );
         errors
+    }
+}
+
+impl StartupConfig {
+    fn check(&self, mut require: impl FnMut(bool, &str, &str)) {
+        require(self.attach.is_drawable(), "startup.attach", Dist::RULE);
+        match &self.image {
+            ImagePull::Rate { rate, .. } => rate.check("startup.image.rate", &mut require),
+            ImagePull::Time(dist) => require(dist.is_drawable(), "startup.image", Dist::RULE),
+        }
+        require(self.container_start.is_drawable(), "startup.container_start", Dist::RULE);
+        match &self.load {
+            ModelLoad::Storage(load) => load.check(&mut require),
+            ModelLoad::Time(dist) => require(dist.is_drawable(), "startup.load", Dist::RULE),
+        }
+        require(self.init.is_drawable(), "startup.init", Dist::RULE);
+    }
+}
+
+impl StorageLoad {
+    fn check(&self, mut require: impl FnMut(bool, &str, &str)) {
+        self.pod_rate.check("startup.load.pod_rate", &mut require);
+        require(
+            self.volume_bytes_per_s.is_none_or(|r| r > 0),
+            "startup.load.volume_bytes_per_s",
+            "must be above 0; leave it out if the volume is not shared",
+        );
+        require(
+            self.node_bytes_per_s.is_none_or(|r| r > 0),
+            "startup.load.node_bytes_per_s",
+            "must be above 0; leave it out if a machine has no limit",
+        );
+        require(
+            self.attach_limit.is_none_or(|nodes| nodes > 0),
+            "startup.load.attach_limit",
+            "must be above 0; leave it out if nothing is attached",
+        );
+        require(
+            self.page_cache_bytes_per_s.is_none_or(|r| r > 0),
+            "startup.load.page_cache_bytes_per_s",
+            "must be above 0; leave it out for no page cache",
+        );
+        require(
+            self.restart_bytes_per_s.is_none_or(|r| r > 0),
+            "startup.load.restart_bytes_per_s",
+            "must be above 0; leave it out for no cache",
+        );
+    }
+}
+
+impl ProbeConfig {
+    fn check(&self, mut require: impl FnMut(bool, &str, &str)) {
+        require(
+            self.readiness.period > SimDuration::ZERO,
+            "probe.readiness.period",
+            "must be above 0",
+        );
+        require(
+            self.startup.is_none_or(|p| p.period > SimDuration::ZERO),
+            "probe.startup.period",
+            "must be above 0",
+        );
+        require(
+            self.liveness.is_none_or(|p| p.period > SimDuration::ZERO),
+            "probe.liveness.period",
+            "must be above 0",
+        );
+        require(self.endpoint_delay.is_drawable(), "probe.endpoint_delay", Dist::RULE);
     }
 }

@@ -18,7 +18,7 @@ use crate::hpa::spec::{
     MetricTarget, ObjectReference, ObjectSource, PodsSource, ResourceSource, ScalingPolicy,
     ScalingRules,
 };
-use crate::hpa::{ControllerConfig, Quantity, SyncSchedule, ValidationOptions};
+use crate::hpa::{ControllerConfig, HpaSpec, Quantity, SyncSchedule, ValidationOptions};
 use crate::manifest::HpaManifest;
 use crate::sim::{Autoscaler, HpaSetup};
 use crate::units::SimTime;
@@ -167,20 +167,7 @@ fn read_hpa(
         kube_minor: controller.kube_minor,
         scale_to_zero: controller.scale_to_zero,
     };
-    for error in defaulted.validate(&options) {
-        let place = places
-            .iter()
-            .filter(|(path, _)| below(&error.path, path))
-            .max_by_key(|(path, _)| path.len())
-            .map_or_else(|| fallback(t), |(_, span)| span.clone());
-        let title = format!("{}: {}", error.path, error.message);
-        let mut diagnostic =
-            Diagnostic::error(Code::Manifest, title).at(&place, "the API server refuses this");
-        if error.path == "spec.maxReplicas" && t.has("min_replicas") && t.has("max_replicas") {
-            diagnostic = diagnostic.and_at(&t.span_of("min_replicas"), "");
-        }
-        t.report(diagnostic);
-    }
+    report_refusals(t, &defaulted, options, &places);
     if t.context().errors() > before {
         return None;
     }
@@ -199,6 +186,24 @@ fn read_hpa(
         }),
         manifest: Some(object),
     })
+}
+
+/// What the API server would refuse, at the key it comes from.
+fn report_refusals(t: &Fields<'_>, spec: &HpaSpec, options: ValidationOptions, places: &Places) {
+    for error in spec.validate(&options) {
+        let place = places
+            .iter()
+            .filter(|(path, _)| below(&error.path, path))
+            .max_by_key(|(path, _)| path.len())
+            .map_or_else(|| fallback(t), |(_, span)| span.clone());
+        let title = format!("{}: {}", error.path, error.message);
+        let mut diagnostic =
+            Diagnostic::error(Code::Manifest, title).at(&place, "the API server refuses this");
+        if error.path == "spec.maxReplicas" && t.has("min_replicas") && t.has("max_replicas") {
+            diagnostic = diagnostic.and_at(&t.span_of("min_replicas"), "");
+        }
+        t.report(diagnostic);
+    }
 }
 
 fn read_manifest(t: &Fields<'_>, inputs: &Inputs<'_>, path: &str) -> Option<HpaManifest> {

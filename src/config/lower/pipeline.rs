@@ -87,23 +87,12 @@ pub(super) fn pipeline(
     let scrape_interval = table
         .key("scrape_interval", "Scrape period of every pod. Source: the guide's PodMonitoring")
         .duration_or(SimDuration::from_millis(100)..=DAY, SimDuration::from_secs(15));
-    // ASSUMPTION(A44): Google documents "a few seconds" for existing series; Prometheus paths are local.
-    let ingest = match kind {
-        Kind::Stackdriver => {
-            Dist::LogNormal { median: SimDuration::from_secs(5), p95: SimDuration::from_secs(10) }
-        }
-        Kind::PrometheusAdapter | Kind::Keda | Kind::GkeNative => Dist::LogNormal {
-            median: SimDuration::from_millis(200),
-            p95: SimDuration::from_secs(1),
-        },
-        Kind::Direct => Dist::Constant(SimDuration::ZERO),
-    };
     let ingest = table
         .key("ingest", "From a scrape until the sample can be queried. Estimate")
         .shown(
             "by adapter: 5 s (p95 10 s) for stackdriver, 0.2 s (p95 1 s) for Prometheus and gke-native, 0 direct",
         )
-        .delay_or(&ingest);
+        .delay_or(&ingestion_delay(kind));
     let lookback = table
         .key(
             "lookback",
@@ -145,6 +134,21 @@ pub(super) fn pipeline(
         config,
         devices: devices(&table, profile, gpu_memory_utilization),
         keda: (kind == Kind::Keda).then_some(keda),
+    }
+}
+
+/// From a scrape until its sample can be queried.
+fn ingestion_delay(kind: Kind) -> Dist {
+    // ASSUMPTION(A44): Google documents "a few seconds" for existing series; Prometheus paths are local.
+    match kind {
+        Kind::Stackdriver => {
+            Dist::LogNormal { median: SimDuration::from_secs(5), p95: SimDuration::from_secs(10) }
+        }
+        Kind::PrometheusAdapter | Kind::Keda | Kind::GkeNative => Dist::LogNormal {
+            median: SimDuration::from_millis(200),
+            p95: SimDuration::from_secs(1),
+        },
+        Kind::Direct => Dist::Constant(SimDuration::ZERO),
     }
 }
 

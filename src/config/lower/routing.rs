@@ -4,6 +4,8 @@ use crate::config::reader::Fields;
 use crate::gateway::{Detector, KeepAlive, Picker, Policy, PrefixMemory, Saturation};
 use crate::units::SimDuration;
 
+const DAY: SimDuration = SimDuration::from_secs(86_400);
+
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Plain(Policy),
@@ -28,36 +30,85 @@ pub(super) fn routing(cluster: &Fields<'_>, has_picker: bool) -> Policy {
             ("prefix_affinity", Kind::Plain(Policy::PrefixAffinity)),
         ])
         .unwrap_or(if has_picker { Kind::EndpointPicker } else { Kind::Plain(Policy::Random) });
-    let day = SimDuration::from_secs(86_400);
-    let idle_timeout = table
-        .key(
-            "keep_alive",
-            "random_per_connection: an idle connection is closed. Source: vLLM's server, 5 s",
-        )
-        .duration_or(SimDuration::ZERO..=day, SimDuration::from_secs(5));
-    let mean_requests = table
-        .key(
-            "requests_per_connection",
-            "random_per_connection: a connection is closed after this many requests on average",
-        )
-        .shown("no limit")
-        .number(1.0..=1e9);
-    let weight = 0.0..=1e6;
-    let queue_weight = table
-        .key("queue_weight", "epp: weight of the queue scorer. Source: inference gateway, 2")
-        .number_or(weight.clone(), 2.0);
-    let kv_weight = table
-        .key("kv_weight", "epp: weight of the KV-cache scorer. Source: inference gateway, 2")
-        .number_or(weight.clone(), 2.0);
-    let prefix_weight = table
-        .key("prefix_weight", "epp: weight of the prefix scorer. Source: inference gateway, 3")
-        .number_or(weight.clone(), 3.0);
-    let load_weight = table
-        .key("load_weight", "epp: weight of the load-aware scorer, 0.5 falling to 0 at 128 waiting")
-        .number_or(weight, 0.0);
-    let default_picker = Picker::default();
-    let default = default_picker.prefix;
-    let prefix = PrefixMemory {
+    // Every key is read whatever the policy is, so that all of them are checked and documented.
+    let (keep_alive, picker) = (keep_alive(&table), picker(&table));
+    match kind {
+        Kind::Plain(policy) => policy,
+        Kind::RandomPerConnection => Policy::RandomPerConnection(keep_alive),
+        Kind::EndpointPicker => Policy::EndpointPicker(picker),
+    }
+}
+
+/// Keys of `random_per_connection`.
+fn keep_alive(table: &Fields<'_>) -> KeepAlive {
+    KeepAlive {
+        idle_timeout: table
+            .key(
+                "keep_alive",
+                "random_per_connection: an idle connection is closed. Source: vLLM's server, 5 s",
+            )
+            .duration_or(SimDuration::ZERO..=DAY, SimDuration::from_secs(5)),
+        mean_requests: table
+            .key(
+                "requests_per_connection",
+                "random_per_connection: a connection is closed after this many requests on average",
+            )
+            .shown("no limit")
+            .number(1.0..=1e9),
+    }
+}
+
+/// Keys of `epp`.
+fn picker(table: &Fields<'_>) -> Picker {
+    let weight = |key, doc, default| table.key(key, doc).number_or(0.0..=1e6, default);
+    let queue_weight = weight(
+        "queue_weight",
+        "epp: weight of the queue scorer. Source: inference gateway, 2",
+        2.0,
+    );
+    let kv_weight = weight(
+        "kv_weight",
+        "epp: weight of the KV-cache scorer. Source: inference gateway, 2",
+        2.0,
+    );
+    let prefix_weight = weight(
+        "prefix_weight",
+        "epp: weight of the prefix scorer. Source: inference gateway, 3",
+        3.0,
+    );
+    let load_weight = weight(
+        "load_weight",
+        "epp: weight of the load-aware scorer, 0.5 falling to 0 at 128 waiting",
+        0.0,
+    );
+    let default = Picker::default();
+    let prefix = prefix_memory(table, &default.prefix);
+    let shed = table
+        .key("shed", "epp: refuses the requests of sheddable streams while the pods are saturated")
+        .boolean_or(false);
+    let saturation = saturation(table);
+    let period = SimDuration::from_millis(1)..=DAY;
+    Picker {
+        queue_weight,
+        kv_weight,
+        prefix_weight,
+        load_weight,
+        prefix,
+        shed: shed.then_some(saturation),
+        refresh: table
+            .key("refresh", "epp: period at which it reads the metrics. Source: inference gateway")
+            .duration_or(period.clone(), SimDuration::from_millis(50)),
+        metrics_staleness: table
+            .key(
+                "metrics_staleness",
+                "epp: a pod whose metrics are older has no room left. Source: inference gateway",
+            )
+            .duration_or(period, default.metrics_staleness),
+    }
+}
+
+fn prefix_memory(table: &Fields<'_>, default: &PrefixMemory) -> PrefixMemory {
+    PrefixMemory {
         block_tokens: table
             .key("prefix_block_tokens", "epp: tokens of a block of its prefix index. Source: 16")
             .u32_or(1..=1 << 20, default.block_tokens),
@@ -68,21 +119,20 @@ pub(super) fn routing(cluster: &Fields<'_>, has_picker: bool) -> Policy {
             .key("prefix_blocks_per_pod", "epp: blocks that it remembers per pod")
             .shown("as many as a pod's KV cache has")
             .u32(1..=1 << 30),
-    };
-    let shed = table
-        .key("shed", "epp: refuses the requests of sheddable streams while the pods are saturated")
-        .boolean_or(false);
-    let detector = table
-        .key(
-            "saturation_detector",
-            "epp: `threshold`: all pods are saturated; `utilization`, in newer releases: they are on average",
-        )
-        .choice_or(
-            &[("threshold", Detector::Threshold), ("utilization", Detector::Utilization)],
-            Detector::Threshold,
-        );
-    let saturation = Saturation {
-        detector,
+    }
+}
+
+fn saturation(table: &Fields<'_>) -> Saturation {
+    Saturation {
+        detector: table
+            .key(
+                "saturation_detector",
+                "epp: `threshold`: all pods are saturated; `utilization`, in newer releases: they are on average",
+            )
+            .choice_or(
+                &[("threshold", Detector::Threshold), ("utilization", Detector::Utilization)],
+                Detector::Threshold,
+            ),
         queue: table
             .key(
                 "saturation_queue",
@@ -92,30 +142,5 @@ pub(super) fn routing(cluster: &Fields<'_>, has_picker: bool) -> Policy {
         kv_usage: table
             .key("saturation_kv_usage", "epp: so is one with a fuller KV cache. Source: 0.8")
             .number_or(0.0..=1.0, 0.8),
-    };
-    let refresh = table
-        .key("refresh", "epp: period at which it reads the metrics. Source: inference gateway")
-        .duration_or(SimDuration::from_millis(1)..=day, SimDuration::from_millis(50));
-    let metrics_staleness = table
-        .key(
-            "metrics_staleness",
-            "epp: a pod whose metrics are older has no room left. Source: inference gateway",
-        )
-        .duration_or(SimDuration::from_millis(1)..=day, default_picker.metrics_staleness);
-    match kind {
-        Kind::Plain(policy) => policy,
-        Kind::RandomPerConnection => {
-            Policy::RandomPerConnection(KeepAlive { idle_timeout, mean_requests })
-        }
-        Kind::EndpointPicker => Policy::EndpointPicker(Picker {
-            queue_weight,
-            kv_weight,
-            prefix_weight,
-            load_weight,
-            refresh,
-            prefix,
-            metrics_staleness,
-            shed: shed.then_some(saturation),
-        }),
     }
 }

@@ -22,10 +22,25 @@ impl GpuProfile {
         for line in comment.lines() {
             let _ = writeln!(out, "{}", format!("# {line}").trim_end());
         }
-        let _ = writeln!(out, "schema = 1\nname = {}", quoted(&self.name));
-        let _ = writeln!(out, "summary = {}", quoted(&self.summary));
         let known_gpu = constants.gpus.contains(&self.gpu);
         let known_model = constants.models.contains(&self.model);
+        self.write_identity(&mut out, known_gpu, known_model);
+        self.write_coefficients(&mut out);
+        self.write_memory(&mut out);
+        self.write_validity(&mut out);
+        if !known_gpu {
+            out.push_str(&gpu_table(&self.gpu));
+        }
+        if !known_model {
+            out.push_str(&model_table(&self.model));
+        }
+        out
+    }
+
+    /// What the profile is of, and where it comes from.
+    fn write_identity(&self, out: &mut String, known_gpu: bool, known_model: bool) {
+        let _ = writeln!(out, "schema = 1\nname = {}", quoted(&self.name));
+        let _ = writeln!(out, "summary = {}", quoted(&self.summary));
         if known_gpu {
             let _ = writeln!(out, "gpu = {}", quoted(&self.gpu.name));
         }
@@ -50,7 +65,11 @@ impl GpuProfile {
         for source in &self.sources {
             let _ = writeln!(out, "  {},", quoted(source));
         }
-        out.push_str("]\n\n[coefficients]\n");
+        out.push_str("]\n");
+    }
+
+    fn write_coefficients(&self, out: &mut String) {
+        out.push_str("\n[coefficients]\n");
         for (index, name) in COEFFICIENTS.iter().enumerate() {
             let value = six_digits(self.coefficient(index));
             let status = self.status[index].as_str();
@@ -68,6 +87,9 @@ impl GpuProfile {
                 table.iter().map(|(tokens, ms)| format!("[{tokens}, {ms}]")).collect();
             let _ = writeln!(out, "g_table = [{}]", knots.join(", "));
         }
+    }
+
+    fn write_memory(&self, out: &mut String) {
         if let Some(kv) = &self.measured_kv {
             let _ = writeln!(
                 out,
@@ -77,6 +99,10 @@ impl GpuProfile {
                 quoted(&kv.source)
             );
         }
+    }
+
+    /// What it holds for, and the price if it has one of its own.
+    fn write_validity(&self, out: &mut String) {
         let _ = writeln!(
             out,
             "\n[validity]\nvllm_versions = {}\nrange = {}\nknown_error = {}",
@@ -96,13 +122,6 @@ impl GpuProfile {
                 quoted(&price.confidence)
             );
         }
-        if !known_gpu {
-            out.push_str(&gpu_table(&self.gpu));
-        }
-        if !known_model {
-            out.push_str(&model_table(&self.model));
-        }
-        out
     }
 }
 

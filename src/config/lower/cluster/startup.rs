@@ -26,18 +26,10 @@ pub(super) fn startup(
             ],
             if preset == Preset::Guide { EngineStart::V0 } else { EngineStart::V1Cold },
         );
-    let default_image = if preset == Preset::Guide {
-        presets::GUIDE_IMAGE_BYTES
-    } else if vllm_minor >= 18 {
-        presets::V0_18_IMAGE_BYTES
-    } else {
-        // ASSUMPTION(A46): images before 0.18 are taken to be as large as the one measured in 2025-04 (25 GB).
-        25_000_000_000
-    };
     let image_gb = t
         .key("image_gb", "Unpacked size of the image [GB]. Source: 28 GB measured for vLLM 0.18")
         .shown("28; 25 before vLLM 0.18; 10 with preset `guide`")
-        .number_or(0.001..=1_000.0, default_image as f64 / 1e9);
+        .number_or(0.001..=1_000.0, image_bytes(preset, vllm_minor) as f64 / 1e9);
     let model_gb = t
         .key("model_gb", "Bytes of weights that one pod reads [GB]")
         .shown("the model's weights")
@@ -81,6 +73,18 @@ pub(super) fn startup(
                 "v1-cold: l4 105 s (p95 200), others 90 s (p95 180), times 1/2 + layers / 64; see docs/model.md",
             )
             .delay_or(&base.init),
+    }
+}
+
+/// Unpacked size of the image.
+fn image_bytes(preset: Preset, vllm_minor: u32) -> u64 {
+    if preset == Preset::Guide {
+        presets::GUIDE_IMAGE_BYTES
+    } else if vllm_minor >= 18 {
+        presets::V0_18_IMAGE_BYTES
+    } else {
+        // ASSUMPTION(A46): images before 0.18 are taken to be as large as the one measured in 2025-04 (25 GB).
+        25_000_000_000
     }
 }
 

@@ -66,27 +66,7 @@ pub(super) fn termination(
         Set::KServe => presets::termination_kserve(by_version),
         Set::LlmD => presets::termination_llm_d(by_version),
     };
-    let shutdown = match (word, timeout, base.shutdown) {
-        (Some(Word::Abort), given, _) => {
-            if given.is_some() {
-                t.report(
-                    Diagnostic::error(
-                        Code::Conflict,
-                        "a server that aborts has no shutdown_timeout",
-                    )
-                    .at(&t.key_span("shutdown_timeout"), "")
-                    .and_at(&t.span_of("shutdown"), "")
-                    .help("set `shutdown = \"drain\"`"),
-                );
-            }
-            ShutdownMode::Abort
-        }
-        (_, Some(timeout), _) => ShutdownMode::Drain { timeout },
-        (Some(Word::Drain), None, ShutdownMode::Abort) => {
-            ShutdownMode::Drain { timeout: SimDuration::MAX }
-        }
-        (_, None, published) => published,
-    };
+    let shutdown = shutdown(&t, word, timeout, base.shutdown);
     let result = TerminationConfig {
         grace: t
             .key("grace", "terminationGracePeriodSeconds. Source: Kubernetes; the guide sets none")
@@ -132,4 +112,34 @@ pub(super) fn termination(
         );
     }
     result
+}
+
+/// What the server does on SIGTERM: what is given goes before what is `published`.
+fn shutdown(
+    t: &Fields<'_>,
+    word: Option<Word>,
+    timeout: Option<SimDuration>,
+    published: ShutdownMode,
+) -> ShutdownMode {
+    match (word, timeout, published) {
+        (Some(Word::Abort), given, _) => {
+            if given.is_some() {
+                t.report(
+                    Diagnostic::error(
+                        Code::Conflict,
+                        "a server that aborts has no shutdown_timeout",
+                    )
+                    .at(&t.key_span("shutdown_timeout"), "")
+                    .and_at(&t.span_of("shutdown"), "")
+                    .help("set `shutdown = \"drain\"`"),
+                );
+            }
+            ShutdownMode::Abort
+        }
+        (_, Some(timeout), _) => ShutdownMode::Drain { timeout },
+        (Some(Word::Drain), None, ShutdownMode::Abort) => {
+            ShutdownMode::Drain { timeout: SimDuration::MAX }
+        }
+        (_, None, published) => published,
+    }
 }
