@@ -165,29 +165,13 @@ impl Reader<'_> {
             return None;
         }
         let mut notes = Vec::new();
-        let detail = self.detail(&mut notes)?;
-        let (jobs, starts_s) = detail.unwrap_or_else(|| {
-            let mean = |sum: f64| (sum / completed).round().max(1.0) as u32;
-            if (input / completed).fract() > 0.0 || (output / completed).fract() > 0.0 {
-                notes.push(
-                    "lengths vary, but only totals are in the file: means are used (--save-detailed keeps them)"
-                        .to_owned(),
-                );
-            }
-            let job = Job { prompt_tokens: mean(input), output_tokens: mean(output) };
-            (vec![job; completed as usize], None)
-        });
+        let (jobs, starts_s) = self
+            .detail(&mut notes)?
+            .unwrap_or_else(|| (equal_jobs(completed, input, output, &mut notes), None));
         let positive = |ms: Option<f64>| ms.filter(|ms| *ms > 0.0);
-        let load = load?;
-        let span_s = match (&starts_s, load) {
-            (Some(starts), _) => {
-                starts.iter().copied().fold(f64::MIN, f64::max)
-                    - starts.iter().copied().fold(f64::MAX, f64::min)
-            }
-            (None, Load::Rate(rate, _)) => jobs.len() as f64 / rate,
-            (None, Load::Users(_)) => 0.0,
-        };
-        if span_s.max(duration?) > SimTime::MAX_HORIZON.as_secs_f64() {
+        let (load, duration_s) = (load?, duration?);
+        let span_s = arrival_span_s(load, starts_s.as_deref(), jobs.len());
+        if span_s.max(duration_s) > SimTime::MAX_HORIZON.as_secs_f64() {
             self.fault(
                 "the run takes more than 90 days; are `duration` and `start_times` seconds?",
             );
@@ -201,7 +185,7 @@ impl Reader<'_> {
             load,
             starts_s,
             equal_lengths,
-            duration_s: duration?,
+            duration_s,
             ttft_mean_ms: positive(ttft_mean_ms),
             ttft_median_ms: positive(ttft_median),
             tpot_mean_ms: positive(tpot_mean),
@@ -266,6 +250,30 @@ impl Reader<'_> {
             return None;
         }
         Some(Some((jobs, starts.is_some().then_some(times))))
+    }
+}
+
+/// Requests of the mean lengths, where only totals are known.
+fn equal_jobs(completed: f64, input: f64, output: f64, notes: &mut Vec<String>) -> Vec<Job> {
+    if (input / completed).fract() > 0.0 || (output / completed).fract() > 0.0 {
+        notes.push(
+            "lengths vary, but only totals are in the file: means are used (--save-detailed keeps them)"
+                .to_owned(),
+        );
+    }
+    let mean = |sum: f64| (sum / completed).round().max(1.0) as u32;
+    vec![Job { prompt_tokens: mean(input), output_tokens: mean(output) }; completed as usize]
+}
+
+/// From the first to the last arrival \[s\]; users send when they are answered, which the duration covers.
+fn arrival_span_s(load: Load, starts_s: Option<&[f64]>, jobs: usize) -> f64 {
+    match (starts_s, load) {
+        (Some(starts), _) => {
+            starts.iter().copied().fold(f64::MIN, f64::max)
+                - starts.iter().copied().fold(f64::MAX, f64::min)
+        }
+        (None, Load::Rate(rate, _)) => jobs as f64 / rate,
+        (None, Load::Users(_)) => 0.0,
     }
 }
 

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::finding::{FieldErrorKind, Finding};
-use super::tree::{Node, Tree};
+use super::tree::{Field, Node, Tree};
 use crate::hpa::Quantity;
 
 /// Type of a field.
@@ -90,45 +90,26 @@ pub(super) fn check(
     path: &str,
     findings: &mut Vec<Finding>,
 ) -> Option<Value> {
-    let mut wrong = |wanted: &str| {
-        let message = format!("must be {wanted}, not {}", tree.kind());
+    let mut refuse = |message: String| {
         findings.push(Finding::at(tree.position, path, FieldErrorKind::Invalid, message));
         None
     };
+    let mut wrong = |wanted: &str| refuse(format!("must be {wanted}, not {}", tree.kind()));
     match (shape, &tree.node) {
         (_, Node::Null) => None,
         (Text, Node::Text(text)) => Some(Value::String(text.clone())),
         (Text, _) => wrong("a string"),
-        (Int32, Node::Number(text)) => {
-            let number = text.parse::<i32>().ok().map(Value::from);
-            if number.is_none() {
-                let message = format!("{text} is not a 32-bit integer");
-                let kind = FieldErrorKind::Invalid;
-                findings.push(Finding::at(tree.position, path, kind, message));
-            }
-            number
-        }
+        (Int32, Node::Number(text)) => match text.parse::<i32>() {
+            Ok(number) => Some(Value::from(number)),
+            Err(_) => refuse(format!("{text} is not a 32-bit integer")),
+        },
         (Int32, _) => wrong("an integer"),
         (Amount, Node::Number(text) | Node::Text(text)) => match Quantity::parse(text.trim()) {
             Ok(quantity) => Some(Value::String(quantity.canonical().to_owned())),
-            Err(error) => {
-                let message = format!("{text:?} is no quantity: {error}");
-                let finding = Finding::at(tree.position, path, FieldErrorKind::Invalid, message);
-                findings.push(finding);
-                None
-            }
+            Err(error) => refuse(format!("{text:?} is no quantity: {error}")),
         },
         (Amount, _) => wrong("a quantity such as 10 or \"500m\""),
-        (TextMap, Node::Map(fields)) => {
-            let mut map = Map::new();
-            for field in fields {
-                let path = format!("{path}.{}", field.key);
-                if let Some(value) = check(&field.value, Text, &path, findings) {
-                    map.insert(field.key.clone(), value);
-                }
-            }
-            Some(Value::Object(map))
-        }
+        (TextMap, Node::Map(fields)) => Some(object(fields, |_| Ok(Text), path, findings)),
         (TextMap, _) => wrong("a map of strings"),
         (List(item), Node::List(list)) => {
             let mut items = Vec::with_capacity(list.len());
@@ -139,24 +120,39 @@ pub(super) fn check(
         }
         (List(_), _) => wrong("a list"),
         (Object(known), Node::Map(fields)) => {
-            let mut map = Map::new();
-            for field in fields {
-                let path = format!("{path}.{}", field.key);
-                let Some((_, shape)) = known.iter().find(|(name, _)| *name == field.key) else {
-                    let names = known.iter().map(|(name, _)| *name);
-                    let message = suggestion(&field.key, names);
-                    let kind = FieldErrorKind::Unknown;
-                    findings.push(Finding::at(field.position, &path, kind, message));
-                    continue;
-                };
-                if let Some(value) = check(&field.value, *shape, &path, findings) {
-                    map.insert(field.key.clone(), value);
-                }
-            }
-            Some(Value::Object(map))
+            let shape_of = |key: &str| {
+                let found = known.iter().find(|(name, _)| *name == key);
+                let names = known.iter().map(|(name, _)| *name);
+                found.map(|(_, shape)| *shape).ok_or_else(|| suggestion(key, names))
+            };
+            Some(object(fields, shape_of, path, findings))
         }
         (Object(_), _) => wrong("a map"),
     }
+}
+
+/// Checks the fields of a map against their shapes; a key without one gets the message in its place.
+fn object(
+    fields: &[Field],
+    shape_of: impl Fn(&str) -> Result<Shape, String>,
+    path: &str,
+    findings: &mut Vec<Finding>,
+) -> Value {
+    let mut map = Map::new();
+    for field in fields {
+        let path = format!("{path}.{}", field.key);
+        match shape_of(&field.key) {
+            Ok(shape) => {
+                let value = check(&field.value, shape, &path, findings);
+                map.extend(value.map(|value| (field.key.clone(), value)));
+            }
+            Err(message) => {
+                let kind = FieldErrorKind::Unknown;
+                findings.push(Finding::at(field.position, &path, kind, message));
+            }
+        }
+    }
+    Value::Object(map)
 }
 
 /// The nearest known name, or all of them.
