@@ -358,44 +358,10 @@ impl Hpa {
         } else if prenormalized < current {
             self.decision.rescale_reason = RescaleReason::AllBelowTarget;
         }
-        let bounds = self.plan.bounds;
-        let at = now.as_nanos();
-        let (stabilized, limited) = if let Some(rules) = &self.plan.behavior {
-            let stabilized = behavior::stabilize_recommendation_with_behaviors(
-                &mut self.recommendations,
-                current,
-                prenormalized,
-                rules,
-                at,
-            );
-            let events = Events { up: &self.scale_up_events, down: &self.scale_down_events };
-            let limited = behavior::convert_desired_replicas_with_behavior_rate(
-                current,
-                stabilized.replicas,
-                bounds,
-                rules,
-                &events,
-                at,
-            );
-            (stabilized, limited)
-        } else {
-            let stabilized = behavior::stabilize_recommendation(
-                &mut self.recommendations,
-                prenormalized,
-                self.plan.downscale_stabilization,
-                at,
-            );
-            let limited = behavior::convert_desired_replicas_with_rules(
-                current,
-                stabilized.replicas,
-                bounds,
-                self.config.scale_up_limit_factor,
-                self.config.scale_up_limit_minimum,
-            );
-            (stabilized, limited)
-        };
+        let (stabilized, limited) = self.stabilize_and_limit(current, prenormalized, now);
         self.record_normalization(current, prenormalized, stabilized, limited, now);
         let mut desired = limited.replicas;
+        let bounds = self.plan.bounds;
         let from_zero = self.config.kube_minor >= 36 && current == 0 && bounds.min != 0;
         if from_zero && scaled_to_zero && desired < bounds.min {
             desired = bounds.min;
@@ -404,6 +370,49 @@ impl Hpa {
             }
         }
         desired
+    }
+
+    /// The windows, then the policies, with the rules of `behavior` or those before them.
+    fn stabilize_and_limit(
+        &mut self,
+        current: i32,
+        proposal: i32,
+        now: SimTime,
+    ) -> (Stabilized, Limited) {
+        let at = now.as_nanos();
+        let Some(rules) = &self.plan.behavior else {
+            let stabilized = behavior::stabilize_recommendation(
+                &mut self.recommendations,
+                proposal,
+                self.plan.downscale_stabilization,
+                at,
+            );
+            let limited = behavior::convert_desired_replicas_with_rules(
+                current,
+                stabilized.replicas,
+                self.plan.bounds,
+                self.config.scale_up_limit_factor,
+                self.config.scale_up_limit_minimum,
+            );
+            return (stabilized, limited);
+        };
+        let stabilized = behavior::stabilize_recommendation_with_behaviors(
+            &mut self.recommendations,
+            current,
+            proposal,
+            rules,
+            at,
+        );
+        let events = Events { up: &self.scale_up_events, down: &self.scale_down_events };
+        let limited = behavior::convert_desired_replicas_with_behavior_rate(
+            current,
+            stabilized.replicas,
+            self.plan.bounds,
+            rules,
+            &events,
+            at,
+        );
+        (stabilized, limited)
     }
 
     fn record_normalization(

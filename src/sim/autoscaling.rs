@@ -193,6 +193,7 @@ impl Controller {
             Some(_) => self.setup.schedule.written_at(decide),
             None => decide,
         };
+        let write_at = write.map(|_| finished);
         if level > RecordLevel::Measures && is_news(self.hpa.decision(), &mut self.last_hold) {
             let chain = self.hpa.explain(&seen, NAMESPACE);
             let decision = self.hpa.decision();
@@ -200,11 +201,11 @@ impl Controller {
                 decision: decision.clone(),
                 chain,
                 conditions: decision.conditions,
-                written_at: write.map(|_| finished),
+                written_at: write_at,
                 samples: (0..self.samples.len()).map(|i| self.readings(i)).collect(),
             });
         }
-        Synced { write_at: write.map(|_| finished), next: self.setup.schedule.next(now, finished) }
+        Synced { write_at, next: self.setup.schedule.next(now, finished) }
     }
 
     /// Asks every metrics API.
@@ -221,25 +222,11 @@ impl Controller {
         } else {
             pipeline.prometheus_is_down(now).then_some(NO_PROMETHEUS)
         };
-        for (i, feed) in self.setup.feeds.iter().enumerate() {
-            let samples = &mut self.samples[i];
-            samples.clear();
+        for i in 0..self.setup.feeds.len() {
+            let shape = self.setup.feeds[i].shape;
+            self.samples[i].clear();
             let Some(query) = self.queries[i] else {
-                for pod in cluster.pods() {
-                    samples.extend(resources.query(pod.id()).map(|usage| PodSample {
-                        pod: pod.id().0,
-                        value: usage.usage,
-                        timestamp: usage.timestamp,
-                        window: usage.window,
-                    }));
-                }
-                let request = match self.cpu.request_cores {
-                    Some(cores) => PodRequest::Set(Milli((cores * 1000.0).round() as i64)),
-                    None => PodRequest::Missing,
-                };
-                self.requests.clear();
-                self.requests.resize(self.pods.len(), request);
-                self.errors[i] = samples.is_empty().then_some(FetchError::Empty);
+                self.read_resource(i, cluster, resources);
                 continue;
             };
             if down.is_some() {
@@ -247,16 +234,17 @@ impl Controller {
                 continue;
             }
             // The parts of a total are read for the explanation only.
-            if feed.shape == FeedShape::PerPod || level > RecordLevel::Measures {
+            if shape == FeedShape::PerPod || level > RecordLevel::Measures {
+                let samples = &mut self.samples[i];
                 for pod in cluster.pods() {
                     let sample = pipeline.query(now, query, pod.id());
                     samples
                         .extend(sample.map(|s| PodSample::new(pod.id().0, s.value, s.scraped_at)));
                 }
             }
-            self.errors[i] = match feed.shape {
+            self.errors[i] = match shape {
                 FeedShape::PerPod | FeedShape::Resource => {
-                    samples.is_empty().then_some(FetchError::Empty)
+                    self.samples[i].is_empty().then_some(FetchError::Empty)
                 }
                 FeedShape::Total(_) => match pipeline.query_total(now, query) {
                     Total::Value(value) => {
@@ -269,6 +257,26 @@ impl Controller {
                 },
             };
         }
+    }
+
+    /// Asks the resource metrics API for metric `i`: CPU usage, and what the pods ask for.
+    fn read_resource(&mut self, i: usize, cluster: &Cluster, resources: &ResourceMetrics) {
+        let samples = &mut self.samples[i];
+        for pod in cluster.pods() {
+            samples.extend(resources.query(pod.id()).map(|usage| PodSample {
+                pod: pod.id().0,
+                value: usage.usage,
+                timestamp: usage.timestamp,
+                window: usage.window,
+            }));
+        }
+        let request = match self.cpu.request_cores {
+            Some(cores) => PodRequest::Set(Milli((cores * 1000.0).round() as i64)),
+            None => PodRequest::Missing,
+        };
+        self.requests.clear();
+        self.requests.resize(self.pods.len(), request);
+        self.errors[i] = samples.is_empty().then_some(FetchError::Empty);
     }
 
     /// KEDA counts the queries that fail, and answers in their place once they are too many in a row.
