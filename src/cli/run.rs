@@ -2,6 +2,7 @@
 
 use super::experiment::{self, Sources};
 use super::{Context, Exit, output};
+use crate::cluster::ModelLoad;
 use crate::engine::EngineMode;
 use crate::engine::metrics::exposition;
 use crate::export::{self, File};
@@ -191,13 +192,17 @@ fn tables(
     let pools = &scenario.cluster.pools;
     let pools: Vec<_> =
         pools.iter().map(|pool| (pool.name.as_str(), pool.max_nodes, pool.zone.as_str())).collect();
+    let has_volume = match &scenario.cluster.startup.load {
+        ModelLoad::Storage(load) => load.attach_limit.is_some(),
+        ModelLoad::Time(_) => false,
+    };
     let file = |name: &str, bytes: Vec<u8>| File::new(format!("{folder}{name}"), bytes);
     let mut files = vec![
         file("timeline.csv", export::timeline_csv(record, spec)),
         file("decisions.csv", export::decisions_csv(record, spec)),
         file("pods.csv", export::pods_csv(record)),
         file("nodes.csv", export::nodes_csv(record, &pools)),
-        file("events.csv", export::events_csv(record, &pools)),
+        file("events.csv", export::events_csv(record, &pools, has_volume)),
         file("explain.jsonl", export::explain_jsonl(record)),
     ];
     if requests {

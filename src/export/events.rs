@@ -1,6 +1,7 @@
 //! `events.csv`: what the HPA and the cluster autoscaler told, in the words of Kubernetes events.
 
 use super::number::seconds;
+use super::pod_events::pod_events;
 use super::table::Table;
 use crate::hpa::{Event, rescale_text};
 use crate::sim::{Death, EventRow, FaultEvent, RunRecord};
@@ -10,8 +11,8 @@ use crate::units::{PodId, SimDuration, SimTime};
 pub type PoolName<'a> = (&'a str, u32, &'a str);
 
 /// Rows: time, the object that the event is about, type, reason, message. Of the HPA's events it has the
-/// rescales; those of failed metrics are in `decisions.csv`.
-pub fn events_csv(record: &RunRecord, pools: &[PoolName<'_>]) -> Vec<u8> {
+/// rescales; those of failed metrics are in `decisions.csv`. `has_volume`: the model's volume is attached to nodes.
+pub fn events_csv(record: &RunRecord, pools: &[PoolName<'_>], has_volume: bool) -> Vec<u8> {
     let mut rows: Vec<(SimTime, [String; 4])> = Vec::new();
     if let Some(hpa) = &record.hpa {
         for explanation in &record.explanations {
@@ -22,10 +23,19 @@ pub fn events_csv(record: &RunRecord, pools: &[PoolName<'_>]) -> Vec<u8> {
             let reason = rescale_text(hpa.spec(), decision.rescale_reason);
             let message = format!("New size: {n}; reason: {reason}");
             rows.push((at, cells("hpa", "Normal", "SuccessfulRescale", message)));
+            // Source: kubernetes pkg/controller/deployment, scaleReplicaSet.
+            let m = decision.current_replicas;
+            let way = if n > m { "up" } else { "down" };
+            let message = format!("Scaled {way} replica set to {n} from {m}");
+            rows.push((at, cells("deployment", "Normal", "ScalingReplicaSet", message)));
         }
     }
     rows.extend(record.events.iter().map(|row| (row.at, autoscaler_cells(row, pools))));
     rows.extend(record.faults.iter().map(|row| (row.at, fault_cells(&row.event))));
+    rows.extend(pod_events(record, has_volume).into_iter().map(|(at, pod, told)| {
+        let (kind, reason, message) = told;
+        (at, cells(&format!("pod-{}", pod.0), kind, reason, message))
+    }));
     rows.sort_by_key(|row| row.0);
     let mut table = Table::new(["t_s", "object", "type", "reason", "message"]);
     for (at, cells) in rows {
@@ -201,7 +211,8 @@ mod tests {
             }],
             ..RunRecord::default()
         };
-        let text = String::from_utf8(events_csv(&record, &[("gpu", 4, "us-central1-a")])).unwrap();
+        let text =
+            String::from_utf8(events_csv(&record, &[("gpu", 4, "us-central1-a")], true)).unwrap();
         let failed = "Node scale up in zones us-central1-a associated with this pod failed: GCE out of \
                       resources. Pod is at risk of not being scheduled. (backoff until 350 s)";
         let expected = format!(

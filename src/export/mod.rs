@@ -4,6 +4,7 @@ pub mod adapters;
 mod events;
 mod explain;
 mod number;
+mod pod_events;
 mod provenance;
 mod recommended;
 mod run;

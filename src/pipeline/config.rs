@@ -28,6 +28,9 @@ pub enum Adapter {
     Stackdriver {
         /// Further delay before the first sample of a new pod shows.
         new_series_delay: Dist,
+        /// `--external-metric-cache-ttl`: for this long an answer of one value over all pods is given again; `None` =
+        /// each is a query.
+        external_cache_ttl: Option<SimDuration>,
     },
     /// Prometheus behind prometheus-adapter: a failed scrape ends the series at once.
     PrometheusAdapter {
@@ -126,6 +129,7 @@ impl PipelineConfig {
             lookback: SimDuration::from_secs(300),
             adapter: Adapter::Stackdriver {
                 new_series_delay: Dist::Constant(SimDuration::from_secs(10)),
+                external_cache_ttl: None,
             },
             system: SystemMetrics::default(),
             faults: Faults::default(),

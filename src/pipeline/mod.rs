@@ -61,6 +61,8 @@ pub struct Pipeline {
     /// First renewal of an adapter's copy.
     refresh_phase: SimDuration,
     buckets: Vec<f64>,
+    /// By query: the last answer over all pods, and until when it is given again.
+    kept: Vec<Option<(SimTime, Total)>>,
 }
 
 impl Pipeline {
@@ -87,6 +89,7 @@ impl Pipeline {
             let window = own.map(|(query, _)| query.function.window()).max().unwrap_or_default();
             Targets::new(config, origin, widths[origin as usize], window, seed)
         });
+        let kept = vec![None; queries.len()];
         Self {
             config: config.clone(),
             queries,
@@ -94,6 +97,7 @@ impl Pipeline {
             targets,
             refresh_phase,
             buckets: Vec::new(),
+            kept,
         }
     }
 
@@ -168,8 +172,19 @@ impl Pipeline {
         if self.prometheus_is_down(now) {
             return Total::Unreachable;
         }
+        if let Some((_, answer)) = self.kept[i].filter(|(until, _)| now < *until) {
+            return answer;
+        }
         let total = self.answered_as_of(now).and_then(|as_of| self.total(as_of, i));
-        self.answer(total)
+        let answer = self.answer(total);
+        // Source: k8s-stackdriver custom-metrics-stackdriver-adapter pkg/adapter/provider/cache.go: only what was
+        // found is kept.
+        if let (Adapter::Stackdriver { external_cache_ttl: Some(ttl), .. }, Total::Value(_)) =
+            (&self.config.adapter, answer)
+        {
+            self.kept[i] = Some((now + *ttl, answer));
+        }
+        answer
     }
 
     /// The same, past any copy of the adapter's.

@@ -81,7 +81,7 @@ impl Targets {
         let mut ingestion = self.seed.stream(Stream::Ingestion, index);
         let new_series_delay = match &self.config.adapter {
             // The delay of system metrics is that of their samples.
-            Adapter::Stackdriver { new_series_delay } if self.origin != Origin::System => {
+            Adapter::Stackdriver { new_series_delay, .. } if self.origin != Origin::System => {
                 new_series_delay.sample(&mut ingestion)
             }
             Adapter::Stackdriver { .. }

@@ -29,9 +29,34 @@ fn secs(s: u64) -> SimDuration {
 fn stackdriver() -> PipelineConfig {
     PipelineConfig {
         ingest: Dist::Constant(secs(5)),
-        adapter: Adapter::Stackdriver { new_series_delay: Dist::Constant(secs(10)) },
+        adapter: Adapter::Stackdriver {
+            new_series_delay: Dist::Constant(secs(10)),
+            external_cache_ttl: None,
+        },
         ..PipelineConfig::stackdriver()
     }
+}
+
+/// A kept answer is given until its time is over; an empty one is not kept, and values per pod never are.
+#[test]
+fn the_stackdriver_adapter_keeps_external_answers() {
+    let at = SimTime::from_secs;
+    let mut config = stackdriver();
+    config.adapter = Adapter::Stackdriver {
+        new_series_delay: Dist::Constant(SimDuration::ZERO),
+        external_cache_ttl: Some(secs(60)),
+    };
+    let mut pipeline = gauges(&config, 1, Seed(1));
+    let first = pipeline.up(at(0), POD);
+    assert_eq!(pipeline.query_total(first, 0), Total::Empty);
+    pipeline.get(first, POD, Some(&[3.0]));
+    let asked = first + secs(6);
+    assert_eq!(pipeline.query_total(asked, 0), Total::Value(Milli(3_000)));
+    pipeline.get(first + secs(15), POD, Some(&[8.0]));
+    let later = first + secs(21);
+    assert_eq!(value(pipeline.query(later, 0, POD)), Some(8_000));
+    assert_eq!(pipeline.query_total(asked + secs(60) - TICK, 0), Total::Value(Milli(3_000)));
+    assert_eq!(pipeline.query_total(asked + secs(60), 0), Total::Value(Milli(8_000)));
 }
 
 fn value(sample: Option<Sample>) -> Option<i64> {
@@ -320,7 +345,7 @@ proptest! {
         // The same draws, made again.
         let mut rng = Seed(seed).stream(Stream::Ingestion, u64::from(POD.0));
         let extra = match &config.adapter {
-            Adapter::Stackdriver { new_series_delay } => new_series_delay.sample(&mut rng),
+            Adapter::Stackdriver { new_series_delay, .. } => new_series_delay.sample(&mut rng),
             _ => SimDuration::ZERO,
         };
         let mut scrapes: Vec<(SimTime, SimTime, Option<f64>)> = Vec::new();

@@ -18,7 +18,7 @@ mod run;
 mod scenario;
 mod signal;
 
-pub use crate::cluster::{AutoscalerEvent, Death, FaultEvent, PodStage};
+pub use crate::cluster::{AutoscalerEvent, Death, FaultEvent, NodeStage, PodStage};
 pub use budget::{Budget, Creation, Link, Outcome, budgets, mean_links};
 pub use explanation::{EventRow, Explanation, FaultRow, PodReading};
 pub use keda::{Fallback, FallbackBehavior, KedaConfig};

@@ -46,6 +46,14 @@ pub enum Signal {
     FbUsed,
     /// `kubernetes.io|container|accelerator|duty_cycle` of each GPU \[%\].
     DutyCycle,
+    /// `kubernetes.io|container|accelerator|memory_used` of each GPU \[bytes\].
+    MemoryUsed,
+    /// `kubernetes.io|container|accelerator|memory_total` of each GPU \[bytes\].
+    MemoryTotal,
+    /// `inference_pool_per_pod_queue_size` of the endpoint picker, summed over the pods in service.
+    PoolQueueSize,
+    /// `inference_pool_average_queue_size` of the endpoint picker.
+    PoolAverageQueueSize,
     /// The resource `cpu` \[cores\].
     Cpu,
 }
@@ -67,7 +75,7 @@ pub enum SignalKind {
 type Entry = (Signal, &'static str, SignalKind);
 
 /// Every signal with its name on `/metrics`.
-const TABLE: [Entry; 19] = {
+const TABLE: [Entry; 23] = {
     use Signal as S;
     use SignalKind::{Counter, Gauge, Histogram, Resource};
     [
@@ -89,6 +97,10 @@ const TABLE: [Entry; 19] = {
         (S::GpuUtil, "DCGM_FI_DEV_GPU_UTIL", Gauge),
         (S::FbUsed, "DCGM_FI_DEV_FB_USED", Gauge),
         (S::DutyCycle, "kubernetes.io|container|accelerator|duty_cycle", Gauge),
+        (S::MemoryUsed, "kubernetes.io|container|accelerator|memory_used", Gauge),
+        (S::MemoryTotal, "kubernetes.io|container|accelerator|memory_total", Gauge),
+        (S::PoolQueueSize, "inference_pool_per_pod_queue_size", Gauge),
+        (S::PoolAverageQueueSize, "inference_pool_average_queue_size", Gauge),
         (S::Cpu, "cpu", Resource),
     ]
 };
@@ -116,8 +128,11 @@ impl Signal {
             // Source: vllm 0.8.5 and 0.11.0, v1/metrics/loggers.py.
             "vllm:gpu_cache_usage_perc" => return Some(Self::KvCacheUsagePerc),
             "vllm:time_per_output_token_seconds" => return Some(Self::InterTokenLatency),
-            "kubernetes.io/container/accelerator/duty_cycle" => return Some(Self::DutyCycle),
             _ => {}
+        }
+        // Cloud Monitoring's own spelling.
+        if name.starts_with("kubernetes.io/") {
+            return Self::from_name(&name.replace('/', "|"));
         }
         let known = |entry: &&Entry| {
             let plain = entry.1;
@@ -131,9 +146,11 @@ impl Signal {
     /// Where its samples come from; `None` for a resource, which metrics-server reads.
     pub fn origin(self) -> Option<Origin> {
         match self {
-            Self::IncomingRequests => Some(Origin::Router),
+            Self::IncomingRequests | Self::PoolQueueSize | Self::PoolAverageQueueSize => {
+                Some(Origin::Router)
+            }
             Self::GpuUtil | Self::FbUsed => Some(Origin::Exporter),
-            Self::DutyCycle => Some(Origin::System),
+            Self::DutyCycle | Self::MemoryUsed | Self::MemoryTotal => Some(Origin::System),
             Self::Cpu => None,
             Self::NumRequestsRunning
             | Self::NumRequestsWaiting
@@ -154,7 +171,7 @@ impl Signal {
 
     /// Whether each GPU of a pod has a series of its own.
     pub fn is_per_gpu(self) -> bool {
-        matches!(self, Self::GpuUtil | Self::FbUsed | Self::DutyCycle)
+        matches!(self.origin(), Some(Origin::Exporter | Origin::System))
     }
 
     /// Whether the replica must keep counters and histograms for it.
@@ -300,6 +317,8 @@ pub struct GpuModel {
     pub fb_context_mib: f64,
     /// The weights of one GPU \[MiB\].
     pub fb_weights_mib: f64,
+    /// Memory of a GPU \[MiB\].
+    pub fb_total_mib: f64,
 }
 
 /// CPU usage of a pod, an estimate.
@@ -337,6 +356,7 @@ impl Default for GpuModel {
             fb_serving_mib: 21_000.0,
             fb_context_mib: 500.0,
             fb_weights_mib: 15_000.0,
+            fb_total_mib: 23_034.0,
         }
     }
 }

@@ -335,6 +335,70 @@ fn an_outage_of_the_adapter_keeps_the_scale() {
     assert!(down.iter().all(|d| d.branch == Branch::FailedMetrics && d.scale_to.is_none()));
 }
 
+/// What the endpoint picker shows of its pool's queue is what the pods show; it belongs to no pod.
+#[test]
+fn the_pools_queue_is_that_of_its_pods() {
+    let run = |name: &str| {
+        let metric = hpa("External", name, &average("6"));
+        let text = format!("duration = \"20m\"\n{}{metric}", poisson(6.0));
+        let set =
+            ["pipeline.adapter=direct", "engine.max_num_seqs=8", "cluster.routing.policy=epp"];
+        let record = simulate(&text, "", &set);
+        (readings(&record), record)
+    };
+    let (total, record) = run("prometheus.googleapis.com|inference_pool_per_pod_queue_size|gauge");
+    let (mean, _) = run("inference_pool_average_queue_size");
+    let of_pods = run("vllm:num_requests_waiting").0;
+    let peak = |list: &[(f64, f64)]| list.iter().map(|r| r.1).fold(0.0, f64::max);
+    assert!(peak(&total) > 20.0, "a queue: {total:?}");
+    // Scraped at other times.
+    assert!(
+        (peak(&total) / peak(&of_pods) - 1.0).abs() < 0.5,
+        "{} {}",
+        peak(&total),
+        peak(&of_pods)
+    );
+    assert!(desired(&record, 1199) > 3.0, "and the HPA acts on it");
+    assert!(peak(&mean) <= peak(&total));
+    let metric = hpa("Pods", "inference_pool_average_queue_size", &average("1"));
+    let refused = try_load(&format!("duration = \"10m\"\n{}{metric}", poisson(1.0)), "", &[]);
+    assert!(refused.unwrap_err().contains("is a metric of the router, not of the pods"));
+    let rule = "[pipeline]\nadapter = \"keda\"\n[[pipeline.rules]]\nname = \"q\"\nquery = \
+                \"max(inference_pool_per_pod_queue_size)\"\n";
+    let metric = hpa("External", "q", &average("1"));
+    let text = format!("duration = \"10m\"\n{}{rule}{metric}", poisson(1.0));
+    assert!(try_load(&text, "", &[]).unwrap_err().contains("only the sum is simulated"));
+}
+
+/// The memory of the GPUs as GKE shows it: in bytes, minutes late, the same at any load once a server listens.
+#[test]
+fn accelerator_memory_is_that_of_fb_used_in_bytes() {
+    let run = |kind: &str, name: &str| {
+        let metric = hpa(kind, name, &average("1T"));
+        let text = format!("duration = \"20m\"\n{}{metric}", poisson(1.0));
+        readings(&simulate(&text, "", &[])).last().unwrap().1
+    };
+    let used = run("External", "kubernetes.io|container|accelerator|memory_used");
+    let total = run("External", "kubernetes.io|container|accelerator|memory_total");
+    let fb = run("Pods", "DCGM_FI_DEV_FB_USED");
+    assert!((used / (fb * 1_048_576.0) - 1.0).abs() < 1e-6, "{used} {fb}");
+    assert!(total > used && total < 26e9, "{total}");
+}
+
+/// Copies that an adapter does not keep are told.
+#[test]
+fn a_copy_that_is_not_kept_is_told() {
+    let of = |set: &[&str]| {
+        let metric = hpa("Pods", "vllm:num_requests_running", &average("1"));
+        try_load(&format!("duration = \"10m\"\n{}{metric}", poisson(1.0)), "", set).unwrap().1
+    };
+    assert!(of(&["pipeline.refresh=30s"]).contains("`pipeline.refresh` changes nothing"));
+    assert_eq!(of(&["pipeline.external_cache_ttl=1m"]), "");
+    let other = of(&["pipeline.adapter=prometheus-adapter", "pipeline.external_cache_ttl=1m"]);
+    assert!(other.contains("`pipeline.external_cache_ttl` changes nothing"), "{other}");
+    assert_eq!(of(&["pipeline.adapter=prometheus-adapter", "pipeline.refresh=30s"]), "");
+}
+
 /// GKE's own agent answers like the Prometheus paths, under names of its own, and knows gauges of the pods only.
 #[test]
 fn gke_native_hands_over_gauges_of_the_pods() {

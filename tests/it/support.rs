@@ -136,7 +136,10 @@ pub(crate) fn pipeline() -> PipelineConfig {
         scrape_interval: secs(15),
         ingest: Dist::LogNormal { median: secs(5), p95: secs(10) },
         lookback: secs(300),
-        adapter: Adapter::Stackdriver { new_series_delay: constant_ms(10_000) },
+        adapter: Adapter::Stackdriver {
+            new_series_delay: constant_ms(10_000),
+            external_cache_ttl: None,
+        },
         ..PipelineConfig::stackdriver()
     }
 }

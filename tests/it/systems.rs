@@ -5,8 +5,8 @@ use crate::{engines, laws, support};
 use hpasim::engine::EngineMode;
 use hpasim::hpa::Quantity;
 use hpasim::hpa::spec::{HpaSpec, MetricSpec, MetricTarget};
-use hpasim::pipeline::{Adapter, Aggregate, Function, Outage, Part, PipelineConfig};
-use hpasim::rng::Seed;
+use hpasim::pipeline::{Adapter, Aggregate, Function, Origin, Outage, Part, PipelineConfig};
+use hpasim::rng::{Dist, Seed};
 use hpasim::sim::{
     Autoscaler, Fallback, FallbackBehavior, FeedShape, KedaConfig, MetricFeed, RecordLevel,
     RunRecord, Scenario, Series, Signal, SignalKind, run_workload,
@@ -34,6 +34,7 @@ fn target(signal: Signal, step: i64) -> String {
         Signal::PromptTokens | Signal::GenerationTokens => (step * 40).to_string(),
         Signal::GpuUtil | Signal::DutyCycle => (step * 8).to_string(),
         Signal::FbUsed => (step * 2_000).to_string(),
+        Signal::MemoryUsed | Signal::MemoryTotal => format!("{}M", step * 2_000),
         _ if signal.kind() == SignalKind::Histogram => format!("{}m", step * step * 20),
         _ if signal.kind() == SignalKind::Counter => format!("{}m", step * 100),
         _ => step.to_string(),
@@ -44,6 +45,7 @@ fn target(signal: Signal, step: i64) -> String {
 fn metric((signal, step, seconds, total): (Signal, i64, u64, bool)) -> Metric {
     let window = support::secs(seconds);
     let (function, per_pod) = match signal.kind() {
+        SignalKind::Gauge if signal.origin() == Some(Origin::Router) => (Function::Instant, false),
         SignalKind::Gauge if seconds > 200 => (Function::AvgOverTime(window), true),
         SignalKind::Gauge | SignalKind::Resource => (Function::Instant, true),
         SignalKind::Counter => (Function::Rate(window), signal != Signal::IncomingRequests),
@@ -73,6 +75,11 @@ fn adapters() -> impl Strategy<Value = PipelineConfig> {
     let adapter = prop_oneof![
         Just(support::pipeline().adapter),
         Just(Adapter::Direct),
+        Just(Adapter::GkeNative),
+        copy().prop_map(|external_cache_ttl| Adapter::Stackdriver {
+            new_series_delay: Dist::Constant(SimDuration::from_secs(3)),
+            external_cache_ttl,
+        }),
         copy().prop_map(|refresh| Adapter::PrometheusAdapter { refresh }),
         (copy(), any::<bool>())
             .prop_map(|(cached, ignore_null_values)| Adapter::Keda { cached, ignore_null_values }),

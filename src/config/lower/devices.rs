@@ -56,6 +56,7 @@ fn gpu(table: &Fields<'_>, profile: Option<&GpuProfile>, utilization: f64) -> Gp
         fb_serving_mib: (utilization * total_mib + outside_mib).min(total_mib),
         fb_context_mib: outside_mib.min(total_mib),
         fb_weights_mib: weights_mib,
+        fb_total_mib: total_mib,
     }
 }
 

@@ -106,13 +106,21 @@ pub(super) fn pipeline(
         )
         .shown("\"10s\"; stackdriver only")
         .delay_or(&Dist::Constant(SimDuration::from_secs(10)));
+    let external_cache_ttl = table
+        .key(
+            "external_cache_ttl",
+            "stackdriver: --external-metric-cache-ttl, how long an answer for an External metric is given again",
+        )
+        .shown("none: each is a query. Source: Stackdriver adapter")
+        .duration(SimDuration::from_millis(1)..=DAY);
     let refresh = table
         .key("refresh", "Period at which the adapter renews what it answers. Source: live query")
         .shown("none: each query is live; 30 s was measured on one cluster")
         .duration(SimDuration::from_millis(1)..=DAY);
+    warn_about_copies(&table, kind);
     let keda = keda(&table, kind);
     let adapter = match kind {
-        Kind::Stackdriver => Adapter::Stackdriver { new_series_delay },
+        Kind::Stackdriver => Adapter::Stackdriver { new_series_delay, external_cache_ttl },
         Kind::PrometheusAdapter => Adapter::PrometheusAdapter { refresh },
         Kind::Keda => Adapter::Keda {
             cached: keda.cached.then_some(keda.config.polling_interval).or(refresh),
@@ -149,6 +157,21 @@ fn ingestion_delay(kind: Kind) -> Dist {
             p95: SimDuration::from_secs(1),
         },
         Kind::Direct => Dist::Constant(SimDuration::ZERO),
+    }
+}
+
+/// Tells of copies that the adapter does not keep.
+fn warn_about_copies(table: &Fields<'_>, kind: Kind) {
+    let renews = matches!(kind, Kind::PrometheusAdapter | Kind::Keda);
+    for (key, has) in [("refresh", renews), ("external_cache_ttl", kind == Kind::Stackdriver)] {
+        if table.has(key) && !has {
+            let title = format!("`pipeline.{key}` changes nothing with this adapter");
+            table.report(
+                Diagnostic::warning(Code::Suspicious, title)
+                    .at(&table.key_span(key), "it answers each query anew")
+                    .help("leave it out, or choose another `pipeline.adapter`"),
+            );
+        }
     }
 }
 

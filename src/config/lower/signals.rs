@@ -99,6 +99,17 @@ fn rule(t: &Fields<'_>, vllm_minor: u32) -> Option<Rule> {
         return None;
     };
     warn_about_old_name(t, &query.metric, vllm_minor, &span);
+    if signal == Signal::PoolQueueSize
+        && matches!(query.aggregate, Some(Aggregate::Avg | Aggregate::Max))
+    {
+        let title = format!("of `{}` only the sum is simulated", query.metric);
+        t.report(
+            Diagnostic::error(Code::UnknownMetric, title)
+                .at(&span, "")
+                .help("their mean is `inference_pool_average_queue_size`"),
+        );
+        return None;
+    }
     let fits = match query.function {
         Function::Instant | Function::AvgOverTime(_) | Function::MaxOverTime(_) => {
             signal.kind() == SignalKind::Gauge
@@ -211,6 +222,14 @@ fn feed(
     }
     let shape = if per_pod { FeedShape::PerPod } else { FeedShape::SUM };
     let signal = signal_of(name);
+    if per_pod && signal.and_then(Signal::origin) == Some(Origin::Router) {
+        return Err(refuse(move |place| {
+            let title = format!("`{named}` is a metric of the router, not of the pods");
+            Diagnostic::error(Code::Conflict, title)
+                .at(place, "a Pods metric asks for one value per pod")
+                .help("make the metric `External`")
+        }));
+    }
     // Source: GKE documentation, expose custom metrics for autoscaling: gauges of pods, as Pods metrics.
     let native = |signal: Signal| {
         per_pod && signal.kind() == SignalKind::Gauge && signal.origin() == Some(Origin::Server)

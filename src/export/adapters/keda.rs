@@ -1,6 +1,6 @@
 //! KEDA: a ScaledObject, from which its operator makes the HPA.
 
-use super::{Surroundings, plain};
+use super::{Surroundings, is_of_the_pool, plain};
 use crate::export::File;
 use crate::hpa::HpaSpec;
 use crate::hpa::spec::{
@@ -182,10 +182,11 @@ fn trigger(
 
 /// The sum of a series over the pods of the deployment, which are named after it.
 fn sum_of_pods(name: &str, target_ref: &ObjectReference, surroundings: &Surroundings) -> String {
-    let mut matchers = format!("pod=~\"{}-.*\"", target_ref.name);
-    if let Some(namespace) = &surroundings.namespace {
-        matchers = format!("namespace=\"{namespace}\",{matchers}");
-    }
+    let namespace = surroundings.namespace.as_ref().map(|name| format!("namespace=\"{name}\""));
+    let pods = format!("pod=~\"{}-.*\"", target_ref.name);
+    // The picker's series are those of its own pod.
+    let pods = (!is_of_the_pool(name)).then_some(pods);
+    let matchers = namespace.into_iter().chain(pods).collect::<Vec<_>>().join(",");
     let series = plain(name);
     let selected = format!("{series}{{{matchers}}}");
     let read = if series.ends_with("_total") {

@@ -85,10 +85,11 @@ impl Format {
 }
 
 /// Every file that [`files`] may write.
-pub const FILES: [&str; 6] = [
+pub const FILES: [&str; 7] = [
     "hpa.yaml",
     "autoscalingmetric.yaml",
     "podmonitoring.yaml",
+    "gpu-podmonitoring.yaml",
     "prometheus-adapter-rules.yaml",
     "scaledobject.yaml",
     "kustomization.yaml",
@@ -115,16 +116,25 @@ pub fn files(
     let (files, apply) = match format {
         Format::Gmp | Format::GmpExternal => {
             gmp::rename(&mut spec);
+            let mut note = format!("{header}\n{}", gmp::NOTE);
+            if gmp::make_gpus_external(&mut spec) {
+                note = format!("{note}\n{}", gmp::GPU_NOTE);
+            }
             if format == Format::GmpExternal {
                 gmp::make_external(&mut spec, surroundings);
             }
             manifest.set_spec(spec);
-            let hpa = File::new("hpa.yaml", manifest.to_yaml(&format!("{header}\n{}", gmp::NOTE)));
-            let monitoring = gmp::podmonitoring(&manifest.spec, surroundings);
-            (vec![hpa, monitoring], vec!["hpa.yaml", "podmonitoring.yaml"])
+            let hpa = File::new("hpa.yaml", manifest.to_yaml(&note));
+            let mut files = vec![hpa, gmp::podmonitoring(&manifest.spec, surroundings)];
+            let mut apply = vec!["hpa.yaml", "podmonitoring.yaml"];
+            if let Some(gpus) = gmp::gpu_podmonitoring(&manifest.spec, surroundings) {
+                files.push(gpus);
+                apply.push("gpu-podmonitoring.yaml");
+            }
+            (files, apply)
         }
         Format::PrometheusAdapter => {
-            let rules = prometheus_adapter::rules(&spec);
+            let rules = prometheus_adapter::rules(&spec)?;
             prometheus_adapter::rename(&mut spec);
             manifest.set_spec(spec);
             let note = format!("{header}\n{}", prometheus_adapter::NOTE);
@@ -188,6 +198,11 @@ fn plain(name: &str) -> &str {
     plain_metric_name(name).unwrap_or(name)
 }
 
+/// Whether a metric is one that the endpoint picker of an inference gateway shows of its pool.
+fn is_of_the_pool(name: &str) -> bool {
+    plain(name).starts_with("inference_pool_")
+}
+
 /// Names that an adapter gives to the metric; those of resources are Kubernetes' own.
 fn custom_names(metric: &mut MetricSpec) -> impl Iterator<Item = &mut String> {
     let pods = metric.pods.as_mut().map(|source| &mut source.metric.name);
@@ -198,7 +213,9 @@ fn custom_names(metric: &mut MetricSpec) -> impl Iterator<Item = &mut String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hpa::spec::{Behavior, MetricTarget, ObjectReference, ScalingRules};
+    use crate::hpa::spec::{
+        Behavior, MetricIdentifier, MetricTarget, ObjectReference, ObjectSource, ScalingRules,
+    };
     use crate::hpa::{HpaSpec, Quantity};
     use crate::sim::{Fallback, FallbackBehavior};
 
@@ -316,6 +333,82 @@ mod tests {
     }
 
     #[test]
+    fn gpu_metrics_come_from_their_exporters() {
+        let util = || MetricSpec::pods("DCGM_FI_DEV_GPU_UTIL", Quantity::from_milli(60_000));
+        let duty = "kubernetes.io|container|accelerator|duty_cycle";
+        let files = made(Format::Gmp, vec![util()]);
+        let hpa = crate::manifest::read(text(&files, "hpa.yaml")).unwrap();
+        let external = hpa.hpas[0].spec.metrics[0].external.as_ref().unwrap();
+        assert_eq!(external.metric.name, "prometheus.googleapis.com|dcgm_fi_dev_gpu_util|unknown");
+        assert!(text(&files, "hpa.yaml").contains("# GPU metrics are External here"));
+        let object: serde_json::Value =
+            serde_saphyr::from_str(text(&files, "gpu-podmonitoring.yaml")).unwrap();
+        let endpoint = &object["spec"]["endpoints"][0];
+        assert_eq!((&endpoint["port"], &endpoint["interval"]), (&"metrics".into(), &"15s".into()));
+        let relabeling = &endpoint["metricRelabeling"];
+        assert_eq!(relabeling[0]["action"], "keep");
+        assert_eq!(relabeling[1]["regex"], "DCGM_FI_DEV_GPU_UTIL");
+        assert_eq!(relabeling[1]["replacement"], "dcgm_fi_dev_gpu_util");
+        assert!(text(&files, "kustomization.yaml").ends_with("- gpu-podmonitoring.yaml\n"));
+        // GKE's own metrics have labels of their own.
+        let metric = MetricSpec::pods(duty, Quantity::from_milli(60_000));
+        let files = made(Format::GmpExternal, vec![metric]);
+        let hpa = crate::manifest::read(text(&files, "hpa.yaml")).unwrap();
+        let external = hpa.hpas[0].spec.metrics[0].external.as_ref().unwrap();
+        assert_eq!(external.metric.name, duty);
+        let labels = &external.metric.selector.as_ref().unwrap().match_labels;
+        assert_eq!(labels["resource.labels.namespace_name"], "llm");
+        assert_eq!(labels["resource.labels.container_name"], "inference-server");
+        assert!(!files.iter().any(|f| f.0 == "gpu-podmonitoring.yaml"));
+        // The adapter's rule gives the name in lower case, too.
+        let files = made(Format::PrometheusAdapter, vec![util()]);
+        assert!(text(&files, "hpa.yaml").contains("name: dcgm_fi_dev_gpu_util"));
+        assert!(text(&files, "prometheus-adapter-rules.yaml").contains("^DCGM_FI_DEV_GPU_UTIL$"));
+    }
+
+    /// One value per namespace, as the production stack has it; of other objects the adapter knows nothing.
+    #[test]
+    fn prometheus_adapter_sums_by_namespace_for_object_metrics() {
+        let object = |kind: &str| MetricSpec {
+            kind: "Object".to_owned(),
+            object: Some(ObjectSource {
+                described_object: ObjectReference {
+                    api_version: "v1".to_owned(),
+                    kind: kind.to_owned(),
+                    name: "llm".to_owned(),
+                },
+                metric: MetricIdentifier {
+                    name: "vllm:num_requests_waiting".to_owned(),
+                    selector: None,
+                },
+                target: MetricTarget::value(Quantity::from_milli(1_000)),
+            }),
+            ..MetricSpec::default()
+        };
+        let files = made(Format::PrometheusAdapter, vec![object("Namespace")]);
+        let hpa = crate::manifest::read(text(&files, "hpa.yaml")).unwrap();
+        assert_eq!(hpa.hpas[0].spec.metrics[0].metric_name(), "vllm_num_requests_waiting");
+        let written = text(&files, "prometheus-adapter-rules.yaml");
+        let map: serde_json::Value = serde_saphyr::from_str(written).unwrap();
+        let rules: serde_json::Value =
+            serde_saphyr::from_str(map["data"]["config.yaml"].as_str().unwrap()).unwrap();
+        let rule = &rules["rules"][0];
+        assert_eq!(rule["resources"]["overrides"]["namespace"]["resource"], "namespace");
+        assert!(rule["resources"]["overrides"]["pod"].is_null(), "{rule}");
+        let surroundings = Surroundings {
+            namespace: None,
+            scrape_interval: SimDuration::from_secs(15),
+            prometheus_url: String::new(),
+            queries: BTreeMap::new(),
+            keda: None,
+            triggers: Triggers::default(),
+        };
+        let service = manifest(vec![object("Service")]);
+        let refused = super::files(Format::PrometheusAdapter, &service, &surroundings, "");
+        assert!(refused.unwrap_err()[0].contains("describes a Service"));
+    }
+
+    #[test]
     fn prometheus_adapter_has_a_rule_for_each_name_of_the_hpa() {
         let rate = MetricSpec::pods("vllm:generation_tokens_total", Quantity::from_milli(900_000));
         let target = MetricTarget::average_value(Quantity::from_milli(60_000));
@@ -339,6 +432,20 @@ mod tests {
         assert_eq!(names, ["vllm_num_requests_waiting", rate.as_str(), "dcgm_fi_dev_gpu_util"]);
         assert!(rows.iter().any(|r| r["name"]["as"] == rate.as_str()
             && r["metricsQuery"].as_str().unwrap().contains("rate(<<.Series>>")));
+    }
+
+    /// The endpoint picker shows its pool: its series have no pod of the deployment.
+    #[test]
+    fn the_pools_metrics_are_those_of_the_picker() {
+        let target = MetricTarget::average_value(Quantity::from_milli(6_000));
+        let queue = || MetricSpec::external("inference_pool_per_pod_queue_size", target.clone());
+        let hpa = made(Format::Gmp, vec![queue()]);
+        let name = "prometheus.googleapis.com|inference_pool_per_pod_queue_size|gauge";
+        assert!(text(&hpa, "hpa.yaml").contains(name), "{}", text(&hpa, "hpa.yaml"));
+        let object = made(Format::Keda, vec![queue()]);
+        let query = "query: sum(inference_pool_per_pod_queue_size{namespace=\"llm\"})";
+        let written = text(&object, "scaledobject.yaml").replace('\'', "");
+        assert!(written.contains(query), "{written}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{custom_names, plain};
 use crate::export::File;
 use crate::hpa::HpaSpec;
+use crate::hpa::spec::MetricSpec;
 use crate::manifest;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -20,7 +21,10 @@ const RATE_WINDOW: &str = "2m";
 
 /// The metric as the adapter shows it: no colons, and a counter's rate per second.
 fn adapted(series: &str) -> String {
-    let name = series.replace(':', "_");
+    let mut name = series.replace(':', "_");
+    if name.starts_with("DCGM_") {
+        name.make_ascii_lowercase();
+    }
     match name.strip_suffix("_total") {
         Some(stem) => format!("{stem}_per_second"),
         None => name,
@@ -32,21 +36,38 @@ pub(super) fn rename(spec: &mut HpaSpec) {
     for name in spec.metrics.iter_mut().flat_map(custom_names) {
         *name = adapted(plain(name));
     }
+    for object in spec.metrics.iter_mut().filter_map(|metric| metric.object.as_mut()) {
+        object.metric.name = adapted(plain(&object.metric.name));
+    }
 }
 
-/// The rules for every Pods and External metric.
-pub(super) fn rules(spec: &HpaSpec) -> File {
-    let names = |external: bool| -> BTreeSet<&str> {
-        let of = spec
-            .metrics
-            .iter()
-            .filter(|m| if external { m.external.is_some() } else { m.pods.is_some() });
-        of.map(|m| plain(m.metric_name())).collect()
+/// The rules for every Pods, External and Object metric.
+///
+/// # Errors
+/// Object metrics of anything but a namespace.
+// Source: vllm-project/production-stack: an Object metric of the namespace is a sum by namespace.
+pub(super) fn rules(spec: &HpaSpec) -> Result<File, Vec<String>> {
+    let names = |of: fn(&MetricSpec) -> bool| -> BTreeSet<&str> {
+        spec.metrics.iter().filter(|m| of(m)).map(|m| plain(m.metric_name())).collect()
     };
+    let described = |m: &MetricSpec| {
+        let object = &m.object.as_ref()?.described_object;
+        let name = m.metric_name();
+        let title = format!("`{name}` describes a {}: no series says whose it is", object.kind);
+        (object.kind != "Namespace").then_some(title)
+    };
+    let refused: Vec<String> = spec.metrics.iter().filter_map(described).collect();
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    let per_pod = names(|m| m.pods.is_some()).into_iter().map(|name| rule(name, true));
+    let by_namespace = names(|m| m.object.is_some()).into_iter().map(|name| rule(name, false));
+    let external = names(|m| m.external.is_some()).into_iter().map(|name| rule(name, false));
     let mut config = Map::new();
-    for (key, external) in [("rules", false), ("externalRules", true)] {
-        let rules: Vec<Value> =
-            names(external).into_iter().map(|name| rule(name, external)).collect();
+    for (key, rules) in [
+        ("rules", per_pod.chain(by_namespace).collect::<Vec<Value>>()),
+        ("externalRules", external.collect()),
+    ] {
         if !rules.is_empty() {
             config.insert(key.to_owned(), rules.into());
         }
@@ -57,12 +78,12 @@ pub(super) fn rules(spec: &HpaSpec) -> File {
         "metadata": { "name": "adapter-config", "namespace": "monitoring" },
         "data": { "config.yaml": manifest::yaml(&config.into(), "") },
     });
-    File::new("prometheus-adapter-rules.yaml", manifest::yaml(&object, RULES_NOTE))
+    Ok(File::new("prometheus-adapter-rules.yaml", manifest::yaml(&object, RULES_NOTE)))
 }
 
 // Source: prometheus-adapter docs/config.md: seriesQuery, resources.overrides, name, metricsQuery; the same keys
 // in docs/externalmetrics.md, where only the namespace is a resource.
-fn rule(series: &str, external: bool) -> Value {
+fn rule(series: &str, per_pod: bool) -> Value {
     let selected = "<<.Series>>{<<.LabelMatchers>>}";
     let value = if series.ends_with("_total") {
         format!("rate({selected}[{RATE_WINDOW}])")
@@ -71,7 +92,7 @@ fn rule(series: &str, external: bool) -> Value {
     };
     let mut overrides = json!({ "namespace": { "resource": "namespace" } });
     let mut labels = "namespace!=\"\"".to_owned();
-    if !external {
+    if per_pod {
         overrides["pod"] = json!({ "resource": "pod" });
         labels.push_str(",pod!=\"\"");
     }

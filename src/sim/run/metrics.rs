@@ -12,6 +12,9 @@ use crate::sim::signal::{FeedShape, Signal};
 use crate::units::{PodId, SimDuration, SimTime};
 use rand::RngExt as _;
 
+/// Bytes of a MiB.
+const BYTES_PER_MIB: f64 = 1_048_576.0;
+
 /// The router's only target.
 const ROUTER: PodId = PodId(0);
 
@@ -211,22 +214,27 @@ impl Run<'_> {
     /// The exporter reads a pod's GPUs.
     pub(super) fn read_gpus(&mut self, pod: PodId) {
         let Some(util) = self.utilisation(Origin::Exporter, pod) else { return };
-        let now = self.now;
-        let (gpu, load) = (&self.scenario.devices.gpu, self.typical_load());
+        let Some(fb) = self.memory_used(pod) else { return };
+        let next = self.now + self.scenario.devices.gpu.collect_interval;
         let Some(Some(device)) = self.devices.get_mut(pod.0 as usize) else { return };
-        let fb = match device.container {
+        device.collected = Some((util, fb));
+        self.expect_reading(Origin::Exporter, pod, next);
+        self.queue.push(next, Event::Collect(pod));
+    }
+
+    /// Memory in use on each GPU of a pod \[MiB\]; `None` without such a pod.
+    fn memory_used(&self, pod: PodId) -> Option<f64> {
+        let gpu = &self.scenario.devices.gpu;
+        let device = self.devices.get(pod.0 as usize)?.as_ref()?;
+        Some(match device.container {
             Container::Serving => gpu.fb_serving_mib,
             // Weights come in evenly over a typical load; the KV cache is taken when the server is about to listen.
             Container::Loading(since) => {
-                let share = (now - since).as_secs_f64() / load.as_secs_f64();
+                let share = (self.now - since).as_secs_f64() / self.typical_load().as_secs_f64();
                 gpu.fb_context_mib + gpu.fb_weights_mib * share.min(1.0)
             }
             Container::Dead => 0.0,
-        };
-        device.collected = Some((util, fb));
-        let next = now + gpu.collect_interval;
-        self.expect_reading(Origin::Exporter, pod, next);
-        self.queue.push(next, Event::Collect(pod));
+        })
     }
 
     /// How long a load takes without company \[not 0\].
@@ -256,15 +264,26 @@ impl Run<'_> {
                 collected.is_some()
             }
             Origin::System => {
-                let util = self.utilisation(origin, pod);
-                if let Some(util) = util {
-                    self.fill_row(origin, |_| util);
+                let read = self.utilisation(origin, pod).zip(self.memory_used(pod));
+                if let Some((util, used)) = read {
+                    let total = self.scenario.devices.gpu.fb_total_mib;
+                    self.fill_row(origin, |signal| match signal {
+                        Signal::MemoryUsed => used * BYTES_PER_MIB,
+                        Signal::MemoryTotal => total * BYTES_PER_MIB,
+                        _ => util,
+                    });
                 }
-                util.is_some()
+                read.is_some()
             }
             Origin::Router => {
                 let incoming = self.incoming as f64;
-                self.fill_row(origin, |_| incoming);
+                let queue = self.pool_queue();
+                let average = queue / (self.endpoints.len().max(1) as f64);
+                self.fill_row(origin, |signal| match signal {
+                    Signal::PoolQueueSize => queue,
+                    Signal::PoolAverageQueueSize => average,
+                    _ => incoming,
+                });
                 true
             }
         };
@@ -289,6 +308,26 @@ impl Run<'_> {
             }
         }
         true
+    }
+
+    /// Requests that wait in the pods in service, as the endpoint picker knows it.
+    // ASSUMPTION(A376): as of the scrape; what the picker has read is up to its refresh period older, and pods that
+    // have gone are not shown any more.
+    fn pool_queue(&mut self) -> f64 {
+        let Some(controller) = &self.controller else { return 0.0 };
+        let pool = [Signal::PoolQueueSize, Signal::PoolAverageQueueSize];
+        if !controller.feeds().iter().any(|feed| pool.contains(&feed.signal)) {
+            return 0.0;
+        }
+        let mut waiting = 0;
+        for i in 0..self.endpoints.len() {
+            let pod = self.endpoints[i].pod;
+            self.advance(pod);
+            if let Some(server) = &self.servers[pod.0 as usize] {
+                waiting += server.replica.gauges().num_requests_waiting;
+            }
+        }
+        f64::from(waiting)
     }
 
     fn fill_row(&mut self, origin: Origin, value: impl Fn(Signal) -> f64) {
