@@ -319,3 +319,19 @@ fn a_node_is_unneeded_for_one_reason_or_the_other() {
     config.pools[0].min_nodes = 2;
     assert_eq!(removed(&config), []);
 }
+
+/// Empty nodes go together, at most ten at one time; the others when those are gone.
+#[test]
+fn ten_empty_nodes_go_at_one_time() {
+    let mut config = fixed();
+    config.pools[0].max_nodes = 14;
+    let mut driver = Driver::start(&config, 3, 14);
+    driver.replicas(at(1_000), 1);
+    driver.run_until(at(3_000));
+    let events = driver.autoscaler_events();
+    let removals = events.iter().filter(|(_, e)| matches!(e, ScaleDown { .. }));
+    let times: Vec<_> = removals.map(|(at, _)| *at).collect();
+    assert_eq!(times.len(), 13);
+    assert!(times[..10].iter().all(|at| *at == times[0]), "{times:?}");
+    assert!(times[10..].iter().all(|at| *at == times[0] + secs(60)), "{times:?}");
+}
