@@ -318,6 +318,19 @@ fn a_node_is_unneeded_for_one_reason_or_the_other() {
     assert!(events[0].0 >= at(1_600) && events[0].0 < at(1_610), "{:?}", events[0].0);
     config.pools[0].min_nodes = 2;
     assert_eq!(removed(&config), []);
+    // Idle for long, but a candidate only from when there is one node more.
+    let mut config = fixed();
+    config.pools[0].min_nodes = 2;
+    let mut driver = Driver::start(&config, 3, 2);
+    driver.replicas(at(1_000), 1);
+    driver.run_until(at(2_000));
+    let mut out = Vec::new();
+    driver.cluster.request_nodes(at(2_000), 0, 1, &mut out);
+    driver.cluster.settle(at(2_000), false, &mut out);
+    driver.take(out);
+    driver.run_until(at(4_000));
+    let (removed, _) = driver.autoscaler_events()[0];
+    assert!(removed >= at(2_600) && removed < at(2_610), "{removed:?}");
 }
 
 /// Empty nodes go together, at most ten at one time; the others when those are gone.
