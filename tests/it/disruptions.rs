@@ -133,6 +133,29 @@ fn a_lost_machine_fails_requests_until_it_is_noticed() {
     }
 }
 
+/// Without auto-repair the dead machine is paid for until the autoscaler removes it, and no other comes in its place:
+/// five minutes of toleration, 90 s until its pods do not count, twenty minutes.
+#[test]
+fn without_repair_a_lost_machine_is_paid_for_longer() {
+    let record =
+        run(&scenario("l4-llama-3.1-8b", &format!("{LOSS}[cluster.faults]\nauto_repair = false")));
+    let entered = |node, stage| {
+        let row = record.nodes.iter().find(|row| row.node.0 == node && row.stage == stage);
+        row.map(|row| row.at)
+    };
+    let noticed = entered(0, NodeStage::NotReady).expect("noticed");
+    let removed = entered(0, NodeStage::Deleting).expect("removed");
+    let (least, longest) = [1_590, 1_600].map(SimDuration::from_secs).into();
+    let waited = removed - noticed;
+    assert!(waited >= least && waited < longest, "{waited:?}");
+    assert!(entered(0, NodeStage::Deleted) > Some(removed));
+    let nodes = record.nodes.iter().map(|row| row.node.0).max();
+    assert_eq!(nodes, Some(2), "two at the start and the one for the replacement");
+    let told =
+        record.events.iter().filter(|row| matches!(row.event, AutoscalerEvent::ScaleDown { .. }));
+    assert_eq!(told.map(|row| row.at).collect::<Vec<_>>(), [removed]);
+}
+
 /// The rate is per node and hour, and what is drawn for it moves nothing else.
 #[test]
 fn losses_at_a_rate() {

@@ -90,6 +90,7 @@ pub(crate) struct Faults {
     unready_per_hour: f64,
     preempted_per_hour: f64,
     lost_per_hour: f64,
+    auto_repair: bool,
     spare_replicas: u32,
     attach_limit: Option<u32>,
     deletion_cost: DeletionCost,
@@ -113,6 +114,10 @@ impl Faults {
         cluster.faults.unready_per_hour = self.unready_per_hour;
         cluster.faults.node_loss_per_hour = self.lost_per_hour;
         cluster.faults.scripted = self.scripted;
+        if !self.auto_repair {
+            cluster.faults.node_repair = None;
+            cluster.autoscaler.scale_down_unready = SimDuration::from_secs(120);
+        }
     }
 }
 
@@ -128,26 +133,33 @@ pub(crate) fn faults() -> impl Strategy<Value = Faults> {
     });
     let often = || prop_oneof![Just(0.0), Just(20.0)];
     let rates = (often(), often(), often(), often());
-    let limits = (0_u32..2, prop::option::of(1_u32..4), any::<bool>());
+    let limits = (0_u32..2, prop::option::of(1_u32..4), any::<bool>(), any::<bool>());
     let some = (rates, limits, prop::collection::vec(scripted, 0..5));
-    let some = some.prop_map(|(rates, (spare_replicas, attach_limit, by_cost), scripted)| {
-        let (crash, unready, preempted, lost) = rates;
-        Faults {
-            crash_per_hour: crash,
-            unready_per_hour: unready,
-            preempted_per_hour: preempted,
-            lost_per_hour: lost,
-            spare_replicas,
-            attach_limit,
-            deletion_cost: if by_cost { DeletionCost::RunningRequests } else { DeletionCost::None },
-            scripted,
-        }
-    });
+    let some =
+        some.prop_map(|(rates, (spare_replicas, attach_limit, by_cost, auto_repair), scripted)| {
+            let (crash, unready, preempted, lost) = rates;
+            Faults {
+                crash_per_hour: crash,
+                unready_per_hour: unready,
+                preempted_per_hour: preempted,
+                lost_per_hour: lost,
+                auto_repair,
+                spare_replicas,
+                attach_limit,
+                deletion_cost: if by_cost {
+                    DeletionCost::RunningRequests
+                } else {
+                    DeletionCost::None
+                },
+                scripted,
+            }
+        });
     let none = Faults {
         crash_per_hour: 0.0,
         unready_per_hour: 0.0,
         preempted_per_hour: 0.0,
         lost_per_hour: 0.0,
+        auto_repair: true,
         spare_replicas: 0,
         attach_limit: None,
         deletion_cost: DeletionCost::None,

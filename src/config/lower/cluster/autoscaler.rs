@@ -89,8 +89,8 @@ pub(super) fn autoscaler(
         expander: t
             .key(
                 "expander",
-                "Which pool gets a scale-up: the first in order, as a ComputeClass does; the cheapest per replica; the one \
-                 with the fewest unused GPUs",
+                "Which pool gets a scale-up: the first in order, as a ComputeClass does; the cheapest per replica, as GKE does \
+                 without one; the one with the fewest unused GPUs",
             )
             .choice_or(
                 &[
