@@ -97,7 +97,8 @@ impl Run {
             );
         }
         let first = self.writes.first().map(|i| time(self.decisions[*i].t_s));
-        self.events_between(&mut text, SimTime::ZERO, first.unwrap_or(SimTime::NEVER));
+        let heading = if first.is_some() { "before the first decision" } else { "what happened" };
+        self.events_between(&mut text, heading, SimTime::ZERO, first.unwrap_or(SimTime::NEVER));
         for write in 0..self.writes.len() {
             self.block(&mut text, write, false);
         }
@@ -160,14 +161,14 @@ impl Run {
             }
         }
         let next = self.writes.get(write + 1).map(|i| time(self.decisions[*i].t_s));
-        self.events_between(text, time(line.t_s), next.unwrap_or(SimTime::NEVER));
+        self.events_between(text, "afterwards", time(line.t_s), next.unwrap_or(SimTime::NEVER));
     }
 
-    fn events_between(&self, text: &mut String, from: SimTime, to: SimTime) {
+    fn events_between(&self, text: &mut String, heading: &str, from: SimTime, to: SimTime) {
         let inside: Vec<_> =
             self.events.iter().filter(|(at, _)| *at >= from && *at < to).cloned().collect();
         if !inside.is_empty() {
-            let _ = write!(text, "\n{}", report::events_text(&inside));
+            let _ = write!(text, "\n{}", report::events_text(heading, &inside));
         }
     }
 }

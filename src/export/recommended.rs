@@ -115,12 +115,12 @@ pub fn recommendation_header<S>(
         provenance.experiment,
         case.id
     );
-    let _ = writeln!(
-        out,
-        "Predicted by simulation, mean of {} replications (with {} % confidence):",
-        plan.replications,
-        (plan.confidence * 1000.0).round() / 10.0
-    );
+    let confidence = (plan.confidence * 1000.0).round() / 10.0;
+    let of = match plan.replications {
+        1 => "one replication".to_owned(),
+        several => format!("mean of {several} replications (with {confidence} % confidence)"),
+    };
+    let _ = writeln!(out, "Predicted by simulation, {of}:");
     let rows: [(&str, &str, f64, usize); 6] = [
         ("SLO attainment [%]", "slo_attainment", 100.0, 3),
         ("cost of the run [USD]", "cost_usd", 1.0, 2),

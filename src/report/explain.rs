@@ -79,9 +79,9 @@ pub fn held_text(line: &DecisionLine) -> String {
     )
 }
 
-/// Lines of an event log, each behind its time.
-pub fn events_text(events: &[(SimTime, String)]) -> String {
-    let mut text = String::from("afterwards\n");
+/// Lines of an event log under a heading, each behind its time.
+pub fn events_text(heading: &str, events: &[(SimTime, String)]) -> String {
+    let mut text = format!("{heading}\n");
     for (at, words) in events {
         labelled(&mut text, &clock(*at), words);
     }

@@ -123,3 +123,16 @@ fn what_is_not_a_finished_run_is_refused() {
     scratch.write("run/pods.csv", "t_s,pod,stage,node\n5,pod-0,Sleeping,\n");
     refused(&["explain", "run"], "pods.csv:2: `Sleeping`");
 }
+
+/// A hold at the start of a run is not said to come after something.
+#[test]
+fn what_comes_before_the_first_decision_is_told_so() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", TINY);
+    let args = ["run", "tiny.toml", "--case", "c002", "--set", "hpa.start_replicas=2", "-o", "run"];
+    scratch.hpasim(&args).expect(0);
+    let told = scratch.hpasim(&["explain", "run"]).expect(0).stdout;
+    let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("`{words}` in\n{told}"));
+    assert!(at("before the first decision\n") < at("2 replicas kept though 1 proposed"), "{told}");
+    assert!(at("2 replicas kept though 1 proposed") < at("2 -> 1 replicas: "), "{told}");
+}
