@@ -187,3 +187,15 @@ fn merged_shards_are_the_whole() {
     assert!(ended.stderr.contains("has changed since"), "{}", ended.stderr);
     assert!(["lacking", "mixed", "changed"].iter().all(|folder| !scratch.exists(folder)));
 }
+
+/// The experiment that the README shows is complete: no error, no warning.
+#[test]
+fn the_readmes_experiment_is_complete() {
+    let readme = include_str!("../../README.md");
+    let block = readme.split_once("```toml\n").expect("an experiment").1;
+    let scratch = Scratch::new();
+    scratch.write("mine.toml", block.split_once("```").expect("its end").0);
+    let ended = scratch.hpasim(&["check", "mine.toml"]).expect(0);
+    assert_eq!(ended.stdout, "mine.toml: experiment with 5 cases x 5 replications\n");
+    assert_eq!(ended.stderr, "");
+}
