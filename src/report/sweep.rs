@@ -242,7 +242,16 @@ fn no_recommendation<S>(out: &mut String, plan: &Plan<S>, result: &SweepResult) 
         knobs_of(plan, &plan.cases[best]),
         with_interval(&result.cases[best].measure("slo_attainment"), share),
     );
-    out.push_str("hint: raise `hpa.max_replicas`, lower the targets, or relax `slo`\n");
+    let _ = writeln!(out, "hint: {}", way_out(plan, result, best));
+}
+
+/// What may help where no case meets the SLO with confidence, `best` coming nearest.
+pub(super) fn way_out<S>(plan: &Plan<S>, result: &SweepResult, best: usize) -> &'static str {
+    if result.cases[best].measure("slo_attainment").mean >= plan.objective.attainment {
+        "its mean meets it: more `sweep.replications` narrow the interval"
+    } else {
+        "raise `hpa.max_replicas`, lower the targets, or relax `slo`"
+    }
 }
 
 /// Of the front, the case whose attainment is highest at the lower confidence bound.
@@ -433,6 +442,16 @@ recommended: c001 (95 % confidence)
         let (plan, result) = swept(&cases, None);
         let text = sweep_summary(&plan, &result, &heading(100));
         assert!(text.contains("the best is c001"), "{text}");
+        assert!(text.contains("hint: raise `hpa.max_replicas`"), "{text}");
+    }
+
+    /// Where the interval alone is in the way, the settings are not the fault.
+    #[test]
+    fn a_wide_interval_wants_replications() {
+        let cases: [(&str, &[(f64, f64)]); 1] = [("2", &[(50.0, 0.985), (50.0, 0.999)])];
+        let (plan, result) = swept(&cases, None);
+        let text = sweep_summary(&plan, &result, &heading(100));
+        assert!(text.contains("hint: its mean meets it: more `sweep.replications`"), "{text}");
     }
 
     #[test]

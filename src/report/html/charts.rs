@@ -52,11 +52,11 @@ pub(super) fn pareto<S>(plan: &Plan<S>, result: &SweepResult) -> Vec<Figure> {
     figures
 }
 
-/// The costs of the points, with some room on both sides.
+/// The costs of the points, with some room on both sides; where they hardly differ, with room for that to be seen.
 fn cost_axis(shown: &[&Point]) -> Axis {
     let costs = shown.iter().map(|p| p.x);
     let (least, most) = costs.fold((f64::INFINITY, 0.0f64), |(a, b), x| (a.min(x), b.max(x)));
-    let room = 0.03 * (most - least).max(0.02 * most);
+    let room = (0.03 * (most - least)).max(0.02 * most);
     Axis::linear("cost [USD]", (least - room).max(0.0), most + room)
 }
 
@@ -306,7 +306,7 @@ fn named(heading: &str, value: &str) -> String {
 }
 
 /// A value as a number: `5`, `2500m`, `0.85`.
-fn number(text: &str) -> Option<f64> {
+pub(super) fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|value: &f64| value.is_finite()).or_else(|| {
         let quantity = Quantity::parse(text).ok()?;
         Some(quantity.milli_value() as f64 / 1000.0)

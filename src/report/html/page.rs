@@ -1,7 +1,8 @@
 //! The page's text: sections, tables, and the charts between them.
 
 use super::super::figures::{count, counted, percent, share, short, with_interval};
-use super::super::sweep::{heading_of, knobs_of, value_of, varies};
+use super::super::sweep::{heading_of, knobs_of, value_of, varies, way_out};
+use super::charts::number;
 use super::svg::{Figure, STYLE, escaped};
 use super::{Background, Heading, Role};
 use crate::export::Provenance;
@@ -133,19 +134,19 @@ impl<S> Page<'_, S> {
             || "No case has all its replications.".to_owned(),
             |&(_, index)| {
                 format!(
-                    "The nearest is <b class=\"id\">{}</b> ({}) with {} at {} USD.",
+                    "The nearest is <b class=\"id\">{}</b> ({}) with {} at {} USD. Hint: {}.",
                     escaped(&self.plan.cases[index].id),
                     escaped(&knobs_of(self.plan, &self.plan.cases[index])),
                     self.met(index),
-                    self.cost(index)
+                    self.cost(index),
+                    marked_up(way_out(self.plan, self.result, index))
                 )
             },
         );
         let _ = writeln!(
             out,
             "<div class=\"lead none\"><p>No recommendation: no case meets the SLO for {} of requests at the \
-             lower bound of {} % confidence. {best} Raise <code>hpa.max_replicas</code>, lower \
-             the targets, or relax <code>slo</code>.</p></div>",
+             lower bound of {} % confidence. {best}</p></div>",
             percent(self.plan.objective.attainment),
             self.confidence()
         );
@@ -245,7 +246,7 @@ impl<S> Page<'_, S> {
              both cost and attainment; bars are confidence intervals. Point at a marker to read it.</p>\n",
         );
         for figure in &self.pareto {
-            let _ = writeln!(out, "{}", figure.inline());
+            chart(out, figure);
         }
         self.front_table(out);
     }
@@ -254,9 +255,11 @@ impl<S> Page<'_, S> {
         let plan = self.plan;
         let keys: Vec<&str> =
             plan.knob_keys().into_iter().filter(|key| varies(plan, key)).collect();
+        let alignments: Vec<&str> = keys.iter().map(|key| alignment(plan, key)).collect();
+        let columns: Vec<(&str, &str)> = keys.iter().copied().zip(alignments).collect();
         out.push_str("<details open><summary>The front in figures</summary>\n<div class=\"scroll\"><table>\n<tr><th>case</th>");
-        for key in &keys {
-            let _ = write!(out, "<th{}>{}</th>", alignment(key), escaped(&heading_of(key, &keys)));
+        for (key, alignment) in &columns {
+            let _ = write!(out, "<th{alignment}>{}</th>", escaped(&heading_of(key, &keys)));
         }
         for name in ["SLO met [%]", "cost [USD]", "TTFT p95 [s]", "TPOT p95 [ms]", "replicas"] {
             let _ = write!(out, "<th class=\"n\">{name}</th>");
@@ -267,12 +270,13 @@ impl<S> Page<'_, S> {
         let cost = |index: usize| self.result.cases[index].measure("cost_usd").mean;
         rows.sort_by(|&a, &b| cost(a).total_cmp(&cost(b)));
         for index in rows {
-            self.front_row(out, index, &keys);
+            self.front_row(out, index, &columns);
         }
         out.push_str("</table></div></details>\n<p class=\"note\">Every case is a row of cases.csv, every replication one of runs.csv.</p>\n");
     }
 
-    fn front_row(&self, out: &mut String, index: usize, keys: &[&str]) {
+    /// `columns` are the keys with the alignment of their cells.
+    fn front_row(&self, out: &mut String, index: usize, columns: &[(&str, &str)]) {
         let (case, figures) = (&self.plan.cases[index], &self.result.cases[index]);
         let (class, mark) = match Some(index) {
             it if it == self.result.recommended => (" class=\"pick\"", ", recommended"),
@@ -281,10 +285,10 @@ impl<S> Page<'_, S> {
         };
         let id = escaped(&case.id);
         let _ = write!(out, "<tr{class}><td><span class=\"id\">{id}</span>{mark}</td>");
-        for key in keys {
+        for (key, alignment) in columns {
             // The parts of a metric's name in Cloud Monitoring are long and have no space between them.
             let value = escaped(&value_of(case, key)).replace('|', "|<wbr/>");
-            let _ = write!(out, "<td{}>{value}</td>", alignment(key));
+            let _ = write!(out, "<td{alignment}>{value}</td>");
         }
         let mean = |column: &str, factor: f64, decimals: usize| {
             short(figures.measure(column).mean * factor, decimals)
@@ -307,7 +311,7 @@ impl<S> Page<'_, S> {
         }
         out.push_str("<h2 id=\"surface\">Response surface</h2>\n<p>How attainment and cost follow the settings; bars are confidence intervals.</p>\n");
         for (figure, note) in &self.surfaces {
-            let _ = writeln!(out, "{}", figure.inline());
+            chart(out, figure);
             if !note.is_empty() {
                 let _ = writeln!(out, "<p class=\"note\">{}</p>", escaped(note));
             }
@@ -330,7 +334,7 @@ impl<S> Page<'_, S> {
              TTFT is that of the requests that arrived in the minute and ends where none of them gets an answer.</p>"
         );
         for figure in &self.timelines {
-            let _ = writeln!(out, "{}", figure.inline());
+            chart(out, figure);
         }
     }
 
@@ -388,9 +392,15 @@ impl<S> Page<'_, S> {
     }
 }
 
-/// Columns of settings: numbers stand to the right, names of metrics to the left.
-fn alignment(key: &str) -> &'static str {
-    if key == "metric" { "" } else { " class=\"n\"" }
+/// Numbers stand to the right, words to the left.
+fn alignment<S>(plan: &Plan<S>, key: &str) -> &'static str {
+    let mut values = plan.cases.iter().map(|case| case.knob(key)).filter(|value| !value.is_empty());
+    if values.all(|value| number(value).is_some()) { " class=\"n\"" } else { "" }
+}
+
+/// A chart; where a screen is narrower than it can be read, it scrolls.
+fn chart(out: &mut String, figure: &Figure) {
+    let _ = writeln!(out, "<div class=\"scroll\">{}</div>", figure.inline());
 }
 
 /// Text with what stands between backticks as code.

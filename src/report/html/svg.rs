@@ -22,6 +22,8 @@ const RIGHT: f64 = 18.0;
 const PLOT_WIDTH: f64 = WIDTH - LEFT - RIGHT;
 /// From the base line of the legend to the plot area: half the height of the topmost tick's text, and some air.
 const LEGEND_GAP: f64 = 13.0;
+/// Pixels between the error bars of lines that have values at the same place.
+const BAR_GAP: f64 = 4.0;
 /// Pixels that markers may stick out of the plot area.
 const EDGE: f64 = 7.0;
 /// Average width of a character at the size of the labels, in the widest of the usual fonts (DejaVu Sans).
@@ -284,9 +286,14 @@ impl Panel {
                 series.line(out, &place);
             }
         });
+        let barred = self.series.iter().filter(|series| series.draw == Draw::Marked).count();
+        let mut shift = -BAR_GAP * barred.saturating_sub(1) as f64 / 2.0;
         area.clipped(out, EDGE, |out| {
             for series in &self.series {
-                series.marks(out, &place, &area);
+                series.marks(out, &place, &area, shift);
+                if series.draw == Draw::Marked {
+                    shift += BAR_GAP;
+                }
             }
         });
         self.level_names(out, &area);
@@ -439,8 +446,14 @@ impl Series {
         let _ = writeln!(out, "<path class=\"l s{style}{plain}\" d=\"{path}\"/>");
     }
 
-    /// Markers, error bars and rings.
-    fn marks(&self, out: &mut String, place: &impl Fn(f64, f64) -> (f64, f64), area: &Area) {
+    /// Markers, error bars and rings; bars stand `shift` pixels beside their markers.
+    fn marks(
+        &self,
+        out: &mut String,
+        place: &impl Fn(f64, f64) -> (f64, f64),
+        area: &Area,
+        shift: f64,
+    ) {
         let style = self.style % STYLES;
         for point in self.points.iter().filter(|point| !point.y.is_nan()) {
             let (x, y) = place(point.x, point.y);
@@ -450,7 +463,7 @@ impl Series {
                 Draw::Marked => {
                     if !point.low.is_nan() {
                         let [low, high] = [point.low, point.high].map(|bound| place(x, bound).1);
-                        error_bar(out, style, x, (low, high), area);
+                        error_bar(out, style, x + shift, (low, high), area);
                     }
                     marker(out, &format!("m{style}"), style, x, y, 4.0, &point.title);
                 }
