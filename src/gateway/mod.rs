@@ -9,7 +9,7 @@ mod picker;
 mod prefix_index;
 
 pub use connections::KeepAlive;
-pub use picker::{Detector, LOAD_QUEUE, Picker, PrefixMemory, Saturation};
+pub use picker::{Admission, Detector, LOAD_QUEUE, Picker, PrefixMemory, Saturation};
 
 use crate::rng::{Generator, Seed, Stream};
 use crate::units::{PodId, RequestId, SimTime};
@@ -137,7 +137,12 @@ impl Policy {
 
     /// Whether requests may be shed, so that somebody must say which.
     pub const fn sheds(self) -> bool {
-        matches!(self, Self::EndpointPicker(Picker { shed: Some(_), .. }))
+        matches!(self, Self::EndpointPicker(Picker { admission: Admission::Shed(_), .. }))
+    }
+
+    /// Whether requests may have to wait at the gateway, so that somebody must ask [`Gateway::has_room`].
+    pub const fn holds(self) -> bool {
+        matches!(self, Self::EndpointPicker(Picker { admission: Admission::Hold(_), .. }))
     }
 
     /// Whether the gateway must be told of answers when they happen.
@@ -175,6 +180,28 @@ impl Gateway {
             self.looked_at = Some(start);
         }
         due.then_some(start)
+    }
+
+    /// Whether a request may go on at `now`, or must wait here for the pods.
+    pub fn has_room(&self, now: SimTime, endpoints: &[EndpointView]) -> bool {
+        match self.policy {
+            Policy::EndpointPicker(picker) => match picker.admission {
+                Admission::Hold(limits) => !picker.is_saturated(limits, now, endpoints),
+                Admission::All | Admission::Shed(_) => true,
+            },
+            _ => true,
+        }
+    }
+
+    /// When the gateway next looks at the pods, after `now`.
+    pub fn next_look(&self, now: SimTime) -> SimTime {
+        match self.policy {
+            Policy::EndpointPicker(picker) => {
+                let period = picker.refresh.as_ps().max(1);
+                SimTime::from_ps((now.as_ps() / period + 1) * period)
+            }
+            _ => now,
+        }
     }
 
     /// The pod of a connection that `client` (the ordinal of its stream) keeps from an earlier request, if the policy
@@ -227,7 +254,10 @@ impl Gateway {
                 if endpoints[b].outstanding < endpoints[a].outstanding { b } else { a }
             }
             Policy::EndpointPicker(picker) => {
-                if asked.sheddable && picker.is_saturated(now, endpoints) {
+                if let Admission::Shed(limits) = picker.admission
+                    && asked.sheddable
+                    && picker.is_saturated(limits, now, endpoints)
+                {
                     return None;
                 }
                 self.index.look_up(asked.prompt, endpoints);
@@ -386,14 +416,14 @@ mod tests {
 
     #[test]
     fn a_picker_sheds_only_what_may_be_shed_and_only_if_all_are_saturated() {
-        let shed = Some(Saturation::default());
+        let admission = Admission::Shed(Saturation::default());
         let mut pods = fleet(&[0, 0]);
         (pods[0].waiting, pods[1].kv_usage) = (6, 0.81);
         let pick = |picker, sheddable, pods: &[EndpointView]| {
             let asked = Asked { sheddable, ..Asked::default() };
             Gateway::new(Policy::EndpointPicker(picker), Seed(1)).pick(NOW, pods, asked)
         };
-        let shedding = Picker { shed, ..Picker::default() };
+        let shedding = Picker { admission, ..Picker::default() };
         assert_eq!(pick(shedding, true, &pods), None);
         assert!(pick(shedding, false, &pods).is_some());
         assert!(pick(Picker::default(), true, &pods).is_some());
@@ -405,7 +435,7 @@ mod tests {
     #[test]
     fn stale_metrics_show_no_room_but_keep_their_score() {
         let picker = Picker {
-            shed: Some(Saturation::default()),
+            admission: Admission::Shed(Saturation::default()),
             metrics_staleness: SimDuration::from_millis(200),
             ..Picker::default()
         };
@@ -430,9 +460,11 @@ mod tests {
     #[test]
     fn a_utilization_detector_takes_the_mean() {
         let detector = Detector::Utilization;
-        let shed = Some(Saturation { detector, ..Saturation::default() });
-        let picker = Picker { shed, ..Picker::default() };
-        let saturated = |pods: &[EndpointView]| picker.is_saturated(NOW, pods);
+        let admission = Admission::Hold(Saturation { detector, ..Saturation::default() });
+        let picker = Policy::EndpointPicker(Picker { admission, ..Picker::default() });
+        let gateway = Gateway::new(picker, Seed(1));
+        let saturated = |pods: &[EndpointView]| !gateway.has_room(NOW, pods);
+        assert!(saturated(&[]));
         let mut pods = fleet(&[0, 0]);
         pods[0].waiting = 9;
         assert!(!saturated(&pods));

@@ -26,8 +26,8 @@ pub struct Picker {
     pub prefix: PrefixMemory,
     /// Older readings of a pod say nothing of its room, see [`Saturation`]; scores go by them all the same. Not 0.
     pub metrics_staleness: SimDuration,
-    /// Requests that may be shed are refused while the pods are saturated; `None`: never.
-    pub shed: Option<Saturation>,
+    /// What becomes of requests while the pods are saturated.
+    pub admission: Admission,
 }
 
 impl Default for Picker {
@@ -43,7 +43,7 @@ impl Default for Picker {
             // Source: gateway-api-inference-extension, pkg/epp/saturationdetector, DefaultMetricsStalenessThreshold;
             // its successor has 2 s.
             metrics_staleness: SimDuration::from_millis(200),
-            shed: None,
+            admission: Admission::All,
         }
     }
 }
@@ -67,7 +67,20 @@ impl Default for PrefixMemory {
     }
 }
 
-/// When load is shed. Metrics that are stale or were never read show no room.
+/// What an endpoint picker does with requests while the pods are saturated.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Admission {
+    /// It sends them on.
+    #[default]
+    All,
+    /// It refuses those that may be shed.
+    Shed(Saturation),
+    /// It holds all of them back until there is room, those of higher priority going first (flow control).
+    // Source: gateway-api-inference-extension, pkg/epp/flowcontrol, behind the feature gate `flowControl`.
+    Hold(Saturation),
+}
+
+/// When pods are saturated. Metrics that are stale or were never read show no room.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Saturation {
     /// `num_requests_waiting`.
@@ -131,9 +144,13 @@ pub(super) fn best_score(
 }
 
 impl Picker {
-    /// Whether load must be shed at `now`.
-    pub(super) fn is_saturated(&self, now: SimTime, endpoints: &[EndpointView]) -> bool {
-        let Some(limits) = self.shed else { return false };
+    /// Whether the pods are saturated at `now`. Without any pod they are.
+    pub(super) fn is_saturated(
+        &self,
+        limits: Saturation,
+        now: SimTime,
+        endpoints: &[EndpointView],
+    ) -> bool {
         let is_fresh = |e: &EndpointView| {
             e.read_at.is_some_and(|at| now.saturating_since(at) <= self.metrics_staleness)
         };

@@ -178,6 +178,10 @@ fn account(runs: &[RunRecord]) -> String {
     if retries > 0 {
         let _ = write!(text, "; {retries} new attempts after a refusal or a lost replica");
     }
+    let held = sum(|a| a.held);
+    if held > 0 {
+        let _ = write!(text, "; {held} attempts waited at the gateway");
+    }
     let shed = sum(|a| a.shed);
     if shed > 0 {
         let _ = write!(text, "; {shed} attempts shed by the gateway");

@@ -22,6 +22,8 @@ pub(super) struct ClientSide {
     attempts: BTreeMap<RequestId, (Request, u32)>,
     /// Requests under way, if completions are watched.
     under_way: BTreeSet<RequestId>,
+    /// What waited at the gateway: when it first came, and the pod that it then went to.
+    held: BTreeMap<RequestId, (SimTime, Option<PodId>)>,
     /// Ends that the source of arrivals has not been told of.
     pub(super) done: Vec<(SimTime, RequestId)>,
 }
@@ -31,7 +33,8 @@ pub(super) struct ClientSide {
 struct Deadline {
     at: SimTime,
     id: RequestId,
-    pod: PodId,
+    /// `None` if it was held at the gateway first.
+    pod: Option<PodId>,
     /// Attempts made before this one; the deadline of an attempt that failed is stale.
     attempt: u32,
 }
@@ -44,6 +47,7 @@ impl ClientSide {
             deadlines: VecDeque::new(),
             attempts: BTreeMap::new(),
             under_way: BTreeSet::new(),
+            held: BTreeMap::new(),
             done: Vec::new(),
         }
     }
@@ -54,8 +58,27 @@ impl ClientSide {
     }
 
     /// A request is on its way to `pod`. Returns a time at which somebody must look for clients that give
-    /// up, if none was pending.
+    /// up, if none was pending. One that was [held](Self::held) is under way since then.
     pub(super) fn sent(&mut self, now: SimTime, id: RequestId, pod: PodId) -> Option<SimTime> {
+        if let Some((_, of)) = self.held.get_mut(&id) {
+            *of = Some(pod);
+            return None;
+        }
+        self.begin(now, id, Some(pod))
+    }
+
+    /// The gateway holds a request that first came at `arrival`. Returns as [`Self::sent`] does.
+    pub(super) fn held(
+        &mut self,
+        now: SimTime,
+        id: RequestId,
+        arrival: SimTime,
+    ) -> Option<SimTime> {
+        self.held.insert(id, (arrival, None));
+        self.begin(now, id, None)
+    }
+
+    fn begin(&mut self, now: SimTime, id: RequestId, pod: Option<PodId>) -> Option<SimTime> {
         if self.watching {
             self.under_way.insert(id);
         }
@@ -65,8 +88,9 @@ impl ClientSide {
         (self.deadlines.len() == 1).then_some(deadline)
     }
 
-    /// The next client whose patience ends at or before `now`.
-    pub(super) fn give_up(&mut self, now: SimTime) -> Option<(RequestId, PodId)> {
+    /// The next client whose patience ends at or before `now`, and the pod that has its request; `None`: the gateway
+    /// has it, or nobody any more.
+    pub(super) fn give_up(&mut self, now: SimTime) -> Option<(RequestId, Option<PodId>)> {
         loop {
             let Deadline { at, id, pod, attempt } = *self.deadlines.front()?;
             if at > now {
@@ -75,6 +99,10 @@ impl ClientSide {
             self.deadlines.pop_front();
             if attempt == self.attempts_made(id) {
                 self.end(now, id);
+                let pod = pod.or_else(|| self.held.get(&id)?.1);
+                if pod.is_none() {
+                    self.held.remove(&id);
+                }
                 return Some((id, pod));
             }
         }
@@ -91,11 +119,13 @@ impl ClientSide {
 
     /// A request has ended at a server. The source is told once, also if the client had given up before.
     pub(super) fn ended(&mut self, record: &RequestRecord) {
+        self.held.remove(&record.id);
         self.end(record.end, record.id);
     }
 
     /// No server took a request, and it is not tried again.
     pub(super) fn refused(&mut self, at: SimTime, id: RequestId) {
+        self.held.remove(&id);
         if self.watching {
             self.under_way.remove(&id);
             self.attempts.remove(&id);
@@ -143,7 +173,8 @@ impl ClientSide {
 
     /// When the request of this attempt first arrived: its latencies count from there.
     pub(super) fn first_arrival(&self, record: &RequestRecord) -> SimTime {
-        self.attempts.get(&record.id).map_or(record.arrival, |(request, _)| request.arrival)
+        let held = || self.held.get(&record.id).map_or(record.arrival, |(arrival, _)| *arrival);
+        self.attempts.get(&record.id).map_or_else(held, |(request, _)| request.arrival)
     }
 
     /// The request behind a new attempt; its arrival is the first one's.
@@ -207,7 +238,7 @@ mod tests {
         assert_eq!(side.sent(at(1), RequestId(0), PodId(0)), Some(at(6)));
         assert_eq!(side.sent(at(2), RequestId(1), PodId(0)), None);
         assert_eq!(side.give_up(at(5)), None);
-        assert_eq!(side.give_up(at(6)), Some((RequestId(0), PodId(0))));
+        assert_eq!(side.give_up(at(6)), Some((RequestId(0), Some(PodId(0)))));
         assert_eq!(side.next_deadline(), Some(at(7)));
     }
 }

@@ -128,6 +128,11 @@ impl Collector {
         self.accounting.shed += 1;
     }
 
+    /// The gateway holds an attempt back.
+    pub(super) fn held(&mut self) {
+        self.accounting.held += 1;
+    }
+
     /// Requests that have arrived so far.
     pub(super) fn arrivals(&self) -> u64 {
         self.accounting.arrived
@@ -146,8 +151,13 @@ impl Collector {
             Effect::Gaps(run) => {
                 self.itl.add_progression(run.first, run.increment, run.steps, run.tokens_per_step);
             }
-            Effect::Finished(record) => self.finished(record, pod),
+            Effect::Finished(record) => self.finished(record, Some(pod)),
         }
+    }
+
+    /// A request ended that no replica had: its client went, or the run ended.
+    pub(super) fn left(&mut self, record: &RequestRecord) {
+        self.finished(record, None);
     }
 
     /// The warm-up ends: token gaps count from here (requests are selected by their arrival).
@@ -155,7 +165,7 @@ impl Collector {
         self.itl = LatencyHistogram::new();
     }
 
-    fn finished(&mut self, record: &RequestRecord, pod: PodId) {
+    fn finished(&mut self, record: &RequestRecord, pod: Option<PodId>) {
         match record.reason {
             FinishReason::Length => self.accounting.completed += 1,
             FinishReason::Aborted => self.accounting.cancelled += 1,
@@ -167,7 +177,7 @@ impl Collector {
         if record.arrival >= self.warmup {
             self.latencies(record);
         }
-        self.keep(*record, Some(pod));
+        self.keep(*record, pod);
     }
 
     fn latencies(&mut self, record: &RequestRecord) {

@@ -46,6 +46,8 @@ pub enum Event {
     ClientTimeout,
     /// A client tries again.
     Retry(RequestId),
+    /// The gateway looks whether what it holds may go on.
+    Dispatch,
     /// Start of the statistics.
     Warmup,
     /// Collect the metrics of one target.
@@ -82,7 +84,7 @@ impl Event {
                 EventRank::Scan => Rank::NodeScan,
             },
             Self::ClientTimeout => Rank::ClientTimeout,
-            Self::Retry(_) => Rank::Arrival,
+            Self::Retry(_) | Self::Dispatch => Rank::Arrival,
             Self::Warmup => Rank::Warmup,
             Self::Scrape(..) | Self::WindowOpens(..) | Self::Collect(_) | Self::ReadCpu => {
                 Rank::Scrape

@@ -9,6 +9,7 @@ mod clients;
 mod collector;
 pub mod event;
 mod explanation;
+mod held;
 mod keda;
 mod measures;
 mod phases;

@@ -94,12 +94,14 @@ pub struct Accounting {
     pub killed: u64,
     /// Given up by the client.
     pub cancelled: u64,
-    /// Still in a replica at the end.
+    /// Still in a replica, or held by the gateway, at the end.
     pub unfinished: u64,
     /// New attempts after an attempt that was refused or cut off; no end of a request.
     pub retries: u64,
     /// Attempts that the gateway shed although there were endpoints; no end of a request.
     pub shed: u64,
+    /// Attempts that waited at the gateway until there was room; no end of a request.
+    pub held: u64,
 }
 
 impl Accounting {
@@ -146,6 +148,8 @@ pub enum Series {
     NumRequestsWaiting,
     /// Mean over the replicas.
     KvCacheUsagePerc,
+    /// Requests that the gateway holds; only with its flow control.
+    FlowControlQueueSize,
     /// Value that the HPA used at its last sync, by index of the metric: the average per pod, or the value
     /// of a `Value` target.
     HpaMetric(u8),
@@ -168,6 +172,7 @@ impl Series {
             Self::NumRequestsRunning => "num_requests_running".into(),
             Self::NumRequestsWaiting => "num_requests_waiting".into(),
             Self::KvCacheUsagePerc => "kv_cache_usage_perc".into(),
+            Self::FlowControlQueueSize => "flow_control_queue_size".into(),
             Self::HpaMetric(i) => {
                 let name = metric_names.get(usize::from(i)).map_or("unknown", String::as_str);
                 format!("metric_avg:{name}")
@@ -194,7 +199,7 @@ pub struct PoolUse {
 pub struct RequestRow {
     /// Times and counts.
     pub record: RequestRecord,
-    /// The replica that had it; `None` if it was refused.
+    /// The replica that had it; `None` if none had.
     pub pod: Option<PodId>,
 }
 
@@ -202,12 +207,12 @@ impl RequestRow {
     /// The word in the `outcome` column.
     pub fn outcome(&self) -> &'static str {
         match (self.pod, self.record.reason) {
-            (None, _) => "refused",
             (_, FinishReason::Length) => "completed",
             (_, FinishReason::Killed) => "killed",
             (_, FinishReason::Aborted) => "cancelled",
-            (_, FinishReason::Rejected) => "rejected",
             (_, FinishReason::Unfinished) => "unfinished",
+            (None, FinishReason::Rejected) => "refused",
+            (Some(_), FinishReason::Rejected) => "rejected",
         }
     }
 }

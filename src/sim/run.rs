@@ -8,6 +8,7 @@ use super::autoscaling::{Controller, ScaleCounter};
 use super::clients::{ClientSide, is_retriable};
 use super::collector::{Collector, ratio};
 use super::event::{Event, Rank};
+use super::held::Held;
 use super::keda::ScaleLoop;
 use super::measures::Measures;
 use super::queue::{EventQueue, Key};
@@ -145,6 +146,9 @@ struct Run<'a> {
     row: Vec<f64>,
     collector: Collector,
     clients: ClientSide,
+    /// What the gateway holds, and whether it will look at it again.
+    held: Held,
+    dispatches: bool,
     replicas: TimeWeighted,
     scales: ScaleCounter,
     /// GPU time of servers that are gone.
@@ -215,8 +219,10 @@ impl<'a> Run<'a> {
             collector: Collector::new(scenario.slo, warmup, horizon, level),
             clients: ClientSide::new(
                 scenario.workload.clients(),
-                waits || scenario.gateway.keeps_connections(),
+                waits || scenario.gateway.keeps_connections() || scenario.gateway.holds(),
             ),
+            held: Held::default(),
+            dispatches: false,
             replicas: TimeWeighted::new(SimTime::ZERO, 0),
             scales: ScaleCounter::default(),
             busy_gone: SimDuration::ZERO,
@@ -263,6 +269,10 @@ impl<'a> Run<'a> {
                 let request = self.clients.again(id);
                 self.route(id, request);
             }
+            Event::Dispatch => {
+                self.dispatches = false;
+                self.dispatch();
+            }
             Event::ClientTimeout => self.give_up(),
             Event::Warmup => self.restart_statistics(),
             Event::Scrape(origin, pod) => self.scrape(origin, pod),
@@ -301,6 +311,15 @@ impl<'a> Run<'a> {
     /// One attempt of a request, which first arrived at `request.arrival`.
     fn route(&mut self, id: RequestId, request: Request) {
         self.incoming += 1;
+        if self.scenario.gateway.holds() {
+            self.hold(id, request);
+        } else {
+            self.send(id, request);
+        }
+    }
+
+    /// Sends an attempt to a replica.
+    fn send(&mut self, id: RequestId, request: Request) {
         let chosen = self.choose(id, &request);
         if chosen.is_none() && !self.endpoints.is_empty() {
             self.collector.shed();
@@ -353,6 +372,13 @@ impl<'a> Run<'a> {
     /// Clients whose patience is over go away; their requests leave at the next step boundary.
     fn give_up(&mut self) {
         while let Some((id, pod)) = self.clients.give_up(self.now) {
+            let Some(pod) = pod else {
+                // Otherwise it was answered before.
+                if let Some(request) = self.held.remove(id) {
+                    self.collector.left(&unserved(id, &request, self.now, FinishReason::Aborted));
+                }
+                continue;
+            };
             if let Some(server) = &mut self.servers[pod.0 as usize] {
                 server.replica.abort(self.now, id);
             }
@@ -521,6 +547,9 @@ impl<'a> Run<'a> {
         row(Series::Nodes, f64::from(self.cluster.billed_nodes()));
         row(Series::NumRequestsRunning, f64::from(running));
         row(Series::NumRequestsWaiting, f64::from(waiting));
+        if self.scenario.gateway.holds() {
+            row(Series::FlowControlQueueSize, self.held.len() as f64);
+        }
         if servers > 0 {
             row(Series::KvCacheUsagePerc, usage / f64::from(servers));
         }
@@ -561,6 +590,9 @@ impl<'a> Run<'a> {
         assert!(self.restarted, "the warm-up ends before the horizon");
         for i in 0..self.servers.len() {
             self.end_server(PodId(i as u32), FinishReason::Unfinished);
+        }
+        while let Some((id, request)) = self.held.pop() {
+            self.collector.left(&unserved(id, &request, self.now, FinishReason::Unfinished));
         }
         let mut measures = Measures::default();
         self.collector.fill(&mut measures);
@@ -618,8 +650,13 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The record of a request that no server took.
+/// The record of a request that was refused at the door.
 fn refused(id: RequestId, request: &Request, now: SimTime) -> RequestRecord {
+    unserved(id, request, now, FinishReason::Rejected)
+}
+
+/// The record of a request that no server took.
+fn unserved(id: RequestId, request: &Request, now: SimTime, reason: FinishReason) -> RequestRecord {
     RequestRecord {
         id,
         arrival: request.arrival,
@@ -632,6 +669,6 @@ fn refused(id: RequestId, request: &Request, now: SimTime) -> RequestRecord {
         output_tokens: 0,
         cached_tokens: 0,
         preemptions: 0,
-        reason: FinishReason::Rejected,
+        reason,
     }
 }

@@ -146,6 +146,12 @@ impl WorkloadSpec {
         })
     }
 
+    /// Priority of the requests of the stream with this ordinal.
+    // Source: gateway-api-inference-extension, InferenceObjective: the default is 0.
+    pub fn priority(&self, stream: usize) -> i32 {
+        self.streams.get(stream).and_then(|stream| stream.priority).unwrap_or(0)
+    }
+
     /// Whether a gateway may shed requests of the stream with this ordinal: its priority is below 0, or no stream
     /// says a priority at all.
     // Source: gateway-api-inference-extension, InferenceObjective: priority below 0 is sheddable, the default is 0.

@@ -504,6 +504,9 @@ fn a_date_needs_a_price_and_shedding_something_to_shed() {
     expect(&alone, Files::default(), Code::Conflict, &parts);
     let shed = with("[cluster.routing]\npolicy = \"epp\"\nshed = true\n");
     assert!(findings(&shed, Files::default()).items.is_empty());
+    let both = shed.replace("shed = true", "shed = true\nflow_control = true");
+    let parts = ["nothing is shed", "requests wait", "requests are refused"];
+    expect(&both, Files::default(), Code::Conflict, &parts);
     let stream = shed.replace(
         "[workload.poisson]",
         "[[workload.stream]]\npriority = 1\n[workload.stream.poisson]",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hpasim::cluster::{ImagePull, ModelLoad, Packing, ShutdownMode};
 use hpasim::config::{Loader, Options, Override, load};
 use hpasim::engine::SchedulerRules;
-use hpasim::gateway::{Detector, KeepAlive, Picker, Policy, Saturation};
+use hpasim::gateway::{Admission, Detector, KeepAlive, Picker, Policy, Saturation};
 use hpasim::hpa::SyncMode;
 use hpasim::pipeline::Adapter;
 use hpasim::rng::{Dist, Seed};
@@ -481,5 +481,9 @@ saturation_detector = \"utilization\"
     let Policy::EndpointPicker(picker) = read.base.gateway else { panic!("epp") };
     assert_eq!(picker.metrics_staleness, SimDuration::from_secs(2));
     let detector = Detector::Utilization;
-    assert_eq!(picker.shed, Some(Saturation { detector, ..Saturation::default() }));
+    let limits = Saturation { detector, ..Saturation::default() };
+    assert_eq!(picker.admission, Admission::Shed(limits));
+    let set = ["cluster.routing.shed=false", "cluster.routing.flow_control=true"];
+    let Policy::EndpointPicker(picker) = loaded(&text, &set).base.gateway else { panic!("epp") };
+    assert_eq!(picker.admission, Admission::Hold(limits));
 }

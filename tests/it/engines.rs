@@ -3,7 +3,7 @@
 use crate::cli_support::Scratch;
 use crate::support;
 use hpasim::engine::EngineMode;
-use hpasim::gateway::{KeepAlive, Picker, Policy};
+use hpasim::gateway::{Admission, KeepAlive, Picker, Policy, Saturation};
 use hpasim::rng::Seed;
 use hpasim::sim::{Autoscaler, RecordLevel, Scenario, run_workload};
 use hpasim::units::{SimDuration, SimTime};
@@ -65,6 +65,10 @@ pub(crate) fn policies() -> impl Strategy<Value = Policy> {
             queue_weight: 2.0,
             kv_weight: 1.0,
             refresh: second,
+            ..Picker::default()
+        }),
+        Policy::EndpointPicker(Picker {
+            admission: Admission::Hold(Saturation::default()),
             ..Picker::default()
         }),
     ])

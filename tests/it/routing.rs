@@ -2,9 +2,9 @@
 
 use crate::support;
 use hpasim::cluster::{FaultKind, ScriptedFault};
-use hpasim::gateway::{KeepAlive, Picker, Policy, Saturation};
+use hpasim::gateway::{Admission, KeepAlive, Picker, Policy, Saturation};
 use hpasim::rng::Seed;
-use hpasim::sim::{Autoscaler, RecordLevel, RunRecord, Scenario, run_workload};
+use hpasim::sim::{Autoscaler, RecordLevel, RequestRow, RunRecord, Scenario, Series, run_workload};
 use hpasim::units::{PodId, SimDuration, SimTime};
 use hpasim::workload::{Arrivals, Clients, Recorded, StreamSpec, Transform, WorkloadSpec};
 
@@ -68,7 +68,7 @@ fn the_picker_balances_the_kv_caches() {
 fn shedding(refresh_ms: u64) -> Policy {
     Policy::EndpointPicker(Picker {
         refresh: SimDuration::from_millis(refresh_ms),
-        shed: Some(Saturation::default()),
+        admission: Admission::Shed(Saturation::default()),
         ..Picker::default()
     })
 }
@@ -140,4 +140,92 @@ fn a_pod_that_does_not_answer_has_no_room() {
     assert!((200..=275).contains(&shed.shed), "{shed:?}");
     assert_eq!(kept.shed, 0);
     assert!(kept.refused > 200 && kept.refused.abs_diff(shed.refused) <= 2, "{kept:?} {shed:?}");
+}
+
+/// Gateway and replicas of a burst that the one replica takes minutes to serve.
+fn burst(admission: Admission, clients: Clients, priorities: [i32; 2]) -> (Scenario, RunRecord) {
+    let mut scenario = growing(shedding(50));
+    let picker = Picker { admission, ..Picker::default() };
+    scenario.gateway = Policy::EndpointPicker(picker);
+    scenario.engine = support::engine(4, 400).into();
+    let stream = |priority| {
+        let requests = (0..150).map(|i| support::request(1_000 + 100 * i, 50, 120)).collect();
+        let replay = Arrivals::Replay(Recorded::new(requests), Transform::default());
+        StreamSpec { priority: Some(priority), ..StreamSpec::new(replay) }
+    };
+    let streams = priorities.map(stream).into();
+    scenario.workload = WorkloadSpec::new(streams, clients).expect("valid");
+    let record = run(&scenario);
+    let accounting = &record.accounting;
+    assert_eq!((accounting.arrived, accounting.accounted()), (300, 300));
+    assert_eq!(record.requests.len(), 300);
+    (scenario, record)
+}
+
+fn most(record: &RunRecord, series: Series) -> f64 {
+    record.series(series).map(|row| row.value).fold(0.0, f64::max)
+}
+
+/// With flow control a queue builds up at the gateway instead of in the replica, nothing is refused, and the time
+/// there counts in the time to the first token.
+// Source: gateway-api-inference-extension, pkg/epp/flowcontrol.
+#[test]
+fn flow_control_holds_requests_back() {
+    let hold = Admission::Hold(Saturation::default());
+    let (_, sent) = burst(Admission::All, Clients::default(), [0, 0]);
+    let (scenario, held) = burst(hold, Clients::default(), [0, 0]);
+    assert_eq!((sent.accounting.completed, held.accounting.completed), (300, 300));
+    assert_eq!(sent.accounting.held, 0);
+    assert!((250..300).contains(&held.accounting.held), "{:?}", held.accounting);
+    assert_eq!(sent.series(Series::FlowControlQueueSize).count(), 0);
+    let queue = |record| most(record, Series::NumRequestsWaiting);
+    assert!(queue(&sent) > 150.0, "{}", queue(&sent));
+    // Between two looks of the gateway a few more than the limit of 5 may come; then all that it holds go at once.
+    assert!(most(&held, Series::FlowControlQueueSize) > 150.0);
+    let waits = |record: &RunRecord| {
+        let all = record.requests.iter().map(|row| &row.record);
+        let waits =
+            all.map(|r| r.first_token.expect("served").as_secs_f64() - r.arrival.as_secs_f64());
+        waits.sum::<f64>() / 300.0
+    };
+    let (direct, through) = (waits(&sent), waits(&held));
+    assert!((through / direct - 1.0).abs() < 0.05, "{direct} {through}");
+    for row in &held.requests {
+        assert_eq!(row.outcome(), "completed");
+        assert!(row.record.queued >= row.record.arrival);
+    }
+    // As long as no pod is in service requests wait, too.
+    let mut none = scenario;
+    none.autoscaler = Autoscaler::Schedule(vec![(SimTime::ZERO, 0), (SimTime::from_secs(60), 1)]);
+    let record = run(&none);
+    assert_eq!(record.accounting.refused, 0);
+    assert_eq!(record.accounting.held, 300);
+    assert_eq!(record.accounting.completed, 300);
+}
+
+#[test]
+fn what_the_gateway_holds_goes_by_priority_and_ends_with_its_client() {
+    let hold = Admission::Hold(Saturation::default());
+    let (_, record) = burst(hold, Clients::default(), [0, 1]);
+    // All that are held go at once when there is room; the order in which they go is what priority makes of it.
+    let mean = |stream: u64| {
+        let of = record.requests.iter().filter(|row| row.record.id.0 % 2 == stream);
+        let first = |row: &RequestRow| row.record.first_token.expect("served").as_secs_f64();
+        of.map(|row| first(row) - row.record.arrival.as_secs_f64()).sum::<f64>() / 150.0
+    };
+    assert!(mean(0) > mean(1) + 5.0, "{} {}", mean(0), mean(1));
+
+    // Without a pod nobody is served before a minute has passed; clients wait for half of it.
+    let patience = Some(SimDuration::from_secs(30));
+    let clients = Clients { client_timeout: patience, ..Clients::default() };
+    let (mut scenario, _) = burst(hold, clients, [0, 0]);
+    scenario.autoscaler =
+        Autoscaler::Schedule(vec![(SimTime::ZERO, 0), (SimTime::from_secs(60), 1)]);
+    let record = run(&scenario);
+    assert_eq!((record.accounting.cancelled, record.accounting.held), (300, 300));
+    for row in &record.requests {
+        assert_eq!((row.outcome(), row.pod), ("cancelled", None));
+        let waited = row.record.end.as_secs_f64() - row.record.arrival.as_secs_f64();
+        assert!((waited - 30.0).abs() < 1e-6, "{waited}");
+    }
 }

@@ -29,7 +29,7 @@ use super::registry::Kind;
 use super::tree::Value;
 use super::values::{Problem, integer_of};
 use crate::cluster::{ModelLoad, NodePool};
-use crate::gateway::{Picker, Policy};
+use crate::gateway::{Admission, Picker, Policy};
 use crate::manifest::HpaManifest;
 use crate::sim::{Autoscaler, Scenario, Slo};
 use crate::units::{SimDuration, SimTime};
@@ -265,7 +265,7 @@ fn length_of_run(
 
 /// Shedding without anything to shed.
 fn warn_about_shedding(root: &Fields<'_>, gateway: Policy, workload: Option<&WorkloadSpec>) {
-    let (Policy::EndpointPicker(Picker { shed: Some(_), .. }), Some(workload)) =
+    let (Policy::EndpointPicker(Picker { admission: Admission::Shed(_), .. }), Some(workload)) =
         (gateway, workload)
     else {
         return;

@@ -1,7 +1,8 @@
 //! `[cluster.routing]`: how a request reaches a replica.
 
+use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
-use crate::gateway::{Detector, KeepAlive, Picker, Policy, PrefixMemory, Saturation};
+use crate::gateway::{Admission, Detector, KeepAlive, Picker, Policy, PrefixMemory, Saturation};
 use crate::units::SimDuration;
 
 const DAY: SimDuration = SimDuration::from_secs(86_400);
@@ -83,10 +84,7 @@ fn picker(table: &Fields<'_>) -> Picker {
     );
     let default = Picker::default();
     let prefix = prefix_memory(table, &default.prefix);
-    let shed = table
-        .key("shed", "epp: refuses the requests of sheddable streams while the pods are saturated")
-        .boolean_or(false);
-    let saturation = saturation(table);
+    let admission = admission(table);
     let period = SimDuration::from_millis(1)..=DAY;
     Picker {
         queue_weight,
@@ -94,7 +92,7 @@ fn picker(table: &Fields<'_>) -> Picker {
         prefix_weight,
         load_weight,
         prefix,
-        shed: shed.then_some(saturation),
+        admission,
         refresh: table
             .key("refresh", "epp: period at which it reads the metrics. Source: inference gateway")
             .duration_or(period.clone(), SimDuration::from_millis(50)),
@@ -104,6 +102,34 @@ fn picker(table: &Fields<'_>) -> Picker {
                 "epp: a pod whose metrics are older has no room left. Source: inference gateway",
             )
             .duration_or(period, default.metrics_staleness),
+    }
+}
+
+/// What becomes of requests while the pods are saturated.
+fn admission(table: &Fields<'_>) -> Admission {
+    let shed = table
+        .key("shed", "epp: refuses the requests of sheddable streams while the pods are saturated")
+        .boolean_or(false);
+    let flow_control = table
+        .key(
+            "flow_control",
+            "epp: holds all requests while the pods are saturated; those of higher `priority` go first. Source: the \
+             feature gate flowControl, off",
+        )
+        .boolean_or(false);
+    let limits = saturation(table);
+    match (shed, flow_control) {
+        (true, true) => {
+            table.report(
+                Diagnostic::error(Code::Conflict, "with `flow_control` nothing is shed")
+                    .at(&table.span_of("flow_control"), "requests wait")
+                    .and_at(&table.span_of("shed"), "requests are refused"),
+            );
+            Admission::All
+        }
+        (true, false) => Admission::Shed(limits),
+        (false, true) => Admission::Hold(limits),
+        (false, false) => Admission::All,
     }
 }
 

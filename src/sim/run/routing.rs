@@ -1,5 +1,6 @@
 //! Which pod a request goes to.
 
+use super::super::event::Event;
 use super::Run;
 use crate::engine::{Chain, Prompt, Segment, TokenSpan};
 use crate::gateway::{Asked, EndpointView, TextPiece};
@@ -7,11 +8,39 @@ use crate::units::{PodId, RequestId, SimTime};
 use crate::workload::{Request, TextId};
 
 impl Run<'_> {
+    /// A request joins those at the gateway and goes on at once if there is room.
+    pub(super) fn hold(&mut self, id: RequestId, request: Request) {
+        if let Some(at) = self.clients.held(self.now, id, request.arrival) {
+            self.queue.push(at, Event::ClientTimeout);
+        }
+        let priority = self.scenario.workload.priority(request.text.stream());
+        self.held.push(priority, id, request);
+        let before = self.held.len();
+        self.dispatch();
+        if self.held.len() == before {
+            self.collector.held();
+        }
+    }
+
+    /// Sends on what the gateway holds while the pods have room. It goes by what it last saw of them, so that all may
+    /// go at once.
+    pub(super) fn dispatch(&mut self) {
+        self.look();
+        while !self.held.is_empty() && self.gateway.has_room(self.now, &self.endpoints) {
+            if let Some((id, request)) = self.held.pop() {
+                self.send(id, request);
+            }
+        }
+        let next = self.gateway.next_look(self.now);
+        if !self.held.is_empty() && !self.dispatches && next < self.horizon {
+            self.dispatches = true;
+            self.queue.push(next, Event::Dispatch);
+        }
+    }
+
     /// The pod of one attempt; `None` if there is no endpoint.
     pub(super) fn choose(&mut self, id: RequestId, request: &Request) -> Option<PodId> {
-        if let Some(as_of) = self.gateway.looks(self.now) {
-            self.refresh_views(as_of);
-        }
+        self.look();
         self.prompt.clear();
         let is_unique = request.text.is_unique();
         if self.scenario.gateway.reads_prompt() && self.shares_texts {
@@ -33,6 +62,13 @@ impl Run<'_> {
         let servers = &self.servers;
         let accepts = |pod: PodId| servers[pod.0 as usize].as_ref().is_some_and(|s| s.accepting);
         self.gateway.reuse(self.now, request.text.stream(), accepts).or(picked)
+    }
+
+    /// Lets the gateway look at the replicas, if it is time.
+    pub(super) fn look(&mut self) {
+        if let Some(as_of) = self.gateway.looks(self.now) {
+            self.refresh_views(as_of);
+        }
     }
 
     /// A request's content as the engine sees it.
