@@ -153,6 +153,9 @@ fn qwen(history: &History) -> Setup {
     text += &autoscaler(history, &mut files);
     text += &cluster(history.figures["pod_startup"]);
     text += "[cluster.routing]\npolicy = \"epp\"\n";
+    if history.text("/routing").contains("flow control on") {
+        text += "flow_control = true\n";
+    }
     text += PIPELINE;
     for load in loads {
         let capped = Load { cap: Some(512), ..load };
