@@ -54,6 +54,11 @@ pub enum Signal {
     PoolQueueSize,
     /// `inference_pool_average_queue_size` of the endpoint picker.
     PoolAverageQueueSize,
+    /// `inference_extension_flow_control_queue_size` of the endpoint picker: requests that it holds.
+    FlowControlQueueSize,
+    /// `inference_objective_running_requests` of the endpoint picker: requests that it has sent on and that have not
+    /// ended.
+    ObjectiveRunningRequests,
     /// The resource `cpu` \[cores\].
     Cpu,
 }
@@ -75,7 +80,7 @@ pub enum SignalKind {
 type Entry = (Signal, &'static str, SignalKind);
 
 /// Every signal with its name on `/metrics`.
-const TABLE: [Entry; 23] = {
+const TABLE: [Entry; 25] = {
     use Signal as S;
     use SignalKind::{Counter, Gauge, Histogram, Resource};
     [
@@ -101,6 +106,8 @@ const TABLE: [Entry; 23] = {
         (S::MemoryTotal, "kubernetes.io|container|accelerator|memory_total", Gauge),
         (S::PoolQueueSize, "inference_pool_per_pod_queue_size", Gauge),
         (S::PoolAverageQueueSize, "inference_pool_average_queue_size", Gauge),
+        (S::FlowControlQueueSize, "inference_extension_flow_control_queue_size", Gauge),
+        (S::ObjectiveRunningRequests, "inference_objective_running_requests", Gauge),
         (S::Cpu, "cpu", Resource),
     ]
 };
@@ -128,6 +135,8 @@ impl Signal {
             // Source: vllm 0.8.5 and 0.11.0, v1/metrics/loggers.py.
             "vllm:gpu_cache_usage_perc" => return Some(Self::KvCacheUsagePerc),
             "vllm:time_per_output_token_seconds" => return Some(Self::InterTokenLatency),
+            // Source: llm-d's router, which has renamed it.
+            "llm_d_epp_flow_control_queue_size" => return Some(Self::FlowControlQueueSize),
             _ => {}
         }
         // Cloud Monitoring's own spelling.
@@ -146,9 +155,11 @@ impl Signal {
     /// Where its samples come from; `None` for a resource, which metrics-server reads.
     pub fn origin(self) -> Option<Origin> {
         match self {
-            Self::IncomingRequests | Self::PoolQueueSize | Self::PoolAverageQueueSize => {
-                Some(Origin::Router)
-            }
+            Self::IncomingRequests
+            | Self::PoolQueueSize
+            | Self::PoolAverageQueueSize
+            | Self::FlowControlQueueSize
+            | Self::ObjectiveRunningRequests => Some(Origin::Router),
             Self::GpuUtil | Self::FbUsed => Some(Origin::Exporter),
             Self::DutyCycle | Self::MemoryUsed | Self::MemoryTotal => Some(Origin::System),
             Self::Cpu => None,

@@ -370,6 +370,38 @@ fn the_pools_queue_is_that_of_its_pods() {
     assert!(try_load(&text, "", &[]).unwrap_err().contains("only the sum is simulated"));
 }
 
+/// With flow control the queue is at the gateway; what is not there is on its way.
+// Source: llm-d's guide for an HPA on the metrics of its router.
+#[test]
+fn a_gateway_that_holds_shows_its_queue() {
+    let run = |name: &str, target: &str| {
+        let metric = hpa("External", name, &average(target));
+        let text = format!("duration = \"20m\"\n{}{metric}", poisson(6.0));
+        let set = [
+            "pipeline.adapter=direct",
+            "engine.max_num_seqs=8",
+            "cluster.routing.policy=epp",
+            "cluster.routing.flow_control=true",
+        ];
+        let record = simulate(&text, "", &set);
+        (readings(&record), record)
+    };
+    let peak = |list: &[(f64, f64)]| list.iter().map(|r| r.1).fold(0.0, f64::max);
+    let (held, record) = run("llm_d_epp_flow_control_queue_size", "6");
+    let shown = record.series(Series::FlowControlQueueSize).map(|row| row.value);
+    let most = shown.fold(0.0, f64::max);
+    assert!(peak(&held) > 20.0 && peak(&held) <= most * 1.3, "{} {most}", peak(&held));
+    assert!(desired(&record, 1199) > 1.0, "the HPA acts on it");
+    let (running, record) = run("inference_objective_running_requests", "8");
+    assert!(peak(&running) >= 8.0, "{running:?}");
+    assert!(desired(&record, 1199) > 1.0, "and on those under way");
+    // Without flow control there is no such queue.
+    let metric = hpa("External", "inference_extension_flow_control_queue_size", &average("6"));
+    let text = format!("duration = \"10m\"\n{}{metric}", poisson(1.0));
+    let (_, warned) = try_load(&text, "", &[]).expect("only a warning");
+    assert!(warned.contains("stays 0") && warned.contains("flow_control = true"), "{warned}");
+}
+
 /// The memory of the GPUs as GKE shows it: in bytes, minutes late, the same at any load once a server listens.
 #[test]
 fn accelerator_memory_is_that_of_fb_used_in_bytes() {

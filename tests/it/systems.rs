@@ -253,14 +253,14 @@ proptest! {
     }
 }
 
-/// The random systems do what they are for: of two hundred, some scale on each kind of signal, sleep, wake, break and
+/// The random systems do what they are for: of three hundred, some scale on each kind of signal, sleep, wake, break and
 /// talk.
 #[test]
 fn random_systems_reach_every_corner() {
     let mut runner = TestRunner::deterministic();
     let mut kinds = std::collections::BTreeMap::new();
     let (mut slept, mut woke, mut broke, mut talked, mut all) = (0, 0, 0, 0, 0);
-    for seed in 0..200 {
+    for seed in 0..300 {
         let scenario = systems().new_tree(&mut runner).expect("a system").current();
         let record = full(&scenario, seed);
         let Autoscaler::Hpa(setup) = &scenario.autoscaler else { unreachable!() };
@@ -290,6 +290,6 @@ fn random_systems_reach_every_corner() {
     for (what, count) in
         [("slept", slept), ("woke", woke), ("broke", broke), ("talked", talked), ("all", all)]
     {
-        assert!(count >= 3, "{what}: {count} of 200");
+        assert!(count >= 3, "{what}: {count} of 300");
     }
 }

@@ -31,7 +31,7 @@ use super::values::{Problem, integer_of};
 use crate::cluster::{ModelLoad, NodePool};
 use crate::gateway::{Admission, Picker, Policy};
 use crate::manifest::HpaManifest;
-use crate::sim::{Autoscaler, Scenario, Slo};
+use crate::sim::{Autoscaler, Scenario, Signal, Slo};
 use crate::units::{SimDuration, SimTime};
 use crate::workload::WorkloadSpec;
 
@@ -136,6 +136,7 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
     let autoscaler = autoscaler?;
     warn_about_limits(root, &autoscaler.autoscaler, &cluster);
     warn_about_shedding(root, cluster.gateway, workload.as_ref());
+    warn_about_an_empty_queue(root, cluster.gateway, &autoscaler.autoscaler);
     let queries = pipeline.names.queries();
     let scenario = Scenario {
         engine: Arc::new(engine?),
@@ -276,6 +277,20 @@ fn warn_about_shedding(root: &Fields<'_>, gateway: Policy, workload: Option<&Wor
             Diagnostic::warning(Code::Suspicious, title)
                 .at(&root.span_at("cluster.routing.shed"), "")
                 .help("set `priority = -1` in the `[[workload.stream]]` that may be shed"),
+        );
+    }
+}
+
+/// The queue of a gateway that holds nothing.
+fn warn_about_an_empty_queue(root: &Fields<'_>, gateway: Policy, autoscaler: &Autoscaler) {
+    let Autoscaler::Hpa(setup) = autoscaler else { return };
+    let signal = Signal::FlowControlQueueSize;
+    if !gateway.holds() && setup.feeds.iter().any(|feed| feed.signal == signal) {
+        let title = format!("`{}` stays 0: the gateway holds nothing", signal.name());
+        root.report(
+            Diagnostic::warning(Code::Suspicious, title)
+                .at(&root.span_at("cluster.routing"), "")
+                .help("set `policy = \"epp\"` and `flow_control = true` in `[cluster.routing]`"),
         );
     }
 }

@@ -277,11 +277,14 @@ impl Run<'_> {
             }
             Origin::Router => {
                 let incoming = self.incoming as f64;
-                let queue = self.pool_queue();
+                let (queue, running) = self.pool();
                 let average = queue / (self.endpoints.len().max(1) as f64);
+                let held = self.held.len() as f64;
                 self.fill_row(origin, |signal| match signal {
                     Signal::PoolQueueSize => queue,
                     Signal::PoolAverageQueueSize => average,
+                    Signal::FlowControlQueueSize => held,
+                    Signal::ObjectiveRunningRequests => running,
                     _ => incoming,
                 });
                 true
@@ -310,14 +313,15 @@ impl Run<'_> {
         true
     }
 
-    /// Requests that wait in the pods in service, as the endpoint picker knows it.
+    /// Requests that wait in the pods in service, and all that no pod has ended, as the endpoint picker knows it.
     // ASSUMPTION(A376): as of the scrape; what the picker has read is up to its refresh period older, and pods that
     // have gone are not shown any more.
-    fn pool_queue(&mut self) -> f64 {
-        let Some(controller) = &self.controller else { return 0.0 };
-        let pool = [Signal::PoolQueueSize, Signal::PoolAverageQueueSize];
+    fn pool(&mut self) -> (f64, f64) {
+        let Some(controller) = &self.controller else { return (0.0, 0.0) };
+        let pool =
+            [Signal::PoolQueueSize, Signal::PoolAverageQueueSize, Signal::ObjectiveRunningRequests];
         if !controller.feeds().iter().any(|feed| pool.contains(&feed.signal)) {
-            return 0.0;
+            return (0.0, 0.0);
         }
         let mut waiting = 0;
         for i in 0..self.endpoints.len() {
@@ -327,7 +331,13 @@ impl Run<'_> {
                 waiting += server.replica.gauges().num_requests_waiting;
             }
         }
-        f64::from(waiting)
+        // A pod that ends what it has counts as well.
+        let mut unfinished = 0;
+        for i in 0..self.servers.len() {
+            self.advance(PodId(i as u32));
+            unfinished += self.servers[i].as_ref().map_or(0, |server| server.replica.unfinished());
+        }
+        (f64::from(waiting), unfinished as f64)
     }
 
     fn fill_row(&mut self, origin: Origin, value: impl Fn(Signal) -> f64) {
