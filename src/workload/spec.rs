@@ -87,7 +87,9 @@ impl WorkloadSpec {
             if stream.request_seed.is_some() && !matches!(stream.arrivals, Arrivals::Generated(..))
             {
                 let what = match stream.arrivals {
-                    Arrivals::VllmBench(..) => "`vllm_bench` has a `seed` of its own",
+                    Arrivals::VllmBench(..) => {
+                        "does not go with `vllm_bench`, which has a `seed` of its own"
+                    }
                     _ => "needs a source that draws its arrivals, such as `poisson`",
                 };
                 return Err(place(ParamError::new("request_seed", what)));
