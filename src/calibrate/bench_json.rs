@@ -344,13 +344,10 @@ impl BenchRun {
         // ASSUMPTION(A222): where the file has no `start_times`, the run had the tool's own `--seed`, 0.
         let num_prompts = self.jobs.len() as u64;
         let bench = VllmBench { request_rate: rate, num_prompts, seed: 0, burstiness };
-        let mut times = bench.times();
+        let times: Vec<SimTime> = bench.times().collect();
         // The clock starts with the first request.
-        let first = times.next();
-        let zero = first.unwrap_or(SimTime::ZERO);
-        let sent = first.into_iter().chain(times);
-        let sent = sent.map(|at| SimTime::ZERO + at.saturating_since(zero));
-        Arrivals::At(sent.collect())
+        let first = times.first().copied().unwrap_or(SimTime::ZERO);
+        Arrivals::At(times.into_iter().map(|at| SimTime::ZERO + (at - first)).collect())
     }
 
     /// Data points for a fit, at `theta`. One user gives its time to first token and its mean gap; more

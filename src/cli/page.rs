@@ -5,7 +5,7 @@ use super::experiment::Loaded;
 use crate::cluster::{Capacity, FaultKind, ImagePull, ModelLoad, ScriptedFault};
 use crate::config::profile::{COEFFICIENTS, GpuProfile, Status};
 use crate::export::File;
-use crate::gateway::{Admission, Policy};
+use crate::gateway::Policy;
 use crate::pipeline::Adapter;
 use crate::report::Heading;
 use crate::report::html::{self, Background, Estimate, Fact, Timeline};
@@ -193,9 +193,7 @@ fn may_act(estimate: &Estimate, scenario: &Scenario) -> bool {
         "A332" => storage.is_some_and(|storage| storage.attach_limit.is_some()),
         "A260" => matches!(scenario.gateway, Policy::RandomPerConnection(_)),
         "A261" => matches!(scenario.gateway, Policy::EndpointPicker(_)),
-        "A341" => {
-            matches!(&scenario.gateway, Policy::EndpointPicker(p) if matches!(p.admission, Admission::Shed(_)))
-        }
+        "A341" => scenario.gateway.sheds(),
         // It sizes a warning.
         "A350" => false,
         "A302" => scenario.workload.clients().retries > 0,

@@ -174,7 +174,7 @@ impl Gateway {
         let Policy::EndpointPicker(picker) = self.policy else {
             return self.policy.reads_load().then_some(now);
         };
-        let start = SimTime::from_ps(now.as_ps() - now.as_ps() % picker.refresh.as_ps().max(1));
+        let start = picker.period_start(now);
         let due = self.looked_at.is_none_or(|at| at < start);
         if due {
             self.looked_at = Some(start);
@@ -196,10 +196,7 @@ impl Gateway {
     /// When the gateway next looks at the pods, after `now`.
     pub fn next_look(&self, now: SimTime) -> SimTime {
         match self.policy {
-            Policy::EndpointPicker(picker) => {
-                let period = picker.refresh.as_ps().max(1);
-                SimTime::from_ps((now.as_ps() / period + 1) * period)
-            }
+            Policy::EndpointPicker(picker) => picker.period_start(now) + picker.refresh,
             _ => now,
         }
     }

@@ -144,6 +144,11 @@ pub(super) fn best_score(
 }
 
 impl Picker {
+    /// Start of the period in which it lives with one reading of the metrics.
+    pub(super) fn period_start(&self, now: SimTime) -> SimTime {
+        SimTime::from_ps(now.as_ps() - now.as_ps() % self.refresh.as_ps().max(1))
+    }
+
     /// Whether the pods are saturated at `now`. Without any pod they are.
     pub(super) fn is_saturated(
         &self,

@@ -185,6 +185,11 @@ impl Signal {
         matches!(self.origin(), Some(Origin::Exporter | Origin::System))
     }
 
+    /// Whether it is one value of the router, and not one per pod.
+    pub fn is_of_the_router(self) -> bool {
+        self.origin() == Some(Origin::Router)
+    }
+
     /// Whether the replica must keep counters and histograms for it.
     pub(super) fn needs_metrics(self) -> bool {
         self.origin() == Some(Origin::Server) && self.kind() != SignalKind::Gauge

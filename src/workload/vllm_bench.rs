@@ -6,7 +6,7 @@
 //! seed send the same ones.
 
 use super::{ParamError, positive};
-use crate::units::SimTime;
+use crate::units::{SimDuration, SimTime};
 use rand_mt::Mt;
 
 /// A load of `vllm bench serve` without `--ramp-up-strategy`; fields as its options.
@@ -63,7 +63,7 @@ impl Iterator for BenchTimes {
     fn next(&mut self) -> Option<SimTime> {
         self.left = self.left.checked_sub(1)?;
         self.sum += self.gaps.next();
-        Some(SimTime::ZERO + crate::units::SimDuration::from_secs_f64(self.sum * self.factor))
+        Some(SimTime::ZERO + SimDuration::from_secs_f64(self.sum * self.factor))
     }
 }
 

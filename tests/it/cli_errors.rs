@@ -1,6 +1,6 @@
 //! Bad input: code 2, file and line in the message, nothing written.
 
-use crate::cli_support::{Scratch, TINY};
+use crate::cli_support::{HPA, Scratch, TINY};
 
 /// `TINY` with one replacement must fail with all of `expected` in the message.
 fn fails(from: &str, to: &str, expected: &[&str]) {
@@ -154,14 +154,3 @@ fn standard_input_stands_for_one_file() {
     let ended = scratch.hpasim_reading(&["check", "-", "-"], HPA).expect(2);
     assert!(ended.stderr.contains(words), "{}", ended.stderr);
 }
-
-const HPA: &str = "apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: {name: x}
-spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: x}
-  maxReplicas: 3
-  metrics:
-  - type: Pods
-    pods: {metric: {name: m}, target: {type: AverageValue, averageValue: '1'}}
-";

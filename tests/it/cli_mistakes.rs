@@ -1,17 +1,6 @@
 //! What a new user gets wrong: the message says where, and what to do instead.
 
-use crate::cli_support::{Scratch, TINY};
-
-const HPA: &str = "apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: {name: x}
-spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: x}
-  maxReplicas: 3
-  metrics:
-  - type: Pods
-    pods: {metric: {name: 'vllm:num_requests_running'}, target: {type: AverageValue, averageValue: '8'}}
-";
+use crate::cli_support::{HPA, Scratch, TINY};
 
 /// The command must end with code 2, print nothing as a result, and say all of `words`.
 fn told(scratch: &Scratch, args: &[&str], words: &[&str]) -> String {

@@ -108,6 +108,18 @@ fn collect(root: &Path, below: &Path, found: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
+/// A manifest with one Pods metric.
+pub(crate) const HPA: &str = "apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: x}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: x}
+  maxReplicas: 3
+  metrics:
+  - type: Pods
+    pods: {metric: {name: 'vllm:num_requests_running'}, target: {type: AverageValue, averageValue: '8'}}
+";
+
 /// Half an hour on L4 nodes: one replica carries the load, low targets ask for more.
 pub(crate) const TINY: &str = r#"
 schema = 1

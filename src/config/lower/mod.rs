@@ -29,7 +29,7 @@ use super::registry::Kind;
 use super::tree::Value;
 use super::values::{Problem, integer_of};
 use crate::cluster::{ModelLoad, NodePool};
-use crate::gateway::{Admission, Picker, Policy};
+use crate::gateway::Policy;
 use crate::manifest::HpaManifest;
 use crate::sim::{Autoscaler, Scenario, Signal, Slo};
 use crate::units::{SimDuration, SimTime};
@@ -266,11 +266,7 @@ fn length_of_run(
 
 /// Shedding without anything to shed.
 fn warn_about_shedding(root: &Fields<'_>, gateway: Policy, workload: Option<&WorkloadSpec>) {
-    let (Policy::EndpointPicker(Picker { admission: Admission::Shed(_), .. }), Some(workload)) =
-        (gateway, workload)
-    else {
-        return;
-    };
+    let Some(workload) = workload.filter(|_| gateway.sheds()) else { return };
     if !(0..workload.streams().len()).any(|stream| workload.is_sheddable(stream)) {
         let title = "`cluster.routing.shed` sheds nothing: no stream has a priority below 0";
         root.report(

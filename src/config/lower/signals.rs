@@ -200,7 +200,7 @@ fn feed(
         // Source: keda pkg/scalers/prometheus_scaler.go, ExecutePromQuery: more than one element is an error. The
         // router is one target; other adapters hand all elements over, and the HPA adds them up.
         let keda = matches!(pipeline.adapter, Adapter::Keda { .. });
-        let several = rule.signal.origin() != Some(Origin::Router);
+        let several = !rule.signal.is_of_the_router();
         if keda && several && !per_pod && rule.query.aggregate.is_none() {
             return Err(refuse(move |place| {
                 let title = format!("the query of `{named}` has one value per pod, KEDA takes one");
@@ -222,7 +222,7 @@ fn feed(
     }
     let shape = if per_pod { FeedShape::PerPod } else { FeedShape::SUM };
     let signal = signal_of(name);
-    if per_pod && signal.and_then(Signal::origin) == Some(Origin::Router) {
+    if per_pod && signal.is_some_and(Signal::is_of_the_router) {
         return Err(refuse(move |place| {
             let title = format!("`{named}` is a metric of the router, not of the pods");
             Diagnostic::error(Code::Conflict, title)

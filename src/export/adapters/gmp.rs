@@ -1,6 +1,6 @@
 //! Managed Service for Prometheus with the custom-metrics Stackdriver adapter.
 
-use super::{Surroundings, custom_names, is_of_the_pool, plain};
+use super::{Surroundings, custom_names, is_of_the_router, plain};
 use crate::export::File;
 use crate::hpa::HpaSpec;
 use crate::hpa::spec::{ExternalSource, LabelSelector, MetricIdentifier};
@@ -22,7 +22,7 @@ pub(super) fn rename(spec: &mut HpaSpec) {
     for name in spec.metrics.iter_mut().flat_map(custom_names) {
         if is_dcgm(name) {
             *name = gmp_metric_name(&plain(name).to_ascii_lowercase(), "unknown");
-        } else if (name.starts_with("vllm:") || is_of_the_pool(name))
+        } else if (name.starts_with("vllm:") || is_of_the_router(name))
             && plain_metric_name(name).is_none()
         {
             let kind = if name.ends_with("_total") { "counter" } else { "gauge" };

@@ -1,6 +1,6 @@
 //! KEDA: a ScaledObject, from which its operator makes the HPA.
 
-use super::{Surroundings, is_of_the_pool, plain};
+use super::{Surroundings, is_of_the_router, plain};
 use crate::export::File;
 use crate::hpa::HpaSpec;
 use crate::hpa::spec::{
@@ -184,8 +184,8 @@ fn trigger(
 fn sum_of_pods(name: &str, target_ref: &ObjectReference, surroundings: &Surroundings) -> String {
     let namespace = surroundings.namespace.as_ref().map(|name| format!("namespace=\"{name}\""));
     let pods = format!("pod=~\"{}-.*\"", target_ref.name);
-    // The picker's series are those of its own pod.
-    let pods = (!is_of_the_pool(name)).then_some(pods);
+    // The router's series are those of its own pod.
+    let pods = (!is_of_the_router(name)).then_some(pods);
     let matchers = namespace.into_iter().chain(pods).collect::<Vec<_>>().join(",");
     let series = plain(name);
     let selected = format!("{series}{{{matchers}}}");

@@ -10,7 +10,7 @@ use crate::hpa::ValidationOptions;
 use crate::hpa::spec::MetricSpec;
 use crate::hpa::validation::is_dns1123_subdomain;
 use crate::manifest::{HpaManifest, gke_native_series, plain_metric_name};
-use crate::sim::KedaConfig;
+use crate::sim::{KedaConfig, Signal};
 use crate::units::SimDuration;
 use std::collections::BTreeMap;
 
@@ -198,9 +198,9 @@ fn plain(name: &str) -> &str {
     plain_metric_name(name).unwrap_or(name)
 }
 
-/// Whether a metric is one that the endpoint picker of an inference gateway shows of its pool.
-fn is_of_the_pool(name: &str) -> bool {
-    plain(name).starts_with("inference_pool_")
+/// Whether a metric is one of the router, which has no pod of the deployment.
+fn is_of_the_router(name: &str) -> bool {
+    Signal::from_name(plain(name)).is_some_and(Signal::is_of_the_router)
 }
 
 /// Names that an adapter gives to the metric; those of resources are Kubernetes' own.
@@ -237,7 +237,7 @@ mod tests {
         MetricSpec::pods("vllm:num_requests_waiting", Quantity::from_milli(2_500))
     }
 
-    fn made(format: Format, metrics: Vec<MetricSpec>) -> Vec<(String, String)> {
+    fn try_made(format: Format, metrics: Vec<MetricSpec>) -> Result<Vec<File>, Vec<String>> {
         let surroundings = Surroundings {
             namespace: Some("llm".to_owned()),
             scrape_interval: SimDuration::from_secs(15),
@@ -247,7 +247,11 @@ mod tests {
             keda: None,
             triggers: Triggers::default(),
         };
-        let files = files(format, &manifest(metrics), &surroundings, "Made by a test.").unwrap();
+        files(format, &manifest(metrics), &surroundings, "Made by a test.")
+    }
+
+    fn made(format: Format, metrics: Vec<MetricSpec>) -> Vec<(String, String)> {
+        let files = try_made(format, metrics).unwrap();
         files.into_iter().map(|f| (f.path, String::from_utf8(f.bytes).unwrap())).collect()
     }
 
@@ -302,20 +306,12 @@ mod tests {
         let series = "prometheus.googleapis.com|vllm:num_requests_waiting|gauge";
         assert!(text(&gmp, "hpa.yaml").contains(series), "{}", text(&gmp, "hpa.yaml"));
         // Counters and sums do not come this way.
-        let surroundings = Surroundings {
-            namespace: None,
-            scrape_interval: SimDuration::from_secs(15),
-            prometheus_url: String::new(),
-            queries: BTreeMap::new(),
-            keda: None,
-            triggers: Triggers::default(),
-        };
         let target = MetricTarget::average_value(Quantity::from_milli(1_000));
         let metrics = vec![
             MetricSpec::pods("vllm:generation_tokens_total", Quantity::from_milli(1)),
             MetricSpec::external("vllm:num_requests_waiting", target),
         ];
-        let refused = super::files(Format::GkeNative, &manifest(metrics), &surroundings, "");
+        let refused = try_made(Format::GkeNative, metrics);
         assert_eq!(refused.unwrap_err().len(), 2);
     }
 
@@ -395,16 +391,7 @@ mod tests {
         let rule = &rules["rules"][0];
         assert_eq!(rule["resources"]["overrides"]["namespace"]["resource"], "namespace");
         assert!(rule["resources"]["overrides"]["pod"].is_null(), "{rule}");
-        let surroundings = Surroundings {
-            namespace: None,
-            scrape_interval: SimDuration::from_secs(15),
-            prometheus_url: String::new(),
-            queries: BTreeMap::new(),
-            keda: None,
-            triggers: Triggers::default(),
-        };
-        let service = manifest(vec![object("Service")]);
-        let refused = super::files(Format::PrometheusAdapter, &service, &surroundings, "");
+        let refused = try_made(Format::PrometheusAdapter, vec![object("Service")]);
         assert!(refused.unwrap_err()[0].contains("describes a Service"));
     }
 
@@ -434,18 +421,25 @@ mod tests {
             && r["metricsQuery"].as_str().unwrap().contains("rate(<<.Series>>")));
     }
 
-    /// The endpoint picker shows its pool: its series have no pod of the deployment.
+    /// What the endpoint picker shows has no pod of the deployment.
     #[test]
-    fn the_pools_metrics_are_those_of_the_picker() {
+    fn metrics_of_the_router_have_no_pod() {
         let target = MetricTarget::average_value(Quantity::from_milli(6_000));
-        let queue = || MetricSpec::external("inference_pool_per_pod_queue_size", target.clone());
-        let hpa = made(Format::Gmp, vec![queue()]);
-        let name = "prometheus.googleapis.com|inference_pool_per_pod_queue_size|gauge";
-        assert!(text(&hpa, "hpa.yaml").contains(name), "{}", text(&hpa, "hpa.yaml"));
-        let object = made(Format::Keda, vec![queue()]);
-        let query = "query: sum(inference_pool_per_pod_queue_size{namespace=\"llm\"})";
-        let written = text(&object, "scaledobject.yaml").replace('\'', "");
-        assert!(written.contains(query), "{written}");
+        for series in [
+            "inference_pool_per_pod_queue_size",
+            "inference_extension_flow_control_queue_size",
+            "llm_d_epp_flow_control_queue_size",
+            "inference_objective_running_requests",
+        ] {
+            let metric = || MetricSpec::external(series, target.clone());
+            let hpa = made(Format::Gmp, vec![metric()]);
+            let name = format!("prometheus.googleapis.com|{series}|gauge");
+            assert!(text(&hpa, "hpa.yaml").contains(&name), "{}", text(&hpa, "hpa.yaml"));
+            let object = made(Format::Keda, vec![metric()]);
+            let query = format!("query: sum({series}{{namespace=\"llm\"}})");
+            let written = text(&object, "scaledobject.yaml").replace('\'', "");
+            assert!(written.contains(&query), "{written}");
+        }
     }
 
     #[test]

@@ -323,20 +323,12 @@ impl Run<'_> {
         if !controller.feeds().iter().any(|feed| pool.contains(&feed.signal)) {
             return (0.0, 0.0);
         }
-        let mut waiting = 0;
-        for i in 0..self.endpoints.len() {
-            let pod = self.endpoints[i].pod;
-            self.advance(pod);
-            if let Some(server) = &self.servers[pod.0 as usize] {
-                waiting += server.replica.gauges().num_requests_waiting;
-            }
-        }
+        self.advance_all();
+        let in_service =
+            self.endpoints.iter().filter_map(|e| self.servers[e.pod.0 as usize].as_ref());
+        let waiting: u32 = in_service.map(|s| s.replica.gauges().num_requests_waiting).sum();
         // A pod that ends what it has counts as well.
-        let mut unfinished = 0;
-        for i in 0..self.servers.len() {
-            self.advance(PodId(i as u32));
-            unfinished += self.servers[i].as_ref().map_or(0, |server| server.replica.unfinished());
-        }
+        let unfinished: usize = self.servers.iter().flatten().map(|s| s.replica.unfinished()).sum();
         (f64::from(waiting), unfinished as f64)
     }
 

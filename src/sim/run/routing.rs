@@ -15,19 +15,17 @@ impl Run<'_> {
         }
         let priority = self.scenario.workload.priority(request.text.stream());
         self.held.push(priority, id, request);
-        let before = self.held.len();
         self.dispatch();
-        if self.held.len() == before {
+        if !self.held.is_empty() {
             self.collector.held();
         }
     }
 
-    /// Sends on what the gateway holds while the pods have room. It goes by what it last saw of them, so that all may
-    /// go at once.
+    /// Sends on what the gateway holds if the pods have room. It goes by what it last saw of them, so all go at once.
     pub(super) fn dispatch(&mut self) {
         self.look();
-        while !self.held.is_empty() && self.gateway.has_room(self.now, &self.endpoints) {
-            if let Some((id, request)) = self.held.pop() {
+        if self.gateway.has_room(self.now, &self.endpoints) {
+            while let Some((id, request)) = self.held.pop() {
                 self.send(id, request);
             }
         }
