@@ -3,10 +3,9 @@
 
 use super::client::{ArrivalSource, ClosedLoop, Wait};
 use super::draw;
-use super::request::Request;
+use super::request::{Request, TextId};
 use super::sessions::SessionPool;
 use super::spec::{Arrivals, BoxedSource, WorkloadSpec};
-use super::text::TextId;
 use crate::rng::{self, Generator, Seed};
 use crate::units::{RequestId, SimDuration, SimTime};
 use std::cmp::Reverse;

@@ -24,8 +24,10 @@ mod path;
 pub mod presets;
 mod process;
 pub mod rate;
+pub mod recorded;
 pub mod request;
 pub mod sessions;
+pub mod sharing;
 pub mod spec;
 pub mod summary;
 pub mod text;
@@ -38,11 +40,13 @@ pub use live::Live;
 pub use rate::{
     Diurnal, Generated, Interpolation, LogNoise, Mmpp, MmppState, RateCurve, RateModel, Renewal,
 };
-pub use request::{Recorded, Request, Side, SideTable, Trace};
+pub use recorded::Recorded;
+pub use request::{Request, Side, SideTable, TextId, Trace};
 pub use sessions::{Growth, Sessions, Think};
+pub use sharing::Sharing;
 pub use spec::{Arrivals, StreamSpec, WorkloadSpec};
 pub use summary::Summary;
-pub use text::{Sharing, TextId, TextTable, Texts};
+pub use text::{TextTable, Texts};
 pub use transform::{OverLength, Overlay, Transform};
 pub use vllm_bench::VllmBench;
 

@@ -1,7 +1,6 @@
-//! A request and a recorded trace: 24 bytes per row, side columns only where a trace has them.
+//! A request, 24 bytes, and the columns that only some traces have.
 
-use super::text::{TextId, TextTable, Texts};
-use crate::units::{SimDuration, SimTime};
+use crate::units::SimTime;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +18,52 @@ pub struct Request {
 }
 
 const _: () = assert!(size_of::<Request>() == 24, "a trace costs 24 bytes per request");
+
+/// A text; unique within a workload. The stream's ordinal stands in the top 16 bits, also of a request without a
+/// text: this is how a request says which stream it is of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct TextId(pub u64);
+
+const STREAM_SHIFT: u32 = 48;
+const LOCAL: u64 = (1 << STREAM_SHIFT) - 1;
+
+impl TextId {
+    /// The request, of the first stream, shares no prefix with any other.
+    pub const UNIQUE: Self = Self(LOCAL);
+
+    /// Text `local` of the stream with this ordinal.
+    pub(super) fn of_stream(ordinal: u64, local: u64) -> Self {
+        debug_assert!(local < LOCAL, "a stream has less than 2^48 - 1 texts");
+        Self(ordinal << STREAM_SHIFT | local)
+    }
+
+    /// The same text in the stream with this ordinal, of a text that is in the first one.
+    #[must_use]
+    pub(super) fn in_stream(self, ordinal: u64) -> Self {
+        Self(self.0 | ordinal << STREAM_SHIFT)
+    }
+
+    /// Whether the request shares nothing with any other.
+    pub fn is_unique(self) -> bool {
+        self.local() == LOCAL
+    }
+
+    /// Ordinal of the request's stream.
+    pub fn stream(self) -> usize {
+        (self.0 >> STREAM_SHIFT) as usize
+    }
+
+    /// The text's number within its stream.
+    pub(super) fn local(self) -> u64 {
+        self.0 & LOCAL
+    }
+}
+
+impl Default for TextId {
+    fn default() -> Self {
+        Self::UNIQUE
+    }
+}
 
 /// Requests in time order; equal times keep the order of the file.
 pub type Trace = Arc<[Request]>;
@@ -74,59 +119,5 @@ impl SideTable {
     /// The name behind an index; empty for [`NONE`].
     pub fn name(&self, index: u32) -> &str {
         self.names.get(index as usize).map_or("", String::as_str)
-    }
-}
-
-/// A trace as read from a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
-    /// The requests in time order; the earliest row of the file is time zero.
-    pub requests: Trace,
-    /// Session, prefix and class columns, if the file has any.
-    pub side: Option<Arc<SideTable>>,
-    /// The texts that the requests name, if any of them share something.
-    pub texts: Option<Arc<TextTable>>,
-}
-
-impl Recorded {
-    /// A trace without side columns. Sorts stably by arrival if needed.
-    pub fn new(mut requests: Vec<Request>) -> Self {
-        if !requests.is_sorted_by_key(|r| r.arrival) {
-            requests.sort_by_key(|r| r.arrival);
-        }
-        Self { requests: requests.into(), side: None, texts: None }
-    }
-
-    /// A trace with side columns, `side.rows[i]` of `requests[i]`, in time order.
-    pub fn with_side(mut requests: Vec<Request>, side: SideTable) -> Self {
-        assert_eq!(requests.len(), side.rows.len(), "one row of side columns per request");
-        assert!(requests.is_sorted_by_key(|r| r.arrival), "requests are in time order");
-        let texts = TextTable::assign(&mut requests, &side).map(Arc::new);
-        Self { requests: requests.into(), side: Some(Arc::new(side)), texts }
-    }
-
-    /// A realisation of a workload with these `texts`, as a trace with the side columns that say the same.
-    pub fn realised(requests: Vec<Request>, texts: &Texts) -> Self {
-        let mut side = SideTable::default();
-        let mut shared = false;
-        for request in &requests {
-            let mut row = Side::default();
-            if !request.text.is_unique() {
-                shared = true;
-                row.session = side.intern(&format!("t{}", request.text.0));
-                if let Some((base, tokens)) = texts.base(request.text) {
-                    row.prefix_group = side.intern(&format!("t{}", base.0));
-                    row.prefix_tokens = tokens;
-                }
-            }
-            side.rows.push(row);
-        }
-        if shared { Self::with_side(requests, side) } else { Self::new(requests) }
-    }
-
-    /// From time zero to the last arrival.
-    pub fn span(&self) -> SimDuration {
-        let end = self.requests.last().map_or(SimTime::ZERO, |r| r.arrival);
-        end.saturating_since(SimTime::ZERO)
     }
 }

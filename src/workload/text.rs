@@ -6,54 +6,10 @@
 //! conversation with its system prompt, a document's reader with the document. Two tokens are equal exactly when
 //! they are the same position of the same text, bases resolved. A request without a text shares nothing.
 
-use super::request::{NONE, Recorded, Request, SideTable};
-use std::collections::{BTreeMap, BTreeSet};
+use super::request::{NONE, Request, SideTable, TextId};
+use super::sessions::SessionTexts;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A text; unique within a workload. The stream's ordinal stands in the top 16 bits, also of a request without a
-/// text: this is how a request says which stream it is of.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct TextId(pub u64);
-
-const STREAM_SHIFT: u32 = 48;
-const LOCAL: u64 = (1 << STREAM_SHIFT) - 1;
-
-impl TextId {
-    /// The request, of the first stream, shares no prefix with any other.
-    pub const UNIQUE: Self = Self(LOCAL);
-
-    /// Text `local` of the stream with this ordinal.
-    pub(super) fn of_stream(ordinal: u64, local: u64) -> Self {
-        debug_assert!(local < LOCAL, "a stream has less than 2^48 - 1 texts");
-        Self(ordinal << STREAM_SHIFT | local)
-    }
-
-    /// The same text in the stream with this ordinal, of a text that is in the first one.
-    #[must_use]
-    pub(super) fn in_stream(self, ordinal: u64) -> Self {
-        Self(self.0 | ordinal << STREAM_SHIFT)
-    }
-
-    /// Whether the request shares nothing with any other.
-    pub fn is_unique(self) -> bool {
-        self.local() == LOCAL
-    }
-
-    /// Ordinal of the request's stream.
-    pub fn stream(self) -> usize {
-        (self.0 >> STREAM_SHIFT) as usize
-    }
-
-    fn local(self) -> u64 {
-        self.0 & LOCAL
-    }
-}
-
-impl Default for TextId {
-    fn default() -> Self {
-        Self::UNIQUE
-    }
-}
 
 /// One text of a recorded trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,7 +103,13 @@ impl TextTable {
         row
     }
 
-    fn session(&self, local: u64) -> u64 {
+    /// Number of texts.
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// The number of the first text of the conversation that this text is part of.
+    pub(super) fn session(&self, local: u64) -> u64 {
         let texts = self.texts.len() as u64;
         let first = self.texts[(local % texts) as usize].session;
         local / texts * texts + u64::from(first)
@@ -171,52 +133,6 @@ impl TextTable {
     }
 }
 
-/// How much the requests of a trace share.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Sharing {
-    /// Different conversations, requests that only name a prefix included.
-    pub sessions: u64,
-    /// Requests that share something.
-    pub requests: u64,
-    /// Share of all prompt tokens that an earlier prompt or answer of the trace begins with: what a prefix cache
-    /// without end would find, were it not for whole blocks and the last token.
-    pub reuse: f64,
-}
-
-impl Sharing {
-    /// The figures of a trace; `None` if nothing is shared.
-    pub fn of(trace: &Recorded) -> Option<Self> {
-        let table = Arc::clone(trace.texts.as_ref()?);
-        let mut said = vec![0_u32; table.texts.len()];
-        let texts = Texts { streams: vec![StreamTexts::Recorded(Arc::clone(&table))] };
-        let mut pieces = Vec::new();
-        let mut sessions = BTreeSet::new();
-        let (mut requests, mut reused, mut total) = (0, 0, 0);
-        for request in trace.requests.iter() {
-            total += u64::from(request.prompt_tokens);
-            if request.text.is_unique() {
-                continue;
-            }
-            requests += 1;
-            sessions.insert(table.session(request.text.local()));
-            texts.pieces(request.text, request.prompt_tokens, &mut pieces);
-            // A prefix cache finds a piece only if all before it was found.
-            let mut whole = true;
-            for &(text, start, len) in &pieces {
-                let known = &mut said[text.local() as usize];
-                let found = if whole { known.saturating_sub(start).min(len) } else { 0 };
-                whole &= found == len;
-                reused += u64::from(found);
-                *known = (*known).max(start + len);
-            }
-            let own = &mut said[request.text.local() as usize];
-            *own = (*own).max(request.prompt_tokens.saturating_add(request.output_tokens));
-        }
-        let sessions = sessions.len() as u64;
-        (requests > 0).then(|| Self { sessions, requests, reuse: reused as f64 / total as f64 })
-    }
-}
-
 /// The texts of a workload, by their ids.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
@@ -234,7 +150,7 @@ pub(super) enum StreamTexts {
     /// By the side columns of a trace.
     Recorded(Arc<TextTable>),
     /// Computed from the id.
-    Sessions(super::sessions::SessionTexts),
+    Sessions(SessionTexts),
 }
 
 impl Texts {
@@ -248,13 +164,12 @@ impl Texts {
         if text.is_unique() {
             return None;
         }
-        match self.streams.get(text.stream())? {
-            StreamTexts::None | StreamTexts::Whole(_) => None,
-            StreamTexts::Recorded(table) => Some(table.session(text.local()) | text.0 & !LOCAL),
-            StreamTexts::Sessions(sessions) => {
-                Some(sessions.session(text.local()) | text.0 & !LOCAL)
-            }
-        }
+        let session = match self.streams.get(text.stream())? {
+            StreamTexts::None | StreamTexts::Whole(_) => return None,
+            StreamTexts::Recorded(table) => table.session(text.local()),
+            StreamTexts::Sessions(sessions) => sessions.session(text.local()),
+        };
+        Some(TextId::of_stream(text.stream() as u64, session).0)
     }
 
     /// The text that `text` begins with, and how much of it \[tokens\]; `None` if it is all its own.
@@ -374,23 +289,6 @@ mod tests {
         assert_eq!(pieces(&texts, &rows[3]), [(0, 0, 50), (3, 50, 5)]);
         // Nobody has said anything in `later` yet.
         assert_eq!(pieces(&texts, &rows[4]), [(4, 0, 55)]);
-    }
-
-    #[test]
-    fn what_was_said_before_is_reused() {
-        let (requests, texts) = assign(&[
-            ("a", "sys", 100, 120, 30),
-            ("b", "sys", 100, 110, 10),
-            ("", "", 0, 500, 10),
-            ("a", "sys", 100, 160, 40),
-        ]);
-        let StreamTexts::Recorded(table) = &texts.streams[0] else { unreachable!() };
-        let mut trace = Recorded::new(requests);
-        assert_eq!(Sharing::of(&trace), None);
-        trace.texts = Some(Arc::clone(table));
-        // 100 of b's prompt, 150 of the second turn's.
-        let reuse = 250.0 / 890.0;
-        assert_eq!(Sharing::of(&trace), Some(Sharing { sessions: 2, requests: 3, reuse }));
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! `time_stretch` 2 is twice as long (half the rate, every burst twice as long).
 
 use super::draw;
-use super::request::{Recorded, Request};
-use super::text::TextId;
+use super::recorded::Recorded;
+use super::request::{Request, TextId};
 use super::{ParamError, positive};
 use crate::rng::{Generator, Seed, Stream};
 use crate::units::{PS_PER_S, SimDuration, SimTime};

@@ -3,7 +3,8 @@
 use super::{ROWS_SHOWN, ReadOptions, RowError, TraceError, ZeroOutput};
 use crate::units::{PS_PER_S, SimTime};
 use crate::workload::lengths::MAX_TOKENS;
-use crate::workload::request::{NONE, Recorded, Request, Side, SideTable};
+use crate::workload::recorded::Recorded;
+use crate::workload::request::{NONE, Request, Side, SideTable};
 use std::collections::BTreeMap;
 
 /// Rows that were dropped as unreadable, by reason.

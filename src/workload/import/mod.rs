@@ -21,7 +21,7 @@ pub use number::TimeUnit;
 pub use series::read_rate_csv;
 
 use super::rate::RateCurve;
-use super::request::Recorded;
+use super::recorded::Recorded;
 use std::fmt;
 use std::io::{self, Read};
 

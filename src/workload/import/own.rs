@@ -1,7 +1,8 @@
 //! Writing hpasim's own trace format: CSV, exact decimal seconds.
 
 use crate::units::PS_PER_S;
-use crate::workload::request::{NONE, Recorded, Side};
+use crate::workload::recorded::Recorded;
+use crate::workload::request::{NONE, Side, SideTable};
 use std::io::{self, Write};
 
 /// Writes `trace` with `comments` as `#` lines on top. Reading the bytes back gives the same trace. Side
@@ -37,11 +38,7 @@ pub fn write_csv(trace: &Recorded, comments: &[String], mut out: impl Write) -> 
     out.flush()
 }
 
-fn write_side(
-    table: &crate::workload::request::SideTable,
-    row: &Side,
-    out: &mut impl Write,
-) -> io::Result<()> {
+fn write_side(table: &SideTable, row: &Side, out: &mut impl Write) -> io::Result<()> {
     let turn = if row.turn == NONE { String::new() } else { row.turn.to_string() };
     write!(
         out,
