@@ -40,16 +40,22 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Top-level modules named by `crate::` paths in `text`, those inside brace groups included. Comments and doc
-/// links are left out: they may point anywhere.
-fn named_modules(text: &str) -> BTreeSet<String> {
+/// Modules named right after `prefix`, such as `crate::`, in `text`, those inside brace groups included. Comments and
+/// doc links are left out: they may point anywhere.
+fn named_modules(text: &str, prefix: &str) -> BTreeSet<String> {
     let code: String = text
         .lines()
         .map(|line| line.split("//").next().unwrap_or_default())
         .collect::<Vec<_>>()
         .join("\n");
     let mut named = BTreeSet::new();
-    for rest in code.split("crate::").skip(1) {
+    let pieces: Vec<&str> = code.split(prefix).collect();
+    for pair in pieces.windows(2) {
+        let (before, rest) = (pair[0], pair[1]);
+        // A longer run of `super::` leads further out.
+        if before.is_empty() || before.ends_with("super::") {
+            continue;
+        }
         if let Some(group) = rest.strip_prefix('{') {
             let mut depth = 0;
             let mut word = String::new();
@@ -106,7 +112,7 @@ fn modules_name_only_what_the_table_allows() {
             continue;
         };
         let text = fs::read_to_string(&file).expect("readable source");
-        for name in named_modules(&text) {
+        for name in named_modules(&text, "crate::") {
             if name != module && name != "units" && !allowed.contains(&name) {
                 wrong.push(format!("{} names crate::{name}", relative.display()));
             }
@@ -115,10 +121,58 @@ fn modules_name_only_what_the_table_allows() {
     assert!(wrong.is_empty(), "edges outside the table:\n{}", wrong.join("\n"));
 }
 
+/// Of the files and folders in each folder of `src`, those that name each other in a circle, tests left out.
+#[test]
+fn no_files_of_a_folder_name_each_other_in_a_circle() {
+    let source = root().join("src");
+    let mut files = Vec::new();
+    rust_files(&source, &mut files);
+    let mut named: BTreeMap<PathBuf, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("readable source");
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let relative = file.strip_prefix(&source).expect("below src").with_extension("");
+        let names: Vec<&str> = relative.iter().filter_map(|part| part.to_str()).collect();
+        // Seen from each folder above it, the file is a part of what stands there under one name.
+        for (depth, name) in names.iter().enumerate().skip(1).filter(|(_, name)| **name != "mod") {
+            let (above, below) = (names[..depth].join("::"), names.len() - depth);
+            let outwards = "super::".repeat(below);
+            let from_here = named_modules(text, &outwards);
+            let by_path = named_modules(text, &format!("crate::{above}::"));
+            named
+                .entry(names[..depth].iter().collect())
+                .or_default()
+                .entry((*name).to_owned())
+                .or_default()
+                .extend(from_here.into_iter().chain(by_path));
+        }
+    }
+    let mut circles = Vec::new();
+    for (folder, mut parts) in named {
+        // What names nothing that is left is no part of a circle.
+        loop {
+            let left: BTreeSet<String> = parts.keys().cloned().collect();
+            parts.retain(|own, named| named.iter().any(|name| name != own && left.contains(name)));
+            if parts.len() == left.len() {
+                break;
+            }
+        }
+        if !parts.is_empty() {
+            let left: Vec<&String> = parts.keys().collect();
+            circles.push(format!("{}: {left:?}", folder.display()));
+        }
+    }
+    assert!(circles.is_empty(), "circles, or what leads to one:\n{}", circles.join("\n"));
+}
+
 #[test]
 fn the_scan_sees_brace_groups() {
     let text =
         "use crate::{hpa::{A, B}, sim::C, units};\nlet x = crate::engine::Y; // crate::cli::Z";
-    let named: Vec<String> = named_modules(text).into_iter().collect();
+    let named: Vec<String> = named_modules(text, "crate::").into_iter().collect();
     assert_eq!(named, ["engine", "hpa", "sim", "units"]);
+    let text = "use super::near;\nuse super::super::far::A;";
+    assert!(named_modules(text, "super::").contains("near"));
+    assert!(!named_modules(text, "super::").contains("far"));
+    assert!(named_modules(text, "super::super::").contains("far"));
 }
