@@ -100,6 +100,7 @@ pub fn run_summary_json(provenance: &Provenance, slo: &Slo, runs: &[RunRecord]) 
                 "retries": account.retries,
                 "shed": account.shed,
                 "held": account.held,
+                "unsent": account.unsent,
                 "pools": record.pools.iter().map(|pool| json!({
                     "name": pool.name,
                     "node_hours": float(pool.node_hours),

@@ -102,6 +102,9 @@ pub struct Accounting {
     pub shed: u64,
     /// Attempts that waited at the gateway until there was room; no end of a request.
     pub held: u64,
+    /// Never sent: at the end they still waited at their client for a connection (`max_connections`). Not among
+    /// those that arrived.
+    pub unsent: u64,
 }
 
 impl Accounting {

@@ -89,7 +89,10 @@ pub fn run<A: ArrivalSource>(
         run.handle(event);
         run.tell(arrivals);
     }
-    run.finish()
+    let horizon = run.horizon;
+    let mut record = run.finish();
+    record.accounting.unsent = arrivals.unsent(horizon);
+    record
 }
 
 /// One server process.

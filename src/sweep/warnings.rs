@@ -3,9 +3,9 @@
 use super::plan::{Case, Plan};
 use super::result::SweepResult;
 use crate::hpa::HpaSpec;
-use crate::sim::{Autoscaler, HpaSetup, Signal};
+use crate::sim::{Autoscaler, HpaSetup, Signal, realise};
 use crate::stats::paired_difference;
-use crate::units::{PS_PER_S, SimDuration};
+use crate::units::{PS_PER_S, SimDuration, SimTime};
 
 /// Direction changes per day of simulated time from which a case is said to flap.
 // ASSUMPTION(A60): once every six hours; no source gives a limit.
@@ -45,6 +45,7 @@ pub fn warnings(plan: &Plan, result: &SweepResult) -> Vec<Warning> {
         case("flapping", flapping(plan, result, index));
         case("within-noise", within_noise(plan, result, index));
         case("unserved-at-end", unserved(result, index));
+        case("held-at-clients", held_at_clients(plan, result, index));
     }
     found
 }
@@ -275,6 +276,26 @@ fn unserved(result: &SweepResult, index: usize) -> Option<String> {
     (left > 0.01 * total).then(|| {
         format!(
             "{left:.0} requests were still unserved at the end: the run may be too short to judge"
+        )
+    })
+}
+
+/// Requests of an open loop with a cap on connections that were never sent, in the first replication: no figure
+/// counts them, so a slow case looks better than it is.
+fn held_at_clients(plan: &Plan, result: &SweepResult, index: usize) -> Option<String> {
+    let scenario = &plan.cases[index].scenario;
+    if scenario.workload.is_realisable() || scenario.workload.is_closed_loop() {
+        return None;
+    }
+    let (replication, run) = result.cases[index].done().next()?;
+    let start = SimTime::ZERO + scenario.warmup;
+    let arrivals = realise(scenario, plan.seed.replication(u64::from(replication)));
+    let due = arrivals.iter().filter(|request| request.arrival >= start).count() as f64;
+    let unsent = due - run.requests_total;
+    // ASSUMPTION(A61): as for what is left at the end, 1 %.
+    (unsent > 0.01 * due).then(|| {
+        format!(
+            "{unsent:.0} of {due:.0} requests never left their client, where all connections were taken: no figure counts them"
         )
     })
 }

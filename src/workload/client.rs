@@ -22,6 +22,10 @@ pub trait ArrivalSource {
 
     /// Whether arrivals depend on [`ArrivalSource::on_done`].
     fn waits(&self) -> bool;
+
+    /// After a run until `end`: requests of open streams whose own time has come, for which no connection became
+    /// free. Takes them.
+    fn unsent(&mut self, end: SimTime) -> u64;
 }
 
 /// Any iterator in time order as an [`ArrivalSource`] that ignores completions.
@@ -46,6 +50,10 @@ impl<I: Iterator<Item = Request>> ArrivalSource for OpenLoop<I> {
     fn on_done(&mut self, _now: SimTime, _id: RequestId) {}
     fn waits(&self) -> bool {
         false
+    }
+
+    fn unsent(&mut self, _end: SimTime) -> u64 {
+        0
     }
 }
 

@@ -167,6 +167,17 @@ impl ArrivalSource for Live {
         Some(Request { arrival: at, ..request })
     }
 
+    fn unsent(&mut self, end: SimTime) -> u64 {
+        let mut count = 0;
+        for stream in &mut self.streams {
+            let Source::Open(requests) = &mut stream.source else { continue };
+            while requests.next_if(|request| request.arrival < end).is_some() {
+                count += 1;
+            }
+        }
+        count
+    }
+
     fn on_done(&mut self, now: SimTime, id: RequestId) {
         self.connections.free(now);
         let Some(Owner { stream, user }) = self.owners.remove(&id.0) else { return };
