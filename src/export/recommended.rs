@@ -5,7 +5,7 @@ use super::adapters::{self, Format, Surroundings};
 use super::provenance::Provenance;
 use crate::hpa::HpaSpec;
 use crate::hpa::spec::ObjectReference;
-use crate::manifest::HpaManifest;
+use crate::manifest::{HpaManifest, object_name};
 use crate::sim::KedaConfig;
 use crate::stats::Interval;
 use crate::sweep::{CaseResult, Plan};
@@ -77,7 +77,7 @@ pub fn hpa_manifest(own: Option<&HpaManifest>, spec: &HpaSpec, name: &str) -> Hp
         *target = ObjectReference {
             api_version: "apps/v1".to_owned(),
             kind: "Deployment".to_owned(),
-            name: kubernetes_name(name),
+            name: object_name(name),
         };
     }
     match own {
@@ -88,14 +88,6 @@ pub fn hpa_manifest(own: Option<&HpaManifest>, spec: &HpaSpec, name: &str) -> Hp
         }
         None => HpaManifest::new(&spec.scale_target_ref.name.clone(), spec),
     }
-}
-
-/// A name that the API server admits: lower case, other characters than letters, digits, `-` and `.` as `-`.
-fn kubernetes_name(name: &str) -> String {
-    let lower = name.to_ascii_lowercase();
-    let admitted = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
-    let text: String = lower.chars().map(admitted).collect();
-    text.trim_matches(['-', '.']).to_owned()
 }
 
 /// The comment on top of a recommended manifest, without `#`.
@@ -160,13 +152,6 @@ fn scaled(interval: &Interval, scale: f64, decimals: usize) -> String {
 mod tests {
     use super::super::sweep::tests::example;
     use super::*;
-
-    #[test]
-    fn any_experiment_name_becomes_one_that_kubernetes_admits() {
-        for (name, want) in [("l4-llama-3.1-8b", "l4-llama-3.1-8b"), ("_My Exp.", "my-exp")] {
-            assert_eq!(kubernetes_name(name), want);
-        }
-    }
 
     #[test]
     fn header_states_figures_digest_and_command() {

@@ -87,6 +87,16 @@ impl HpaManifest {
     }
 }
 
+/// A name that the API server admits, from any text: lower case, what is neither letter nor digit as `-`, dots only
+/// between parts that hold something. Empty if the text holds no letter and no digit.
+// Source: apimachinery validation.IsDNS1123Subdomain.
+pub fn object_name(text: &str) -> String {
+    let dashed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let parts = text.split('.').map(|part| part.chars().map(dashed).collect::<String>());
+    let parts = parts.map(|part| part.trim_matches('-').to_owned()).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(".")
+}
+
 /// Any JSON value as kubectl-style YAML, with the lines of `comment_header` as `#` comments on top.
 /// Values of the keys `averageValue`, `tolerance` and `value` are quoted.
 pub fn yaml(value: &serde_json::Value, comment_header: &str) -> String {
@@ -121,3 +131,24 @@ pub fn gke_native_series(name: &str) -> Option<String> {
 }
 
 const GKE_NATIVE: &str = "autoscaling.gke.io|";
+
+#[cfg(test)]
+mod tests {
+    use super::object_name;
+    use crate::hpa::validation::is_dns1123_subdomain;
+
+    #[test]
+    fn any_text_becomes_a_name_that_kubernetes_admits() {
+        for (text, name) in [
+            ("l4-llama-3.1-8b", "l4-llama-3.1-8b"),
+            ("_My Exp.", "my-exp"),
+            ("night_v2", "night-v2"),
+            ("a._b", "a.b"),
+            ("a..b", "a.b"),
+        ] {
+            assert_eq!(object_name(text), name);
+            assert!(is_dns1123_subdomain(name), "{name}");
+        }
+        assert_eq!(object_name("_"), "");
+    }
+}

@@ -18,8 +18,9 @@ use crate::hpa::spec::{
     MetricTarget, ObjectReference, ObjectSource, PodsSource, ResourceSource, ScalingPolicy,
     ScalingRules,
 };
+use crate::hpa::validation::is_dns1123_subdomain;
 use crate::hpa::{ControllerConfig, HpaSpec, Quantity, SyncSchedule, ValidationOptions};
-use crate::manifest::HpaManifest;
+use crate::manifest::{HpaManifest, object_name};
 use crate::sim::{Autoscaler, HpaSetup};
 use crate::units::SimTime;
 
@@ -103,8 +104,8 @@ fn read_hpa(
         .and_then(|path| read_manifest(t, inputs, path));
     let object_name = t
         .key("name", "metadata.name of the exported object")
-        .shown("the manifest's, or the experiment's")
-        .string();
+        .shown("the manifest's, or the experiment's in lower case with hyphens")
+        .parse(Kind::Text, None, object_name_of);
     if !t.has("manifest") && !t.has("max_replicas") && !t.context().is_describing() {
         t.report(
             Diagnostic::error(Code::MissingKey, "`hpa.max_replicas` is missing")
@@ -151,7 +152,7 @@ fn read_hpa(
         spec.scale_target_ref = ObjectReference {
             api_version: "apps/v1".into(),
             kind: "Deployment".into(),
-            name: object_name.unwrap_or(name).to_owned(),
+            name: object_name.clone().unwrap_or_else(|| default_name(name)),
         };
     }
     // Of a manifest that cannot be read the metrics are not known: the default's would be judged in their place.
@@ -172,8 +173,11 @@ fn read_hpa(
         return None;
     }
     let mut object =
-        base.unwrap_or_else(|| HpaManifest::new(object_name.unwrap_or(name), spec.clone()));
+        base.unwrap_or_else(|| HpaManifest::new(&default_name(name), HpaSpec::default()));
     object.set_spec(spec.clone());
+    if object_name.is_some() {
+        object.object.metadata.name = object_name;
+    }
     Some(Lowered {
         autoscaler: Autoscaler::Hpa(HpaSetup {
             start_replicas: start_replicas
@@ -186,6 +190,24 @@ fn read_hpa(
         }),
         manifest: Some(object),
     })
+}
+
+/// A name of an object, as the API server admits it.
+fn object_name_of(node: &Node) -> Result<String, Problem> {
+    match &node.value {
+        Value::String(text) if is_dns1123_subdomain(text) => Ok(text.clone()),
+        Value::String(_) => {
+            let rule = "must be lower case letters, digits, `-` and `.`, as in `vllm-l4`";
+            Err(Problem::new(Code::Manifest, rule, "the API server refuses this"))
+        }
+        _ => Err(Problem::wrong_type("a string", node)),
+    }
+}
+
+/// The object's name where nobody gave one: the experiment's, as Kubernetes admits it.
+fn default_name(experiment: &str) -> String {
+    let name = object_name(experiment);
+    if name.is_empty() { "hpasim".to_owned() } else { name }
 }
 
 /// What the API server would refuse, at the key it comes from.
