@@ -59,6 +59,17 @@ pub(crate) fn load(
     Ok(Loaded { experiment, provenance })
 }
 
+/// Tells that "the file as it stands" is the first case of its sweep, where its `[hpa]` names no metric.
+pub(crate) fn tell_first_case(loaded: &Loaded, context: &Context) {
+    let experiment = &loaded.experiment;
+    if let (true, Some(first)) = (experiment.base_is_first_case, experiment.plan.cases.first()) {
+        context.note(&format!(
+            "note: `[hpa]` names no metric: this is {}, the first case of `[sweep]`",
+            first.id
+        ));
+    }
+}
+
 /// Standard input gives its text once, and a second `-` would be taken for the same file.
 fn one_from_stdin(sources: &Sources<'_>) -> anyhow::Result<()> {
     let named = [

@@ -5,6 +5,7 @@ use super::{Context, Exit, output};
 use crate::config::parse_duration;
 use crate::export::adapters::{self, Format, Surroundings, Triggers};
 use crate::export::{self, Deployable};
+use crate::hpa::validation::is_dns1123_label;
 use crate::manifest;
 use crate::pipeline::{Adapter, PipelineConfig};
 use crate::sim::{Autoscaler, Fallback, FallbackBehavior, HpaSetup, KedaConfig};
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "V", value_parser = super::backtest::kube_minor)]
     kube_version: Option<u32>,
     /// Namespace of the deployment
-    #[arg(long, value_name = "NS")]
+    #[arg(long, value_name = "NS", value_parser = namespace)]
     namespace: Option<String>,
     /// Name of the HPA object instead of its own
     #[arg(long, value_name = "NAME")]
@@ -48,6 +49,15 @@ impl clap::ValueEnum for Format {
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
         Some(clap::builder::PossibleValue::new(self.name()))
     }
+}
+
+/// A namespace, as the API server admits it.
+fn namespace(text: &str) -> Result<String, String> {
+    if is_dns1123_label(text) {
+        return Ok(text.to_owned());
+    }
+    Err("a namespace is at most 63 lower case letters, digits and `-`, no `-` at its ends"
+        .to_owned())
 }
 
 /// The format for the adapter of an experiment.
@@ -122,12 +132,18 @@ fn experiment(path: &Path, context: &Context) -> anyhow::Result<(String, Deploya
     let Autoscaler::Hpa(setup) = &scenario.autoscaler else {
         bail!("{}: its replicas are given, there is no HPA to export", path.display());
     };
+    experiment::tell_first_case(&loaded, context);
     let own = loaded.experiment.base_manifest.as_ref();
     let provenance = &loaded.provenance;
+    let of = if loaded.experiment.base_is_first_case {
+        "with the first of all values that its sweep varies"
+    } else {
+        "as it stands there"
+    };
     let hpa = Deployable {
         manifest: export::hpa_manifest(own, &setup.spec, &loaded.experiment.name),
         header: format!(
-            "The HPA of experiment {}, as it stands there: not the result of a sweep.\nMade by: {}",
+            "The HPA of experiment {}, {of}: not the result of a sweep.\nMade by: {}",
             provenance.experiment, provenance.command
         ),
         format: format_of(&scenario.pipeline.adapter),

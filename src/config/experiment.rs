@@ -48,6 +48,8 @@ pub struct Experiment {
     /// The file without its sweep: what `run` runs. A file whose metrics come from the sweep alone has its
     /// first case here.
     pub base: Scenario,
+    /// Whether [`Experiment::base`] is the first case, because `[hpa]` names no metric.
+    pub base_is_first_case: bool,
     /// The HPA object of [`Experiment::base`], if it has one.
     pub base_manifest: Option<HpaManifest>,
     /// Digest of everything that decides the base's results besides seed and version.

@@ -4,6 +4,7 @@ use super::diagnostic::{Code, Span};
 use super::registry::Kind;
 use super::tree::{Node, Table, Value};
 use super::values::Problem;
+use std::collections::BTreeSet;
 
 /// Most values of one list.
 const MAX_VALUES: usize = 10_000;
@@ -72,13 +73,22 @@ pub(super) fn values(node: &Node) -> Result<Vec<Node>, Problem> {
         Value::Array(items) if items.len() > MAX_VALUES => {
             Err(Problem::new(Code::TooManyCases, "has too many values", format!("{}", items.len())))
         }
-        Value::Array(items) => Ok(items.clone()),
+        Value::Array(items) => match repeated(items) {
+            Some(text) => Err(Problem::new(Code::Conflict, "holds a value twice", text)),
+            None => Ok(items.clone()),
+        },
         Value::Table(table) => range(table, &node.span),
         other => {
             let label = format!("this is {}", other.kind());
             Err(Problem::new(Code::Type, "must be a list or a range", label).help(HINT))
         }
     }
+}
+
+/// The first value that is there before: it would be the same case once more.
+fn repeated(items: &[Node]) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    items.iter().map(|item| item.value.text()).find(|text| !seen.insert(text.clone()))
 }
 
 fn range(table: &Table, span: &Span) -> Result<Vec<Node>, Problem> {
@@ -245,6 +255,8 @@ mod tests {
     fn bad_ranges_have_their_own_messages() {
         for (text, part) in [
             ("[]", "no values"),
+            ("[1, 2, 1]", "holds a value twice"),
+            ("[5, \"5\"]", "holds a value twice"),
             ("{ from = 5, to = 1, steps = 3 }", "not below"),
             ("{ from = 1, to = 2, step = 0 }", "not above 0"),
             ("{ from = 1, to = 2 }", "not a range"),

@@ -84,6 +84,7 @@ fn load_with(
     let (header, sweep) = outer(&table, &span, registry, &stem(path), found);
     // The base as it is, unless its metrics come from the sweep alone.
     let first = sweep.as_ref().and_then(first_if_needed(&table));
+    let base_is_first_case = first.as_ref().is_some_and(|changes| !changes.is_empty());
     let base = match first {
         Some(changes) => changed(&table, &changes),
         None => Ok(table.clone()),
@@ -113,7 +114,8 @@ fn load_with(
             Some(cases.len() - 1)
         }
     };
-    Some(assemble(header, &sweep, lowered, base_digest, cases, current))
+    let experiment = assemble(header, &sweep, lowered, base_digest, cases, current);
+    Some(Experiment { base_is_first_case, ..experiment })
 }
 
 /// The experiment file with its overrides.
@@ -212,6 +214,7 @@ fn assemble(
     Experiment {
         name: header.name,
         base: lowered.scenario,
+        base_is_first_case: false,
         base_manifest: lowered.manifest,
         base_digest,
         plan: Plan {

@@ -286,11 +286,15 @@ fn warn(
     pipeline: &PipelineConfig,
 ) {
     if feed.signal == Signal::Cpu {
-        t.report(
+        let mut found =
             Diagnostic::warning(Code::Suspicious, "the CPU usage of a pod is an estimate")
                 .at(place, "results that depend on it are unverified")
-                .help("no record of it was found; set `pipeline.cpu` from your own (A243, A244)"),
-        );
+                .help("no record of it was found; set `pipeline.cpu` from your own (A243, A244)");
+        if !t.has("metrics") && !t.has("manifest") {
+            // Source: autoscaling/v2, SetDefaults_HorizontalPodAutoscaler.
+            found = found.help("`[hpa]` names no metric, which means `cpu` at 80 % of the request");
+        }
+        t.report(found);
     }
     if matches!(pipeline.adapter, Adapter::Keda { .. }) && metric.kind == "Pods" {
         t.report(
