@@ -1,6 +1,6 @@
 //! `hpasim explain`: why a finished run scaled, and where the time until its new replicas went.
 
-use super::{Context, Exit, output};
+use super::{Context, Exit, output, terminal_width};
 use crate::cluster::{NodeStage, PodStage};
 use crate::config::parse_duration;
 use crate::export::{DecisionLine, read_explain_jsonl};
@@ -40,6 +40,8 @@ struct Run {
     budgets: Vec<Budget>,
     /// By scale write: index into `decisions`.
     writes: Vec<usize>,
+    /// Columns of the terminal.
+    width: usize,
 }
 
 /// A table as text.
@@ -80,7 +82,8 @@ impl Run {
             .map(|(i, at)| (i, creation(&decisions[i], at)))
             .unzip();
         let budgets = budgets(&pods, &nodes, &creations);
-        Ok(Self { decisions, reconciles, events, budgets, writes })
+        let width = terminal_width();
+        Ok(Self { decisions, reconciles, events, budgets, writes, width })
     }
 
     /// Everything, in order of time.
@@ -93,7 +96,7 @@ impl Run {
             let _ = write!(
                 text,
                 "\nreplicas that no decision of the HPA created\n{}",
-                report::budget_table(&others)
+                report::budget_table(&others, self.width)
             );
         }
         let first = self.writes.first().map(|i| time(self.decisions[*i].t_s));
@@ -102,7 +105,7 @@ impl Run {
         for write in 0..self.writes.len() {
             self.block(&mut text, write, false);
         }
-        let _ = write!(text, "\n{}", report::start_up_text(&self.budgets));
+        let _ = write!(text, "\n{}", report::start_up_text(&self.budgets, self.width));
         text
     }
 
@@ -127,8 +130,8 @@ impl Run {
         let found = self.decisions.iter().find(|line| near(line));
         if found.is_none_or(|line| line.scale_to.is_none()) {
             text.push_str(&match found {
-                Some(line) => report::decision_text(line),
-                None => report::reconcile_text(&self.reconciles.cells(row)),
+                Some(line) => report::decision_text(line, self.width),
+                None => report::reconcile_text(&self.reconciles.cells(row), self.width),
             });
         }
         let read = |write: &usize| time(self.decisions[*write].t_s);
@@ -148,15 +151,15 @@ impl Run {
     /// One scale decision, its replicas, and the events up to the next one.
     fn block(&self, text: &mut String, write: usize, every_waterfall: bool) {
         let line = &self.decisions[self.writes[write]];
-        let _ = write!(text, "\n{}", report::decision_text(line));
+        let _ = write!(text, "\n{}", report::decision_text(line, self.width));
         let created: Vec<Budget> =
             self.budgets.iter().filter(|b| b.creation == Some(write)).copied().collect();
         if !created.is_empty() {
-            let _ = write!(text, "\n{}", report::budget_table(&created));
+            let _ = write!(text, "\n{}", report::budget_table(&created, self.width));
             let slowest = created.iter().max_by_key(|b| b.total());
             for budget in &created {
                 if every_waterfall || slowest == Some(budget) {
-                    let _ = write!(text, "\n{}", report::waterfall(budget));
+                    let _ = write!(text, "\n{}", report::waterfall(budget, self.width));
                 }
             }
         }
@@ -168,7 +171,7 @@ impl Run {
         let inside: Vec<_> =
             self.events.iter().filter(|(at, _)| *at >= from && *at < to).cloned().collect();
         if !inside.is_empty() {
-            let _ = write!(text, "\n{}", report::events_text(heading, &inside));
+            let _ = write!(text, "\n{}", report::events_text(heading, &inside, self.width));
         }
     }
 }

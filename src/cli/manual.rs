@@ -2,11 +2,12 @@
 
 use super::{Context, Exit, output};
 use crate::export::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Print the completions of a shell
 ///
-/// As in `hpasim completions bash > ~/.local/share/bash-completion/completions/hpasim`.
+/// To standard output, or to `-o FILE`, as in
+/// `hpasim completions bash -o ~/.local/share/bash-completion/completions/hpasim`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Completions {
     /// Which shell
@@ -21,10 +22,15 @@ pub(crate) struct Completions {
 pub(crate) struct Man {}
 
 /// Runs `completions`.
-pub(crate) fn completions(args: &Completions, mut command: clap::Command) -> anyhow::Result<Exit> {
+pub(crate) fn completions(
+    args: &Completions,
+    context: &Context,
+    mut command: clap::Command,
+) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "hpasim", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+    let path = context.common.output.as_deref().unwrap_or(Path::new("-"));
+    output::write_stream(path, |out| out.write_all(&script))?;
     Ok(Exit::Done)
 }
 

@@ -183,7 +183,7 @@ impl Context {
 }
 
 /// A line on standard error; one that nobody can read any more is no reason to fail.
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     use std::io::Write as _;
     let _ = writeln!(anstream::stderr(), "{text}");
 }
@@ -281,7 +281,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Check(args) => check::run(&args, context),
         Command::Profile(args) => profile::run(&args, context),
         Command::Schema(args) => schema::run(&args, context),
-        Command::Completions(args) => manual::completions(&args, Cli::command()),
+        Command::Completions(args) => manual::completions(&args, context, Cli::command()),
         Command::Man(args) => manual::man(&args, context, &Cli::command()),
     }
 }

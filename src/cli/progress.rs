@@ -1,8 +1,8 @@
 //! The log of finished units and the progress bar of a sweep.
 
-use super::Context;
+use super::{Context, complain};
 use crate::export::{read_units, unit_key, unit_line};
-use crate::report::progress_line;
+use crate::report::progress_text;
 use crate::sim::Measures;
 use crate::sweep::{Outcome, Plan, Progress, Unit};
 use anyhow::Context as _;
@@ -75,6 +75,46 @@ impl UnitLog {
     }
 }
 
+/// A bar over `units` that draws nothing yet.
+fn hidden(units: usize) -> ProgressBar {
+    let drawn = ProgressBar::with_draw_target(Some(units as u64), ProgressDrawTarget::hidden());
+    let style = "{bar:24} {pos}/{len} units, {eta} left  {msg}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        drawn.set_style(style);
+    }
+    drawn
+}
+
+/// How many of a run's replications are done, on a terminal and if it takes long.
+pub(crate) struct Count {
+    drawn: ProgressBar,
+    wanted: bool,
+    started: Instant,
+}
+
+impl Count {
+    /// None of `units` is done.
+    pub(crate) fn new(units: usize, context: &Context) -> Self {
+        let wanted = !context.common.quiet && units > 1;
+        Self { drawn: hidden(units), wanted, started: Instant::now() }
+    }
+
+    /// One more is done.
+    pub(crate) fn finished(&mut self) {
+        self.drawn.inc(1);
+        if self.wanted && self.started.elapsed() > PATIENCE {
+            self.drawn.set_draw_target(ProgressDrawTarget::stderr());
+            self.wanted = false;
+        }
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.drawn.finish_and_clear();
+    }
+}
+
 /// Logs every unit and shows how far the sweep is.
 pub(crate) struct Bar<'a> {
     plan: &'a Plan,
@@ -82,6 +122,8 @@ pub(crate) struct Bar<'a> {
     drawn: ProgressBar,
     shown: bool,
     wanted: bool,
+    /// Tell of every unit.
+    verbose: bool,
     started: Instant,
     /// By case: replications so far, sums of cost and attainment.
     sums: Vec<(f64, Measures)>,
@@ -96,17 +138,13 @@ impl<'a> Bar<'a> {
         log: &'a mut UnitLog,
     ) -> Self {
         let units = plan.cases.len() * plan.replications as usize - known;
-        let drawn = ProgressBar::with_draw_target(Some(units as u64), ProgressDrawTarget::hidden());
-        let style = "{bar:24} {pos}/{len} units, {eta} left  {msg}";
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            drawn.set_style(style);
-        }
         Self {
             plan,
             log,
-            drawn,
+            drawn: hidden(units),
             shown: false,
             wanted: !context.common.quiet,
+            verbose: context.common.verbose > 0,
             started: Instant::now(),
             sums: vec![(0.0, Measures::default()); plan.cases.len()],
         }
@@ -143,6 +181,15 @@ impl Progress for Bar<'_> {
             sums.cost_usd += measures.cost_usd;
             sums.slo_attainment += measures.slo_attainment;
         }
+        if self.verbose {
+            let told = match outcome {
+                Outcome::Done(measures) => progress_text(measures),
+                Outcome::Failed(why) => format!("failed: {why}"),
+            };
+            let id = &self.plan.cases[unit.case].id;
+            let line = format!("{id}, replication {}: {told}", unit.replication);
+            self.drawn.suspend(|| complain(&line));
+        }
         if self.wanted && !self.shown && self.started.elapsed() > PATIENCE {
             // indicatif draws nothing where standard error is no terminal.
             self.drawn.set_draw_target(ProgressDrawTarget::stderr());
@@ -151,7 +198,8 @@ impl Progress for Bar<'_> {
         if self.shown
             && let Some((case, mean)) = self.best()
         {
-            self.drawn.set_message(progress_line(&self.plan.cases[case], &mean));
+            let id = &self.plan.cases[case].id;
+            self.drawn.set_message(format!("best {id}: {}", progress_text(&mean)));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `hpasim run`: one case in full detail.
 
 use super::experiment::{self, Sources};
+use super::progress::Count;
 use super::{Context, Exit, output};
 use crate::cluster::ModelLoad;
 use crate::engine::EngineMode;
@@ -32,7 +33,8 @@ pub(crate) struct Args {
     /// HPA manifest instead of the experiment's `[hpa]`
     #[arg(long, value_name = "FILE")]
     hpa: Option<PathBuf>,
-    /// Case of the experiment's sweep, by its id; without it the file as it stands, sweep left out
+    /// Case of the experiment's sweep, by its id; without it the file as it stands, sweep left out. A file whose
+    /// `[hpa]` names no metric stands for the first case
     #[arg(long, value_name = "ID")]
     case: Option<String>,
     /// Realisations of load and delays; the files of all but the first go to replication-N/
@@ -67,7 +69,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let loaded = experiment::load("run", &sources, context)?;
     let plan = &loaded.experiment.plan;
     let mut scenario = match &args.case {
-        None => loaded.experiment.base.clone(),
+        None => {
+            experiment::tell_first_case(&loaded, context);
+            loaded.experiment.base.clone()
+        }
         Some(id) => case(plan, id)?.scenario.clone(),
     };
     if let Some(engine) = args.engine {
@@ -85,7 +90,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let directory = context.output_directory(&loaded.experiment.name)?;
     output::prepare(&directory)?;
     let level = if args.requests { RecordLevel::Requests } else { RecordLevel::Timeline };
-    let records = simulate(&scenario, plan.seed, args.replications, level, context.jobs());
+    let records = simulate(&scenario, plan.seed, args.replications, level, context);
 
     let spec = spec_of(&scenario);
     let mut files = Vec::new();
@@ -118,7 +123,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let heading = experiment::heading(&scenario, &loaded);
-    output::print(&report::run_summary(&records, plan.confidence, &heading))?;
+    let has_hpa = matches!(scenario.autoscaler, Autoscaler::Hpa(_));
+    let shown = has_hpa.then_some(&spec);
+    output::print(&report::run_summary(&records, plan.confidence, &heading, shown))?;
     let log = report::scale_log(&records[0], &spec, MAX_SCALE_WRITES);
     if !log.is_empty() {
         output::print(&format!("\n{log}"))?;
@@ -136,14 +143,16 @@ fn case<'a>(plan: &'a Plan<Scenario>, id: &str) -> anyhow::Result<&'a Case<Scena
     })
 }
 
-/// The replications, in order, on at most `jobs` threads.
+/// The replications, in order, on as many threads as there are jobs.
 fn simulate(
     scenario: &Scenario,
     seed: crate::rng::Seed,
     replications: u32,
     level: RecordLevel,
-    jobs: usize,
+    context: &Context,
 ) -> Vec<RunRecord> {
+    let jobs = context.jobs();
+    let mut count = Count::new(replications as usize, context);
     let seeds: Vec<_> = (0..u64::from(replications)).map(|r| seed.replication(r)).collect();
     let mut records = Vec::new();
     for batch in seeds.chunks(jobs.max(1)) {
@@ -154,7 +163,10 @@ fn simulate(
                 .collect();
             for run in running {
                 match run.join() {
-                    Ok(record) => records.push(record),
+                    Ok(record) => {
+                        records.push(record);
+                        count.finished();
+                    }
                     Err(panic) => std::panic::resume_unwind(panic),
                 }
             }

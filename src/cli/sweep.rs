@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if args.resume && log.known_units() > 0 {
         context.note(&format!("{} units are known from `{LOG}`", log.known_units()));
     }
-    interrupt::watch();
+    interrupt::watch(context);
     let known = log.take_known();
     let mut bar = Bar::new(plan, known.len(), context, &mut log);
     let options = Options {

@@ -1,17 +1,18 @@
 //! Time budgets of new replicas: a table with a column per link, a waterfall, and the means of a run.
 
-use super::explain::{clock, labelled_in};
+use super::explain::{Page, clock};
 use super::figures::{counted, short};
-use super::text_table::{Align, narrowest, text_table};
+use super::text_table::{Align, narrowest, text_table, transposed};
 use crate::sim::{Budget, Link, Outcome, mean_links};
 use crate::units::SimDuration;
 use std::fmt::Write as _;
 
-/// Columns of a waterfall's bar.
+/// Columns of a waterfall's bar, and of what stands beside it.
 const BAR: usize = 68;
+const BESIDE_BAR: usize = 28;
 
-/// A row per pod, a column per link \[s\]; about 100 columns wide at most.
-pub fn budget_table(budgets: &[Budget]) -> String {
+/// A row per pod, a column per link \[s\]; a column per pod where that is too wide for `width` columns.
+pub fn budget_table(budgets: &[Budget], width: usize) -> String {
     let mut columns = vec![("pod".to_owned(), Align::Left)];
     // Two words where a heading would be wider than its figures: they wrap.
     let heading = |link: Link| match link {
@@ -47,12 +48,17 @@ pub fn budget_table(budgets: &[Budget]) -> String {
     if rows.iter().all(|row| row.last().is_some_and(String::is_empty)) {
         columns.pop();
     }
+    if narrowest(&columns, &rows) > width {
+        let (columns, rows) = transposed(&columns, &rows);
+        return text_table(&columns, &rows, width);
+    }
     // As narrow as the figures allow, so that all headings wrap alike.
     text_table(&columns, &rows, narrowest(&columns, &rows))
 }
 
-/// One line per link of a pod, its bar where its time was; at most 100 columns wide.
-pub fn waterfall(budget: &Budget) -> String {
+/// One line per link of a pod, its bar where its time was; at most `width` columns wide (or 100).
+pub fn waterfall(budget: &Budget, width: usize) -> String {
+    let bar_columns = width.saturating_sub(BESIDE_BAR).clamp(10, BAR);
     let total = budget.total().as_ps();
     let end = match budget.outcome {
         Outcome::InService => "in service",
@@ -67,13 +73,13 @@ pub fn waterfall(budget: &Budget) -> String {
         seconds(budget.total())
     );
     let column = |ps: u64| {
-        let scaled = u128::from(ps) * BAR as u128 / u128::from(total.max(1));
-        usize::try_from(scaled).unwrap_or(BAR).min(BAR)
+        let scaled = u128::from(ps) * bar_columns as u128 / u128::from(total.max(1));
+        usize::try_from(scaled).unwrap_or(bar_columns).min(bar_columns)
     };
     let mut before = 0_u64;
     for (link, span) in Link::ALL.iter().zip(budget.links) {
         let after = before + span.as_ps();
-        let (from, to) = (column(before).min(BAR - 1), column(after));
+        let (from, to) = (column(before).min(bar_columns - 1), column(after));
         let bar = if span == SimDuration::ZERO {
             String::new()
         } else if to <= from {
@@ -82,7 +88,8 @@ pub fn waterfall(budget: &Budget) -> String {
         } else {
             format!("{}{}", " ".repeat(from), "#".repeat(to - from))
         };
-        let _ = writeln!(text, "  {:<11} {:>8} s  |{bar:<BAR$}|", link.name(), seconds(span));
+        let _ =
+            writeln!(text, "  {:<11} {:>8} s  |{bar:<bar_columns$}|", link.name(), seconds(span));
         before = after;
         if *link == budget.last {
             break;
@@ -91,14 +98,15 @@ pub fn waterfall(budget: &Budget) -> String {
     text
 }
 
-/// `start-up:` and the mean of each link over the pods that came into service, wrapped; empty if none did.
-pub fn start_up_text(budgets: &[Budget]) -> String {
-    let mut text = String::new();
+/// `start-up:` and the mean of each link over the pods that came into service, in lines of at most
+/// `width` columns (or 100); empty if none did.
+pub fn start_up_text(budgets: &[Budget], width: usize) -> String {
+    let mut page = Page::new(width);
     let words = mean_budget(budgets);
     if !words.is_empty() {
-        labelled_in(&mut text, "start-up:", 11, &words);
+        page.labelled_in("start-up:", 11, &words);
     }
-    text
+    page.text
 }
 
 fn mean_budget(budgets: &[Budget]) -> String {
@@ -147,7 +155,10 @@ mod tests {
 
     #[test]
     fn a_waterfall_falls_and_fits() {
-        let text = waterfall(&budget([10, 1, 10, 300, 10, 0, 1, 200, 150, 8, 1]));
+        let fallen = |width| waterfall(&budget([10, 1, 10, 300, 10, 0, 1, 200, 150, 8, 1]), width);
+        let text = fallen(60);
+        assert!(text.lines().skip(1).all(|line| line.chars().count() == 60), "{text}");
+        let text = fallen(200);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(
             text.starts_with(
@@ -167,7 +178,11 @@ mod tests {
     fn the_table_fits_and_tells_what_was_not_reached() {
         let mut cut = budget([10, 1, 10, 1300, 10, 90, 1, 0, 0, 0, 0]);
         (cut.last, cut.outcome) = (Link::Load, Outcome::Deleted);
-        let text = budget_table(&[budget([10, 1, 10, 300, 10, 0, 1, 200, 150, 8, 1]), cut]);
+        let both = [budget([10, 1, 10, 300, 10, 0, 1, 200, 150, 8, 1]), cut];
+        let narrow = budget_table(&both, 60);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 60), "{narrow}");
+        assert!(narrow.starts_with("pod ") && narrow.contains("\nautoscaler "), "{narrow}");
+        let text = budget_table(&both, WIDTH);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         let last = text.lines().last().unwrap_or_default();
         assert!(last.contains('-') && last.ends_with("1422  deleted"), "{text}");

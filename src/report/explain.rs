@@ -7,22 +7,22 @@ use crate::export::{
 use crate::units::{PS_PER_S, SimTime};
 use std::fmt::Write as _;
 
-/// Widest line of an explanation.
+/// Widest line of an explanation: longer ones are hard to read on any terminal.
 pub(crate) const WIDTH: usize = 100;
 /// Where the text of a labelled line starts.
 const INDENT: usize = 16;
 /// Recommendations that are listed one by one.
 const MAX_RECOMMENDATIONS: usize = 8;
 
-/// One decision, several lines, ending in a line feed.
-pub fn decision_text(line: &DecisionLine) -> String {
-    let mut text = String::new();
+/// One decision, several lines of at most `width` columns (or 100), ending in a line feed.
+pub fn decision_text(line: &DecisionLine, width: usize) -> String {
+    let mut page = Page::new(width);
     let at = clock_s(line.t_s);
     let _ = match (line.scale_to, line.current_replicas) {
         (Some(to), from) => {
-            writeln!(text, "{at}  {from} -> {to} replicas: {}", line.rescale_reason)
+            writeln!(page.text, "{at}  {from} -> {to} replicas: {}", line.rescale_reason)
         }
-        (None, from) => writeln!(text, "{at}  {} kept", counted_replicas(from)),
+        (None, from) => writeln!(page.text, "{at}  {} kept", counted_replicas(from)),
     };
     let mut reconcile = format!(
         "read at {} s, decided {} s later",
@@ -32,35 +32,31 @@ pub fn decision_text(line: &DecisionLine) -> String {
     if let Some(written) = line.written_s {
         let _ = write!(reconcile, ", scale written after {} s", decimals(written - line.t_s));
     }
-    labelled(&mut text, "reconcile", &reconcile);
+    page.labelled("reconcile", &reconcile);
     if line.metrics.is_empty() {
-        labelled(&mut text, "metrics", &format!("not asked for (branch {})", line.branch));
+        page.labelled("metrics", &format!("not asked for (branch {})", line.branch));
     }
     for (i, metric) in line.metrics.iter().enumerate() {
         let wins = line.metrics.len() > 1 && line.chosen_metric == Some(i);
-        metric_text(&mut text, metric, wins);
+        metric_text(&mut page, metric, wins);
     }
     if let Some(proposed) = line.proposed_replicas {
-        window_text(&mut text, &line.window, line, proposed);
-        policy_text(&mut text, line.policy.as_ref(), line);
-        limit_text(&mut text, line);
+        window_text(&mut page, &line.window, line, proposed);
+        policy_text(&mut page, line.policy.as_ref(), line);
+        limit_text(&mut page, line);
     }
-    labelled(&mut text, "desired", &counted_replicas(line.desired_replicas));
+    page.labelled("desired", &counted_replicas(line.desired_replicas));
     for condition in &line.conditions {
         let words = format!(
             "{} {} {}: {}",
             condition.r#type, condition.status, condition.reason, condition.message
         );
-        labelled(&mut text, "condition", &words);
+        page.labelled("condition", &words);
     }
     if let Some(event) = &line.event {
-        labelled(
-            &mut text,
-            "event",
-            &format!("{} {}: {}", event.r#type, event.reason, event.message),
-        );
+        page.labelled("event", &format!("{} {}: {}", event.r#type, event.reason, event.message));
     }
-    text
+    page.text
 }
 
 /// A decision that a window or a limit held, in one line without its time.
@@ -79,22 +75,23 @@ pub fn held_text(line: &DecisionLine) -> String {
     )
 }
 
-/// Lines of an event log under a heading, each behind its time.
-pub fn events_text(heading: &str, events: &[(SimTime, String)]) -> String {
-    let mut text = format!("{heading}\n");
+/// Lines of an event log under a heading, each behind its time, at most `width` columns wide (or 100).
+pub fn events_text(heading: &str, events: &[(SimTime, String)], width: usize) -> String {
+    let mut page = Page::new(width);
+    let _ = writeln!(page.text, "{heading}");
     for (at, words) in events {
-        labelled(&mut text, &clock(*at), words);
+        page.labelled(&clock(*at), words);
     }
-    text
+    page.text
 }
 
-fn metric_text(text: &mut String, metric: &MetricLine, wins: bool) {
+fn metric_text(page: &mut Page, metric: &MetricLine, wins: bool) {
     let wins = if wins { ", the highest proposal" } else { "" };
     let head = format!(
         "{} ({}), target {} ({}){wins}",
         metric.name, metric.r#type, metric.target, metric.target_type
     );
-    labelled(text, "metric", &head);
+    page.labelled("metric", &head);
     let mut samples = Vec::new();
     for sample in &metric.samples {
         let mut words = match (sample.value, sample.age_s) {
@@ -109,7 +106,7 @@ fn metric_text(text: &mut String, metric: &MetricLine, wins: bool) {
         samples.push(words);
     }
     if !samples.is_empty() {
-        labelled(text, "  samples", &samples.join(", "));
+        page.labelled("  samples", &samples.join(", "));
     }
     let classified =
         metric.pods_ready + metric.pods_unready + metric.pods_missing + metric.pods_ignored;
@@ -118,10 +115,10 @@ fn metric_text(text: &mut String, metric: &MetricLine, wins: bool) {
             "{} ready, {} unready (pending), {} missing (no sample), {} ignored (terminating)",
             metric.pods_ready, metric.pods_unready, metric.pods_missing, metric.pods_ignored
         );
-        labelled(text, "  pods", &words);
+        page.labelled("  pods", &words);
     }
     if let Some(failure) = &metric.failure {
-        labelled(text, "  failure", failure);
+        page.labelled("  failure", failure);
     }
     if let (Some(usage_ratio), Some(ratio)) = (metric.usage_ratio, metric.final_ratio) {
         let usage = metric.usage.as_deref().unwrap_or("-");
@@ -131,21 +128,21 @@ fn metric_text(text: &mut String, metric: &MetricLine, wins: bool) {
             let how = if usage_ratio > 1.0 { "0" } else { "their target" };
             let _ = write!(words, "; with missing and pending pods at {how}: {}", trimmed(ratio));
         }
-        labelled(text, "  ratio", &words);
+        page.labelled("  ratio", &words);
         let (low, high) = (trimmed(metric.tolerance_low), trimmed(metric.tolerance_high));
         let words = if metric.within_tolerance {
             format!("{} lies within {low} to {high}: no change", trimmed(ratio))
         } else {
             format!("{} lies outside {low} to {high}", trimmed(ratio))
         };
-        labelled(text, "  tolerance", &words);
+        page.labelled("  tolerance", &words);
     }
     if let Some(proposal) = metric.proposal {
-        labelled(text, "  proposal", &counted_replicas(proposal));
+        page.labelled("  proposal", &counted_replicas(proposal));
     }
 }
 
-fn window_text(text: &mut String, window: &WindowLine, line: &DecisionLine, proposed: i32) {
+fn window_text(page: &mut Page, window: &WindowLine, line: &DecisionLine, proposed: i32) {
     let mut parts = Vec::new();
     if let Some(floor) = window.scale_up_floor {
         let up = trimmed(window.scale_up_s);
@@ -155,7 +152,7 @@ fn window_text(text: &mut String, window: &WindowLine, line: &DecisionLine, prop
         let down = trimmed(window.scale_down_s);
         parts.push(format!("scaleDown {down} s, highest recommendation {ceiling}"));
     }
-    labelled(text, "window", &parts.join("; "));
+    page.labelled("window", &parts.join("; "));
     let one = |r: &RecommendationLine| {
         let held = if r.held { " [held]" } else { "" };
         format!("{} ({} s ago){held}", r.replicas, short(r.age_s, 1))
@@ -173,36 +170,36 @@ fn window_text(text: &mut String, window: &WindowLine, line: &DecisionLine, prop
             short(oldest, 1)
         ));
     }
-    labelled(text, "  contents", &words.join(", "));
+    page.labelled("  contents", &words.join(", "));
     let stabilized = line.stabilized_replicas.unwrap_or(proposed);
     let mut words = format!("{proposed} -> {stabilized}");
     if let Some(reason) = window.reason.as_ref().filter(|_| stabilized != proposed.max(0)) {
         let _ = write!(words, ", {}: {}", reason.reason, reason.message);
     }
-    labelled(text, "  stabilised", &words);
+    page.labelled("  stabilised", &words);
 }
 
-fn policy_text(text: &mut String, policy: Option<&PolicyLine>, line: &DecisionLine) {
+fn policy_text(page: &mut Page, policy: Option<&PolicyLine>, line: &DecisionLine) {
     let Some(policy) = policy else {
         let words = if line.stabilized_replicas == Some(line.current_replicas) {
             "none asked: no change is wanted"
         } else {
             "without behavior a scale-down has no rate limit"
         };
-        labelled(text, "policy", words);
+        page.labelled("policy", words);
         return;
     };
     let limit = policy.limit.map_or("-".to_owned(), |limit| limit.to_string());
     if policy.select_policy.is_empty() {
         let words =
             format!("without behavior: at most max(2 x {}, 4) = {limit}", line.current_replicas);
-        labelled(text, "policy", &words);
+        page.labelled("policy", &words);
         return;
     }
     let words = format!("{} selectPolicy {}: {limit}", policy.direction, policy.select_policy);
-    labelled(text, "policy", &words);
+    page.labelled("policy", &words);
     for budget in &policy.policies {
-        labelled(text, "  ", &budget_words(budget));
+        page.labelled("  ", &budget_words(budget));
     }
 }
 
@@ -228,7 +225,7 @@ fn budget_words(budget: &PolicyBudgetLine) -> String {
     )
 }
 
-fn limit_text(text: &mut String, line: &DecisionLine) {
+fn limit_text(page: &mut Page, line: &DecisionLine) {
     let stabilized = line.stabilized_replicas.unwrap_or_default();
     let limited = line.limited_replicas.unwrap_or(stabilized);
     let reason = line.conditions.iter().find(|c| c.r#type == "ScalingLimited");
@@ -237,25 +234,26 @@ fn limit_text(text: &mut String, line: &DecisionLine) {
         "min {}, max {}: {stabilized} -> {limited}{reason}",
         line.min_replicas, line.max_replicas
     );
-    labelled(text, "limit", &words);
+    page.labelled("limit", &words);
 }
 
-/// One row of `decisions.csv` in words. `cells` are pairs of a column's name and its cell.
-pub fn reconcile_text(cells: &[(&str, &str)]) -> String {
+/// One row of `decisions.csv` in words, in lines of at most `width` columns (or 100). `cells` are pairs of a column's
+/// name and its cell.
+pub fn reconcile_text(cells: &[(&str, &str)], width: usize) -> String {
     let cell = |name: &str| {
         let found = cells.iter().find(|(column, _)| *column == name).map(|c| c.1);
         found.filter(|text| !text.is_empty()).unwrap_or("-")
     };
-    let mut text = String::new();
+    let mut page = Page::new(width);
     let at = cell("t_s").parse().unwrap_or(f64::NAN);
     let current = cell("current_replicas");
     let _ = match cell("scale_to") {
-        "-" => writeln!(text, "{}  {} kept", clock_s(at), {
+        "-" => writeln!(page.text, "{}  {} kept", clock_s(at), {
             current.parse().map_or("replicas".to_owned(), counted_replicas)
         }),
         to => {
             writeln!(
-                text,
+                page.text,
                 "{}  {current} -> {to} replicas: {}",
                 clock_s(at),
                 cell("rescale_reason")
@@ -281,7 +279,7 @@ pub fn reconcile_text(cells: &[(&str, &str)]) -> String {
             ),
             failure => format!("{name}: no proposal, {failure}"),
         };
-        labelled(&mut text, "metric", &words);
+        page.labelled("metric", &words);
     }
     let chain = format!(
         "proposed {}, stabilised by the windows to {}, limited by policies, min and max to {}, desired {}",
@@ -290,7 +288,7 @@ pub fn reconcile_text(cells: &[(&str, &str)]) -> String {
         cell("limited_replicas"),
         cell("desired_replicas")
     );
-    labelled(&mut text, "chain", &chain);
+    page.labelled("chain", &chain);
     for (column, kind) in [
         ("able_to_scale", "AbleToScale"),
         ("scaling_active", "ScalingActive"),
@@ -298,39 +296,52 @@ pub fn reconcile_text(cells: &[(&str, &str)]) -> String {
     ] {
         if cell(column) != "-" {
             let words = format!("{kind} {} {}", cell(column), cell(&format!("{column}_reason")));
-            labelled(&mut text, "condition", &words);
+            page.labelled("condition", &words);
         }
     }
-    text
+    page.text
 }
 
-/// A line of an explanation: its label, and its words behind it.
-fn labelled(text: &mut String, label: &str, words: &str) {
-    labelled_in(text, &format!("  {label}"), INDENT, words);
+/// Text in lines of a certain width.
+pub(crate) struct Page {
+    pub(crate) text: String,
+    width: usize,
 }
 
-/// `words` from column `indent` on, behind `label`, broken at spaces so that no line is wider than [`WIDTH`] if
-/// words allow it.
-pub(crate) fn labelled_in(text: &mut String, label: &str, indent: usize, words: &str) {
-    let mut line = format!("{label:<indent$}");
-    let mut used = line.chars().count();
-    let mut fresh = true;
-    for word in words.split(' ') {
-        let length = word.chars().count();
-        if !fresh && used + 1 + length > WIDTH {
-            let _ = writeln!(text, "{}", line.trim_end());
-            line = " ".repeat(indent);
-            (used, fresh) = (indent, true);
-        }
-        if !fresh {
-            line.push(' ');
-            used += 1;
-        }
-        line.push_str(word);
-        used += length;
-        fresh = false;
+impl Page {
+    /// An empty page, `width` columns wide but not more than [`WIDTH`].
+    pub(crate) fn new(width: usize) -> Self {
+        Self { text: String::new(), width: width.min(WIDTH) }
     }
-    let _ = writeln!(text, "{}", line.trim_end());
+
+    /// A line of an explanation: its label, and its words behind it.
+    fn labelled(&mut self, label: &str, words: &str) {
+        self.labelled_in(&format!("  {label}"), INDENT, words);
+    }
+
+    /// `words` from column `indent` on, behind `label`, broken at spaces so that no line is wider than the page
+    /// if words allow it.
+    pub(crate) fn labelled_in(&mut self, label: &str, indent: usize, words: &str) {
+        let mut line = format!("{label:<indent$}");
+        let mut used = line.chars().count();
+        let mut fresh = true;
+        for word in words.split(' ') {
+            let length = word.chars().count();
+            if !fresh && used + 1 + length > self.width {
+                let _ = writeln!(self.text, "{}", line.trim_end());
+                line = " ".repeat(indent);
+                (used, fresh) = (indent, true);
+            }
+            if !fresh {
+                line.push(' ');
+                used += 1;
+            }
+            line.push_str(word);
+            used += length;
+            fresh = false;
+        }
+        let _ = writeln!(self.text, "{}", line.trim_end());
+    }
 }
 
 fn counted_replicas(count: i32) -> String {
@@ -368,12 +379,15 @@ mod tests {
 
     #[test]
     fn words_wrap_behind_their_label() {
-        let mut text = String::new();
-        labelled(&mut text, "samples", &"pod-10 3 (1 s old), ".repeat(12));
-        assert!(text.lines().count() > 1);
-        assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
-        let indent = " ".repeat(INDENT);
-        assert!(text.lines().skip(1).all(|line| line.starts_with(&indent)), "{text}");
+        for (width, widest) in [(60, 60), (100, WIDTH), (200, WIDTH)] {
+            let mut page = Page::new(width);
+            page.labelled("samples", &"pod-10 3 (1 s old), ".repeat(12));
+            let text = page.text;
+            assert!(text.lines().all(|line| line.len() <= widest), "{text}");
+            assert!(text.lines().any(|line| line.len() + 8 > widest), "{text}");
+            let indent = " ".repeat(INDENT);
+            assert!(text.lines().skip(1).all(|line| line.starts_with(&indent)), "{text}");
+        }
     }
 
     #[test]
@@ -398,7 +412,7 @@ mod tests {
             ("able_to_scale_reason", "ReadyForNewScale"),
         ];
         assert_eq!(
-            reconcile_text(&cells),
+            reconcile_text(&cells, WIDTH),
             "\
 01:01:15  3 replicas kept
   metric        m: value 4.9, ratio 0.98, proposal 3 (3 ready, 0 unready, 0 missing, 0 ignored)

@@ -12,8 +12,14 @@ use std::fmt::Write as _;
 
 /// The summary of one or more replications of a case, ending in a line feed.
 ///
-/// Of several replications it shows the mean, with its interval at level `confidence` in (0, 1).
-pub fn run_summary(runs: &[RunRecord], confidence: f64, heading: &Heading) -> String {
+/// Of several replications it shows the mean, with its interval at level `confidence` in (0, 1). `spec` is the HPA's,
+/// defaulted; `None` without one.
+pub fn run_summary(
+    runs: &[RunRecord],
+    confidence: f64,
+    heading: &Heading,
+    spec: Option<&HpaSpec>,
+) -> String {
     let rows: Vec<Vec<f64>> = runs.iter().map(|run| run.measures.values()).collect();
     let measure = |name: &str| -> Interval {
         let column = Measures::COLUMNS.iter().position(|column| *column == name);
@@ -28,6 +34,9 @@ pub fn run_summary(runs: &[RunRecord], confidence: f64, heading: &Heading) -> St
     let _ = writeln!(out, "workload:  {}", heading.workload);
     if !heading.profile.is_empty() {
         let _ = writeln!(out, "profile:   {}", heading.profile);
+    }
+    if let Some(spec) = spec {
+        let _ = writeln!(out, "HPA:       {}", hpa_in_words(spec));
     }
     if runs.len() > 1 {
         let _ = writeln!(
@@ -80,7 +89,23 @@ pub fn run_summary(runs: &[RunRecord], confidence: f64, heading: &Heading) -> St
         );
     }
     let budgets: Vec<_> = runs.iter().flat_map(RunRecord::budgets).collect();
-    text.push_str(&start_up_text(&budgets));
+    text.push_str(&start_up_text(&budgets, heading.width));
+    text
+}
+
+/// What the HPA was asked to keep: `1 to 8 replicas, vllm:num_requests_running at 8 per pod`.
+fn hpa_in_words(spec: &HpaSpec) -> String {
+    let mut text = format!("{} to {} replicas", spec.min_replicas.unwrap_or(1), spec.max_replicas);
+    for metric in &spec.metrics {
+        let target = metric.target();
+        let goal = match target.map(|t| (&t.average_value, &t.value, t.average_utilization)) {
+            Some((Some(average), _, _)) => format!("{} per pod", average.canonical()),
+            Some((None, Some(value), _)) => value.canonical().to_owned(),
+            Some((None, None, Some(percent))) => format!("{percent} % of its request"),
+            Some((None, None, None)) | None => "no target".to_owned(),
+        };
+        let _ = write!(text, ", {} at {goal}", metric.metric_name());
+    }
     text
 }
 
@@ -182,6 +207,13 @@ fn account(runs: &[RunRecord]) -> String {
     if held > 0 {
         let _ = write!(text, "; {held} attempts waited at the gateway");
     }
+    let unsent = sum(|a| a.unsent);
+    if unsent > 0 {
+        let _ = write!(
+            text,
+            "; {unsent} more never left their client, where all connections were taken"
+        );
+    }
     let shed = sum(|a| a.shed);
     if shed > 0 {
         let _ = write!(text, "; {shed} attempts shed by the gateway");
@@ -219,7 +251,15 @@ fn latencies(measure: &dyn Fn(&str) -> Interval, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hpa::Quantity;
+    use crate::hpa::spec::{MetricSpec, MetricTarget};
     use crate::units::SimTime;
+
+    fn spec() -> HpaSpec {
+        let cpu = MetricSpec::resource("cpu", MetricTarget::utilization(80));
+        let metrics = vec![MetricSpec::pods("m", Quantity::from_milli(500)), cpu];
+        HpaSpec { max_replicas: 8, metrics, ..HpaSpec::default() }
+    }
 
     fn record(cost_usd: f64) -> RunRecord {
         let mut record = RunRecord::default();
@@ -256,11 +296,12 @@ mod tests {
 
     #[test]
     fn one_run_reads_well() {
-        let text = run_summary(&[record(1.75)], 0.95, &heading());
+        let text = run_summary(&[record(1.75)], 0.95, &heading(), Some(&spec()));
         assert_eq!(
             text,
             "\
 workload:  poisson
+HPA:       1 to 8 replicas, m at 500m per pod, cpu at 80 % of its request
 requests:  100 arrived, 97 completed, 3 cut off by a replica that stopped or crashed
 SLO:       met by 97.00 % of requests (TTFT <= 2s), goodput 1.94/s
 
@@ -279,7 +320,7 @@ cost:      1.75 USD, 0.000 USD per million output tokens (1 USD/h)
 
     #[test]
     fn several_runs_have_intervals_and_summed_accounts() {
-        let text = run_summary(&[record(1.0), record(3.0)], 0.95, &heading());
+        let text = run_summary(&[record(1.0), record(3.0)], 0.95, &heading(), None);
         assert!(text.contains("2 replications, means with 95 % confidence"), "{text}");
         assert!(text.contains("200 arrived, 194 completed, 6 cut off"), "{text}");
         assert!(text.contains("cost:      2.00 (-10.7 to 14.7) USD"), "{text}");
@@ -287,8 +328,7 @@ cost:      1.75 USD, 0.000 USD per million output tokens (1 USD/h)
 
     #[test]
     fn scale_writes_read_like_events() {
-        use crate::hpa::spec::MetricSpec;
-        use crate::hpa::{Decision, Quantity, RescaleReason};
+        use crate::hpa::{Decision, RescaleReason};
         let spec = HpaSpec {
             metrics: vec![MetricSpec::pods("m", Quantity::from_milli(5000))],
             ..HpaSpec::default()

@@ -168,7 +168,7 @@ const FIGURES: [Figure; 7] = [
     },
     Figure {
         heading: "at least",
-        importance: 3,
+        importance: 1,
         text: |case| share(case.measure("slo_attainment").low_or_mean()),
     },
     Figure {
@@ -183,12 +183,12 @@ const FIGURES: [Figure; 7] = [
     },
     Figure {
         heading: "TPOT p95 ms",
-        importance: 2,
+        importance: 3,
         text: |case| short(case.measure("tpot_p95_s").mean * 1000.0, 1),
     },
     Figure {
         heading: "replicas",
-        importance: 1,
+        importance: 2,
         text: |case| short(case.measure("replicas_mean").mean, 2),
     },
     Figure { heading: "max", importance: 4, text: |case| count(case.measure("replicas_max").mean) },
@@ -237,12 +237,17 @@ fn no_recommendation<S>(out: &mut String, plan: &Plan<S>, result: &SweepResult) 
     };
     let _ = writeln!(
         out,
-        "no case meets the SLO for {wanted} of requests with confidence; the best is {} {} with {}",
+        "no case meets the SLO for {wanted} of requests with confidence; the nearest is {}{} with {}",
         plan.cases[best].id,
-        knobs_of(plan, &plan.cases[best]),
+        in_brackets(&knobs_of(plan, &plan.cases[best])),
         with_interval(&result.cases[best].measure("slo_attainment"), share),
     );
     let _ = writeln!(out, "hint: {}", way_out(plan, result, best));
+}
+
+/// ` (text)`, or nothing.
+fn in_brackets(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" ({text})") }
 }
 
 /// What may help where no case meets the SLO with confidence, `best` coming nearest.
@@ -260,10 +265,9 @@ pub(super) fn nearest(result: &SweepResult) -> Option<usize> {
     result.pareto.iter().copied().max_by(|&a, &b| bound(a).total_cmp(&bound(b)))
 }
 
-/// One line for the progress bar: the best case so far.
-pub fn progress_line<S>(case: &Case<S>, measures: &Measures) -> String {
-    let cost = short(measures.cost_usd, 2);
-    format!("best {}: {cost} USD, SLO {}", case.id, percent(measures.slo_attainment))
+/// Cost and attainment in a few words, for progress: `86.4 USD, SLO 98.51 %`.
+pub fn progress_text(measures: &Measures) -> String {
+    format!("{} USD, SLO {}", short(measures.cost_usd, 2), percent(measures.slo_attainment))
 }
 
 /// The case's varied keys in one line, with full key names.
@@ -441,7 +445,10 @@ recommended: c001 (95 % confidence)
         let cases: [(&str, &[(f64, f64)]); 2] = [("21", &[(50.0, 0.5)]), ("2", &[(75.0, 0.9)])];
         let (plan, result) = swept(&cases, None);
         let text = sweep_summary(&plan, &result, &heading(100));
-        assert!(text.contains("the best is c001"), "{text}");
+        assert!(
+            text.contains("the nearest is c001 (metric = vllm:num_requests_waiting, target = 2"),
+            "{text}"
+        );
         assert!(text.contains("hint: raise `hpa.max_replicas`"), "{text}");
     }
 
@@ -463,6 +470,7 @@ recommended: c001 (95 % confidence)
         let table = pareto_table(&plan, &result, 80);
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
         assert!(table.contains("num_requests_waiting"), "names do not wrap: {table}");
+        assert!(table.contains("least"), "the bound that decides stays: {table}");
     }
 
     #[test]

@@ -62,6 +62,22 @@ pub(crate) fn text_table(
     text
 }
 
+/// The table on its side: a row per column, for few rows of many figures. Headings that were broken to be narrow
+/// are whole again.
+pub(crate) fn transposed(
+    columns: &[(String, Align)],
+    rows: &[Vec<String>],
+) -> (Vec<(String, Align)>, Vec<Vec<String>>) {
+    let mut lines = columns.iter().enumerate().map(|(column, (heading, _))| {
+        let cells = rows.iter().map(|row| row.get(column).cloned().unwrap_or_default());
+        std::iter::once(heading.replace("- ", "")).chain(cells).collect::<Vec<String>>()
+    });
+    let headings = lines.next().unwrap_or_default();
+    let align = |i| if i == 0 { Align::Left } else { Align::Right };
+    let headings = headings.into_iter().enumerate().map(|(i, text)| (text, align(i))).collect();
+    (headings, lines.collect())
+}
+
 /// The longest of a column's cells and of its heading's words.
 fn narrowest_column(columns: &[(String, Align)], rows: &[Vec<String>], column: usize) -> usize {
     let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| length(cell));

@@ -107,6 +107,16 @@ fn resume_gives_the_same_bytes() {
     assert!(!ended.stderr.contains("units are known"), "{}", ended.stderr);
 }
 
+/// A log of a machine shows that a long sweep lives.
+#[test]
+fn a_verbose_sweep_tells_of_every_unit() {
+    let (_scratch, ended) = swept(&["-v"]);
+    let ended = ended.expect(0);
+    let told = ended.stderr.lines().filter(|line| line.contains(", replication ")).count();
+    assert_eq!(told, 6, "{}", ended.stderr);
+    assert!(ended.stderr.contains("c002, replication 1: "), "{}", ended.stderr);
+}
+
 #[test]
 fn no_case_within_the_slo_is_code_one() {
     let scratch = Scratch::new();

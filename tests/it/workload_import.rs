@@ -367,6 +367,10 @@ fn column_map_and_units() {
     let error = read(text.as_bytes(), &ReadOptions::default()).unwrap_err();
     assert!(error.to_string().contains("`arrival_s`"), "{error}");
     assert!(error.to_string().contains("when, in, out"), "{error}");
+    // A tar archive is text to UTF-8, zero bytes and all; a terminal should not get them.
+    let error =
+        read(b"a.csv\0\0000644\0, x\n1,2\n".as_slice(), &ReadOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("not readable text"), "{error}");
 }
 
 #[test]

@@ -80,8 +80,13 @@ pub(super) fn describe(profile: &GpuProfile) -> anyhow::Result<String> {
     } else {
         writeln!(
             out,
-            "price: {} USD/h per {} with {} GPUs ({}, confidence {})",
-            price.usd_per_hour, price.machine_type, price.gpus, price.basis, price.confidence
+            "price: {} USD/h per {} with {} GPU{} ({}, confidence {})",
+            price.usd_per_hour,
+            price.machine_type,
+            price.gpus,
+            if price.gpus == 1 { "" } else { "s" },
+            price.basis,
+            price.confidence
         )?;
     }
     let of_gpu = (!profile.sources.contains(&profile.gpu.source)).then_some(&profile.gpu.source);

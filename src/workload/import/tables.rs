@@ -172,7 +172,8 @@ pub(super) fn read<R: BufRead>(
         return Err(TraceError::file(0, "is empty", None));
     };
     let delimiter = delimiter(line);
-    if !cells.split(line, delimiter) {
+    // A zero byte is text to UTF-8, and no header: a tar archive has them.
+    if line.contains(&0) || !cells.split(line, delimiter) {
         return Err(TraceError::file(number, "the header is not readable text", None));
     }
     let header = Header::new(&cells);
