@@ -110,3 +110,94 @@ fn a_composed_profile_says_so_everywhere() {
     assert!(ended.stderr.contains("did you mean `l4-llama-3-8b`?"), "{}", ended.stderr);
     assert!(!scratch.exists("none"));
 }
+
+/// `docs/outputs.md` says what every file, column, series and stage is.
+#[test]
+fn every_column_is_explained() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", TINY);
+    scratch.hpasim(&["sweep", "tiny.toml", "-o", "sweep"]).expect(0);
+    let run = ["run", "tiny.toml", "--case", "c000", "--requests", "-o", "run"];
+    scratch.hpasim(&run).expect(0);
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/outputs.md");
+    let page = std::fs::read_to_string(page).expect("docs/outputs.md");
+    let mut wrong = Vec::new();
+    let mut expect = |word: &str| {
+        if !page.contains(&format!("`{word}`")) {
+            wrong.push(word.to_owned());
+        }
+    };
+    for (name, bytes) in scratch.files("run") {
+        expect(&name);
+        let text = String::from_utf8(bytes).unwrap();
+        let header = text.lines().next().filter(|_| name.ends_with(".csv"));
+        for column in header.into_iter().flat_map(|header| header.split(',')) {
+            let of_metric = column.strip_prefix("vllm:num_requests_running.");
+            match (of_metric, column.strip_suffix("_reason")) {
+                (Some(part), _) => expect(&format!("NAME.{part}")),
+                (None, Some(condition)) if column != "rescale_reason" => expect(condition),
+                _ => expect(column),
+            }
+        }
+    }
+    for series in scratch.read("run/timeline.csv").lines().skip(1) {
+        let series = series.split(',').nth(1).unwrap();
+        expect(if series.starts_with("metric_avg:") { "metric_avg:NAME" } else { series });
+    }
+    for stage in hpasim::cluster::PodStage::ALL {
+        expect(stage.as_str());
+    }
+    for stage in hpasim::cluster::NodeStage::ALL {
+        expect(stage.as_str());
+    }
+    for (name, _) in scratch.files("sweep").iter().filter(|(name, _)| !name.contains('/')) {
+        expect(name);
+    }
+    assert!(wrong.is_empty(), "docs/outputs.md does not say what these are: {wrong:?}");
+    // The measures word for word, so that code and page cannot drift apart.
+    let measures = hpasim::sim::Measures::COLUMNS.iter().zip(hpasim::sim::Measures::DOCS);
+    for (column, doc) in measures {
+        let doc = doc.trim().replace("\\[", "[").replace("\\]", "]");
+        let row = format!("| `{column}` | {doc} |");
+        assert!(page.contains(&row), "docs/outputs.md lacks: {row}");
+    }
+}
+
+/// A file whose metrics come from its sweep alone stands for the first case, and says so; what ran is shown.
+#[test]
+fn the_hpa_that_ran_is_shown() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", TINY);
+    let ended = scratch.hpasim(&["run", "tiny.toml"]).expect(0);
+    assert!(ended.stderr.contains("this is c000, the first case of `[sweep]`"), "{}", ended.stderr);
+    let first = scratch.hpasim(&["run", "tiny.toml", "--case", "c000"]).expect(0);
+    assert!(!first.stderr.contains("note:"), "{}", first.stderr);
+    assert_eq!(first.stdout, ended.stdout);
+    let line = "HPA:       1 to 4 replicas, vllm:num_requests_running at ";
+    assert!(ended.stdout.contains(line), "{}", ended.stdout);
+    let other = scratch.hpasim(&["run", "tiny.toml", "--case", "c001"]).expect(0);
+    let of = |text: &str| text.lines().find(|l| l.starts_with("HPA:")).map(str::to_owned);
+    assert_ne!(of(&other.stdout), of(&first.stdout));
+}
+
+/// Requests that no connection was free for are not lost from the account.
+#[test]
+fn requests_that_never_left_their_client_are_told() {
+    let scratch = Scratch::new();
+    let capped =
+        TINY.replace("[workload.poisson]", "[workload]\nmax_connections = 1\n[workload.poisson]");
+    assert_ne!(capped, TINY);
+    scratch.write("tiny.toml", &capped);
+    let ended = scratch.hpasim(&["run", "tiny.toml", "-o", "run"]).expect(0);
+    let summary: serde_json::Value =
+        serde_json::from_str(&scratch.read("run/summary.json")).unwrap();
+    let account = &summary["replications"][0];
+    let unsent = account["unsent"].as_u64().unwrap();
+    let offered: u64 = ended.stdout.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(unsent > 100, "{unsent}");
+    assert_eq!(account["requests"]["arrived"].as_u64().unwrap() + unsent, offered);
+    let told = format!("; {unsent} more never left their client");
+    assert!(ended.stdout.contains(&told), "{}", ended.stdout);
+    let swept = scratch.hpasim(&["sweep", "tiny.toml", "--set", "slo.attainment=0.01"]).expect(0);
+    assert!(swept.stderr.contains("never left their client"), "{}", swept.stderr);
+}
