@@ -102,10 +102,15 @@ pub struct SideTable {
 }
 
 impl SideTable {
-    /// The index of `name`, which is stored if new; an empty name is [`NONE`].
+    /// The index of `name`, which is stored if new; an empty name is [`NONE`]. Names are such as one cell of a table can
+    /// hold: without space at their ends, and on one line.
     pub fn intern(&mut self, name: &str) -> u32 {
+        let name = name.trim();
         if name.is_empty() {
             return NONE;
+        }
+        if name.contains(['\n', '\r']) {
+            return self.intern(&name.replace(['\n', '\r'], " "));
         }
         if let Some(&i) = self.index.get(name) {
             return i;

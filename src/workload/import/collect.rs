@@ -187,11 +187,10 @@ impl Collector {
 
     /// Stores the side columns once any row has one.
     fn add_side(&mut self, row: &Row) {
-        let plain = row.session.is_empty()
+        let names = [row.session, row.prefix_group, row.class];
+        let plain = names.iter().all(|name| name.trim().is_empty())
             && row.turn.is_none()
-            && row.prefix_group.is_empty()
-            && row.prefix_tokens == 0
-            && row.class.is_empty();
+            && row.prefix_tokens == 0;
         if plain && self.side.is_none() {
             return;
         }

@@ -52,9 +52,8 @@ fn write_side(table: &SideTable, row: &Side, out: &mut impl Write) -> io::Result
 
 /// A cell, in quotes where it needs them.
 fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        let text = text.replace(['\n', '\r'], " ").replace('"', "\"\"");
-        format!("\"{text}\"")
+    if text.contains([',', '"']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
     } else {
         text.to_owned()
     }
