@@ -106,6 +106,7 @@ pub fn usable_tokens(num_gpu_blocks: u32, block_size: u32) -> u64 {
 
 impl SchedulerConfig {
     /// Every reason why vLLM would refuse this configuration; empty when it runs.
+    // Source: vllm 0.33.0, config/scheduler.py, verify_max_model_len.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut errors = Vec::new();
         let mut err = |field, message: String| errors.push(ConfigError { field, message });
@@ -137,6 +138,22 @@ impl SchedulerConfig {
                     self.max_num_batched_tokens, self.max_model_len
                 ),
             );
+        }
+        if self.max_num_batched_tokens < self.max_num_seqs {
+            let (tokens, seqs) = (self.max_num_batched_tokens, self.max_num_seqs);
+            err("max_num_batched_tokens", format!("{tokens} is below max_num_seqs {seqs}"));
+        }
+        if let Some(active) = self.max_num_active_seqs.filter(|n| *n > self.max_num_seqs) {
+            let seqs = self.max_num_seqs;
+            err("max_num_active_seqs", format!("{active} is above max_num_seqs {seqs}"));
+        }
+        // 0.11.0 lets it pass.
+        if self.rules >= SchedulerRules::V0_33
+            && self.long_prefill_token_threshold > self.max_model_len
+        {
+            let (chunk, len) = (self.long_prefill_token_threshold, self.max_model_len);
+            let message = format!("{chunk} is above max_model_len {len}");
+            err("long_prefill_token_threshold", message);
         }
         if self.block_size > 0 {
             let needed = self.max_model_len.div_ceil(self.block_size);

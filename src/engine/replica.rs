@@ -12,10 +12,10 @@ use std::sync::Arc;
 use super::flights::{Flights, InFlight};
 use super::metrics::Metrics;
 use super::run::Run;
-use super::scheduler::{Batch, OutputSink, Scheduler};
+use super::scheduler::{Batch, FirstToken, OutputSink, Scheduler};
 use super::{
     Effect, EngineConfig, EngineMode, EngineRequest, FinishReason, GapRun, Gauges, RequestRecord,
-    StepRecord,
+    SchedulerRules, StepRecord,
 };
 use crate::units::{RequestId, SimDuration, SimTime};
 
@@ -321,7 +321,8 @@ impl Replica {
             emit_gaps(&mut decoding, processed, out);
             if processed > 0 {
                 let now = decoding.run.start_of(processed);
-                let mut sink = Effects { out, now, metrics: None, tokens: 0 };
+                let rules = self.scheduler.config().rules;
+                let mut sink = Effects { out, now, metrics: None, tokens: 0, rules };
                 let first = decoding.run.start_of(1);
                 self.scheduler.make_run(processed, first, now, &mut sink);
             }
@@ -433,7 +434,8 @@ impl Replica {
         emit_gaps(&mut decoding, iterations, out);
         self.record_run(&mut decoding, iterations);
         let metrics = self.recorder.as_deref_mut().map(|recorder| &mut recorder.shown);
-        let mut sink = Effects { out, now: end, metrics, tokens: 0 };
+        let rules = self.scheduler.config().rules;
+        let mut sink = Effects { out, now: end, metrics, tokens: 0, rules };
         self.scheduler.make_run(iterations, decoding.run.start_of(1), end, &mut sink);
         match self.in_flight.oldest_mut() {
             None => self.busy += end - decoding.run.start(),
@@ -453,7 +455,8 @@ impl Replica {
         let done = self.in_flight.oldest().expect("a blocked iteration waits for a batch");
         self.busy += done.end - done.start;
         let metrics = self.recorder.as_deref_mut().map(|recorder| &mut recorder.shown);
-        let mut sink = Effects { out, now: done.end, metrics, tokens: 0 };
+        let rules = self.scheduler.config().rules;
+        let mut sink = Effects { out, now: done.end, metrics, tokens: 0, rules };
         self.scheduler.update_from_output(&done.batch, done.end, &mut sink);
         let tokens = sink.tokens;
         if let Some(recorder) = &mut self.recorder {
@@ -575,16 +578,19 @@ struct Effects<'a> {
     metrics: Option<&'a mut Metrics>,
     /// Prompt and generated tokens of the step, for the metrics.
     tokens: u64,
+    rules: SchedulerRules,
 }
 
 impl OutputSink for Effects<'_> {
     #[inline]
     fn token(&mut self, _id: impl FnOnce() -> RequestId) {}
 
-    fn first_token(&mut self, arrival: SimTime, prompt_tokens: u32) {
+    fn first_token(&mut self, of: &FirstToken) {
         if let Some(metrics) = &mut self.metrics {
-            metrics.first_token(self.now - arrival, prompt_tokens);
-            self.tokens += u64::from(prompt_tokens) + 1;
+            metrics.first_token(self.now - of.arrival, of.prompt_tokens);
+            // Since 0.33 without what the prefix cache gave; 0.11 counts the whole prompt.
+            let cached = if self.rules >= SchedulerRules::V0_33 { of.cached_tokens } else { 0 };
+            self.tokens += u64::from(of.prompt_tokens - cached) + 1;
         }
     }
 

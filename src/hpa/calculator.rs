@@ -390,7 +390,8 @@ pub fn get_resource_replicas(
                 used.add(value, request);
                 count += 1;
             }
-            PodGroup::Missing if usage_ratio > 1.0 || rules.kube_minor < 28 => {
+            // At exactly 1 it is left out in every release, unlike a plain average's before 1.28.
+            PodGroup::Missing if usage_ratio > 1.0 => {
                 used.add(0, request);
                 count += 1;
             }

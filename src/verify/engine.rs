@@ -42,6 +42,11 @@ pub struct EngineReplayError {
 
 /// Differences reported in full per recording.
 const FIRST_MAX: usize = 3;
+/// Blocks and tokens of the largest pool that is replayed; far above any GPU's, and sums stay in range.
+const POOL_BLOCKS_MAX: u32 = 1 << 24;
+const POOL_TOKENS_MAX: u64 = 1 << 31;
+/// The latest iteration that a recording may name: what a JSON number keeps exactly.
+const STEP_MAX: u64 = 1 << 53;
 
 #[derive(Deserialize)]
 struct Header {
@@ -52,39 +57,32 @@ struct Header {
     requests: Vec<RecordedRequest>,
 }
 
+/// The scheduler's flags; an absent one has vLLM's default. An unknown one is refused: it may matter.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RecordedConfig {
     max_num_seqs: u32,
     max_num_batched_tokens: u32,
     num_gpu_blocks: u32,
-    block_size: u32,
+    block_size: Option<u32>,
     max_model_len: u32,
-    enable_prefix_caching: bool,
-    enable_chunked_prefill: bool,
-    policy: String,
-    async_scheduling: bool,
-    long_prefill_token_threshold: u32,
-    #[serde(default)]
-    long_prefill_token_threshold_adaptive: bool,
-    #[serde(default)]
-    scheduler_reserve_full_isl: bool,
-    #[serde(default)]
-    watermark: f64,
-    #[serde(default = "one")]
-    prefill_schedule_interval: u32,
-    #[serde(default)]
+    enable_prefix_caching: Option<bool>,
+    enable_chunked_prefill: Option<bool>,
+    policy: Option<String>,
+    async_scheduling: Option<bool>,
+    long_prefill_token_threshold: Option<u32>,
+    long_prefill_token_threshold_adaptive: Option<bool>,
+    scheduler_reserve_full_isl: Option<bool>,
+    watermark: Option<f64>,
+    prefill_schedule_interval: Option<u32>,
     max_num_active_seqs: Option<u32>,
-}
-
-fn one() -> u32 {
-    1
 }
 
 #[derive(Deserialize)]
 struct RecordedRequest {
     arrival_step: u64,
-    arrival_time: f64,
+    /// Its index if absent.
+    arrival_time: Option<f64>,
     max_tokens: u32,
     #[serde(default)]
     priority: i32,
@@ -170,8 +168,11 @@ fn parse<T: for<'a> Deserialize<'a>>(
     text: std::io::Result<String>,
     line: u64,
 ) -> Result<T, EngineReplayError> {
-    let text = text.map_err(|e| EngineReplayError { line, message: e.to_string() })?;
-    serde_json::from_str(&text).map_err(|e| EngineReplayError { line, message: e.to_string() })
+    let fail = |message| EngineReplayError { line, message };
+    let text = text.map_err(|e| fail(e.to_string()))?;
+    // Each line of the recording is a text of one line to the parser.
+    let column = |e: serde_json::Error| e.to_string().replacen(" at line 1 column", ", column", 1);
+    serde_json::from_str(&text).map_err(|e| fail(column(e)))
 }
 
 fn difference(line: u64, recorded: &Line, replayed: Option<&Line>) -> String {
@@ -204,8 +205,16 @@ impl Driver {
         let depth = if config.async_scheduling { 2 } else { 1 };
         let mut arrivals = Vec::with_capacity(header.requests.len());
         let mut aborts = Vec::new();
-        for (id, request) in (0u64..).zip(&header.requests) {
-            arrivals.push((request.arrival_step, lower_request(id, request)?));
+        let time_of =
+            |(index, r): (usize, &RecordedRequest)| r.arrival_time.unwrap_or(index as f64);
+        let times: Vec<f64> = header.requests.iter().enumerate().map(time_of).collect();
+        let mut sorted = times.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        for ((id, request), time) in (0u64..).zip(&header.requests).zip(times) {
+            // Of arrival times only the order matters.
+            let rank = sorted.partition_point(|other| other.total_cmp(&time).is_lt());
+            let arrival = SimTime::from_ps(rank as u64);
+            arrivals.push((request.arrival_step, lower_request(id, request, arrival)?));
             aborts.extend(request.abort_step.map(|step| (step, RequestId(id))));
         }
         arrivals.sort_by_key(|(step, _)| *step);
@@ -316,29 +325,37 @@ impl OutputSink for Lists {
 }
 
 fn lower(c: &RecordedConfig, vllm: &str) -> Result<SchedulerConfig, String> {
-    let policy = match c.policy.as_str() {
-        "fcfs" => SchedulingPolicy::Fcfs,
-        "priority" => SchedulingPolicy::Priority,
-        other => return Err(format!("`policy`: `{other}` is neither `fcfs` nor `priority`")),
+    let rules = rules_of(vllm)?;
+    let policy = match c.policy.as_deref() {
+        None | Some("fcfs") => SchedulingPolicy::Fcfs,
+        Some("priority") => SchedulingPolicy::Priority,
+        Some(other) => return Err(format!("`policy`: `{other}` is neither `fcfs` nor `priority`")),
     };
+    // Source: vllm 0.11.0 and 0.33.0, config/scheduler.py and config/cache.py.
     let config = SchedulerConfig {
-        rules: rules_of(vllm)?,
+        rules,
         max_num_seqs: c.max_num_seqs,
         max_num_batched_tokens: c.max_num_batched_tokens,
         num_gpu_blocks: c.num_gpu_blocks,
-        block_size: c.block_size,
+        block_size: c.block_size.unwrap_or(16),
         max_model_len: c.max_model_len,
-        enable_prefix_caching: c.enable_prefix_caching,
-        enable_chunked_prefill: c.enable_chunked_prefill,
+        enable_prefix_caching: c.enable_prefix_caching.unwrap_or(true),
+        enable_chunked_prefill: c.enable_chunked_prefill.unwrap_or(true),
         policy,
-        async_scheduling: c.async_scheduling,
-        long_prefill_token_threshold: c.long_prefill_token_threshold,
-        long_prefill_token_threshold_adaptive: c.long_prefill_token_threshold_adaptive,
-        scheduler_reserve_full_isl: c.scheduler_reserve_full_isl,
-        watermark: c.watermark,
-        prefill_schedule_interval: c.prefill_schedule_interval,
+        async_scheduling: c.async_scheduling.unwrap_or(rules >= SchedulerRules::V0_33),
+        long_prefill_token_threshold: c.long_prefill_token_threshold.unwrap_or(0),
+        long_prefill_token_threshold_adaptive: c
+            .long_prefill_token_threshold_adaptive
+            .unwrap_or(false),
+        scheduler_reserve_full_isl: c.scheduler_reserve_full_isl.unwrap_or(true),
+        watermark: c.watermark.unwrap_or(0.0),
+        prefill_schedule_interval: c.prefill_schedule_interval.unwrap_or(1),
         max_num_active_seqs: c.max_num_active_seqs,
     };
+    let (blocks, size) = (config.num_gpu_blocks, config.block_size);
+    if blocks > POOL_BLOCKS_MAX || u64::from(blocks) * u64::from(size) > POOL_TOKENS_MAX {
+        return Err(format!("`num_gpu_blocks`: {blocks} blocks of {size} tokens are out of range"));
+    }
     // A recording may set max_model_len past its pool, as long as no request gets there.
     match config.validate().into_iter().find(|e| e.field != "max_model_len") {
         Some(error) => Err(error.to_string()),
@@ -347,16 +364,25 @@ fn lower(c: &RecordedConfig, vllm: &str) -> Result<SchedulerConfig, String> {
 }
 
 fn rules_of(vllm: &str) -> Result<SchedulerRules, String> {
-    if vllm.starts_with("0.33.") {
-        Ok(SchedulerRules::V0_33)
-    } else if vllm.starts_with("0.11.") {
-        Ok(SchedulerRules::V0_11)
-    } else {
-        Err(format!("`vllm`: release `{vllm}` is not supported, only 0.11 and 0.33"))
+    let mut parts = vllm.split('.');
+    match (parts.next(), parts.next()) {
+        (Some("0"), Some("33")) => Ok(SchedulerRules::V0_33),
+        (Some("0"), Some("11")) => Ok(SchedulerRules::V0_11),
+        _ => Err(format!("`vllm`: release `{vllm}` is not supported, only 0.11 and 0.33")),
     }
 }
 
-fn lower_request(id: u64, request: &RecordedRequest) -> Result<EngineRequest, String> {
+fn lower_request(
+    id: u64,
+    request: &RecordedRequest,
+    arrival: SimTime,
+) -> Result<EngineRequest, String> {
+    if request.arrival_step > STEP_MAX {
+        return Err(format!("request {id}: arrival_step {} is out of range", request.arrival_step));
+    }
+    if request.max_tokens == 0 {
+        return Err(format!("request {id}: max_tokens must be at least 1"));
+    }
     let mut spans = Vec::with_capacity(request.prompt.len());
     let mut prompt_tokens = 0u32;
     for (kind, n, start, end) in &request.prompt {
@@ -379,8 +405,7 @@ fn lower_request(id: u64, request: &RecordedRequest) -> Result<EngineRequest, St
     }
     Ok(EngineRequest {
         id: RequestId(id),
-        // Only the order matters; a millionth keeps fractions apart.
-        arrival: SimTime::from_ps((request.arrival_time * 1e6) as u64),
+        arrival,
         prompt_tokens,
         output_tokens: request.max_tokens,
         priority: request.priority,

@@ -52,6 +52,7 @@ const FIRST_MAX: usize = 3;
 #[derive(Deserialize)]
 struct Scenario {
     name: String,
+    #[serde(default)]
     controller: Controller,
     #[serde(default)]
     features: Features,
@@ -61,21 +62,23 @@ struct Scenario {
     steps: Vec<Step>,
 }
 
-#[derive(Deserialize)]
+/// Flags; absent ones have their defaults.
+#[derive(Default, Deserialize)]
 struct Controller {
-    sync_period_s: f64,
-    downscale_stabilization_s: f64,
-    tolerance: f64,
-    cpu_initialization_period_s: f64,
-    initial_readiness_delay_s: f64,
+    sync_period_s: Option<f64>,
+    downscale_stabilization_s: Option<f64>,
+    tolerance: Option<f64>,
+    cpu_initialization_period_s: Option<f64>,
+    initial_readiness_delay_s: Option<f64>,
 }
 
+/// Feature gates; absent ones have the default of the minor release.
 #[derive(Default, Deserialize)]
 struct Features {
-    #[serde(default, rename = "HPAScaleToZero")]
-    scale_to_zero: bool,
-    #[serde(default, rename = "HPAConfigurableTolerance")]
-    configurable_tolerance: bool,
+    #[serde(rename = "HPAScaleToZero")]
+    scale_to_zero: Option<bool>,
+    #[serde(rename = "HPAConfigurableTolerance")]
+    configurable_tolerance: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -133,11 +136,8 @@ pub fn replay(mut reader: impl BufRead) -> Result<HpaReplay, HpaReplayError> {
         if !ControllerConfig::SUPPORTED_MINORS.contains(&minor) {
             return Err(fail(format!("k8s_minor {minor} is not supported")));
         }
-        if let Some(step) = scenario.steps.iter().find(|s| !s.is_in_order()) {
-            return Err(fail(format!(
-                "times of the step at {} ms are not in order",
-                step.t_get_ms
-            )));
+        if let Some(message) = scenario.steps.iter().find_map(Step::fault) {
+            return Err(fail(message));
         }
         replay_scenario(&scenario, &spec, &mut out);
         out.scenarios += 1;
@@ -149,14 +149,20 @@ pub fn replay(mut reader: impl BufRead) -> Result<HpaReplay, HpaReplayError> {
 }
 
 impl Step {
-    /// Times within the range of the simulator's clock, decided after the scale was read.
-    fn is_in_order(&self) -> bool {
+    /// Why the step cannot be replayed: times outside the simulator's clock or not in order, or a pod
+    /// listed twice (names are unique in a namespace).
+    fn fault(&self) -> Option<String> {
         let horizon = SimTime::MAX_HORIZON.as_secs_f64() * 1e3;
-        let range = 0.0..=horizon;
-        range.contains(&self.t_get_ms)
-            && range.contains(&self.t_decide_ms)
-            && self.t_get_ms <= self.t_decide_ms
-            && self.t_scaled_ms.is_none_or(|t| range.contains(&t) && t >= self.t_decide_ms)
+        let times = [Some(self.t_get_ms), Some(self.t_decide_ms), self.t_scaled_ms];
+        let times: Vec<f64> = times.into_iter().flatten().collect();
+        let at = self.t_get_ms;
+        if !times.is_sorted() || times.iter().any(|t| !(0.0..=horizon).contains(t)) {
+            return Some(format!("times of the step at {at:?} ms are not in order within 90 days"));
+        }
+        let mut names: Vec<&str> = self.pods.iter().flatten().map(|row| row.0.as_str()).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| pair[0] == pair[1])?;
+        Some(format!("pod `{}` is listed twice in the step at {at:?} ms", twice[0]))
     }
 }
 
@@ -166,18 +172,30 @@ fn instant(ms: f64) -> SimTime {
 }
 
 fn config(scenario: &Scenario) -> ControllerConfig {
-    let seconds = SimDuration::from_secs_f64;
-    let c = &scenario.controller;
     let minor = scenario.k8s_minor.unwrap_or(ControllerConfig::DEFAULT_MINOR);
+    let default = ControllerConfig::for_minor(minor);
+    let (flags, gates) = (&scenario.controller, &scenario.features);
+    let duration = |s: Option<f64>, or: SimDuration| s.map_or(or, SimDuration::from_secs_f64);
     ControllerConfig {
-        sync_period: seconds(c.sync_period_s),
-        tolerance: c.tolerance,
-        downscale_stabilization: seconds(c.downscale_stabilization_s),
-        cpu_initialization_period: seconds(c.cpu_initialization_period_s),
-        initial_readiness_delay: seconds(c.initial_readiness_delay_s),
-        scale_to_zero: scenario.features.scale_to_zero,
-        configurable_tolerance: scenario.features.configurable_tolerance,
-        ..ControllerConfig::for_minor(minor)
+        sync_period: duration(flags.sync_period_s, default.sync_period),
+        tolerance: flags.tolerance.unwrap_or(default.tolerance),
+        downscale_stabilization: duration(
+            flags.downscale_stabilization_s,
+            default.downscale_stabilization,
+        ),
+        cpu_initialization_period: duration(
+            flags.cpu_initialization_period_s,
+            default.cpu_initialization_period,
+        ),
+        initial_readiness_delay: duration(
+            flags.initial_readiness_delay_s,
+            default.initial_readiness_delay,
+        ),
+        scale_to_zero: gates.scale_to_zero.unwrap_or(default.scale_to_zero),
+        configurable_tolerance: gates
+            .configurable_tolerance
+            .unwrap_or(default.configurable_tolerance),
+        ..default
     }
 }
 

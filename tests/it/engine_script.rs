@@ -132,9 +132,10 @@ prop_compose! {
         watermark in prop_oneof![3 => Just(0.0), 1 => Just(0.05)],
         interval in prop_oneof![4 => Just(1u32), 1 => 2u32..6],
         active in prop_oneof![4 => Just(None), 1 => (1u32..4).prop_map(Some)],
+        old in prop_oneof![3 => Just(false), 1 => Just(true)],
     ) -> SchedulerConfig {
         SchedulerConfig {
-            rules: SchedulerRules::V0_33,
+            rules: if old { SchedulerRules::V0_11 } else { SchedulerRules::V0_33 },
             max_num_seqs,
             max_num_batched_tokens: if chunked { budget } else { budget.max(max_model_len) },
             num_gpu_blocks: max_model_len.div_ceil(block_size) + spare_blocks + 1,

@@ -264,19 +264,6 @@ fn check_scheduler(
         );
         return;
     }
-    if scheduler.max_num_batched_tokens < scheduler.max_num_seqs {
-        // Source: vllm config/scheduler.py.
-        table.report(
-            Diagnostic::error(
-                Code::Conflict,
-                "`max_num_batched_tokens` must be at least `max_num_seqs`",
-            )
-            .at(
-                &table.span_of("max_num_batched_tokens"),
-                format!("{} against {}", scheduler.max_num_batched_tokens, scheduler.max_num_seqs),
-            ),
-        );
-    }
     for error in scheduler.validate() {
         let mut diagnostic = Diagnostic::error(
             if error.field == "max_model_len" { Code::DoesNotFit } else { Code::Conflict },

@@ -4,7 +4,8 @@
 //! of decode steps enters them in closed form. Like the gauges they change when a step was processed.
 //!
 //! Left out, since nothing here could move them: LoRA, speculative decoding, KV connector and multi-modal
-//! metrics, the `_created` time stamps of the Python client, process and HTTP metrics.
+//! metrics, the `_created` time stamps of the Python client, process and HTTP metrics. Left out too: the
+//! counters that split prompt tokens by source again.
 //!
 //! Source: vllm 0.33.0, v1/metrics/loggers.py, v1/metrics/stats.py, v1/metrics/buckets.py,
 //! v1/engine/async_llm.py.
@@ -78,7 +79,8 @@ pub struct Metrics {
     pub request_prefill_time: Histogram,
     /// `vllm:request_decode_time_seconds`.
     pub request_decode_time: Histogram,
-    /// `vllm:iteration_tokens_total`: prompt and generated tokens of a step that gave output.
+    /// `vllm:iteration_tokens_total`: tokens of a step that gave output: generated ones, and the prompts of
+    /// first tokens, since 0.33 without what the prefix cache gave.
     pub iteration_tokens: Histogram,
     /// `vllm:request_prompt_tokens`.
     pub request_prompt_tokens: Histogram,

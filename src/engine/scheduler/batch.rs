@@ -84,6 +84,14 @@ impl Batch {
         }
     }
 
+    /// Leaves a victim's part in the batch, without a token to come; returns its tokens, or `None` if it had
+    /// not been scheduled.
+    pub(super) fn silence(&mut self, slot: u32) -> Option<u32> {
+        let item = self.items.iter_mut().find(|item| item.slot == slot)?;
+        item.emits = false;
+        Some(item.tokens)
+    }
+
     /// Takes a victim's part out again; returns its tokens, or `None` if it had not been scheduled.
     pub(super) fn withdraw(&mut self, slot: u32) -> Option<u32> {
         let at = self.items.iter().position(|item| item.slot == slot)?;

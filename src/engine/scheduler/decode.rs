@@ -3,6 +3,7 @@
 //! In such a run every running request computes exactly its newest token in every call, nobody is admitted
 //! and nobody finishes before the last output. What is left to know is how long it lasts.
 
+use super::super::SchedulerRules;
 use super::{Batch, Item, OutputSink, Running, Scheduler, is_live};
 use crate::engine::FinishReason;
 use crate::units::SimTime;
@@ -93,16 +94,16 @@ impl Scheduler {
             return false;
         }
         let known = self.slots[slot as usize].known;
-        let hit = self.pool.lookup(slot, known);
-        let hit_tokens = hit.blocks * self.config.block_size;
-        let wanted = (known - hit_tokens).min(self.chunk_limit());
+        let (hit, computed) = self.computed_on_admission(slot);
+        let wanted = (known - computed).min(self.chunk_limit());
         // From here on the hit can only become shorter, and only from its end: whoever held a block held all before
         // it, and freed them after it. Each block lost was free and counted as evictable, so what is available for
         // others stays or falls, and what the first chunk needs stays or grows.
         if !self.config.enable_chunked_prefill && wanted > budget {
-            return true;
+            // 0.11 passes it over and looks at the next one.
+            return self.config.rules >= SchedulerRules::V0_33 || self.waiting.len() == 1;
         }
-        self.new_blocks(known, hit, hit_tokens + wanted.min(budget)).is_none()
+        self.new_blocks(known, hit, computed + wanted.min(budget)).is_none()
     }
 
     /// How many of the next `wanted` calls find enough free blocks: a request takes one whenever its

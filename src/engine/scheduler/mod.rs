@@ -14,7 +14,7 @@ mod schedule;
 mod waiting;
 
 pub use batch::{Admission, Batch};
-pub use output::OutputSink;
+pub use output::{FirstToken, OutputSink};
 
 use batch::Item;
 use waiting::{Entry, Urgency, Waiting};
@@ -42,6 +42,8 @@ struct Slot {
     /// Known tokens while it is waiting; [`Running`] holds them while it runs.
     known: u32,
     priority: i32,
+    /// Tokens counted as computed while it waits: only 0.11 leaves any, to a victim that was in the batch.
+    head_start: u32,
     cached_tokens: u32,
     preemptions: u32,
     /// Grows at each preemption and when the slot is given to another request: what was scheduled or
@@ -228,6 +230,7 @@ impl Scheduler {
             end_tokens,
             known: request.prompt_tokens,
             priority: request.priority,
+            head_start: 0,
             cached_tokens: 0,
             preemptions: 0,
             epoch,

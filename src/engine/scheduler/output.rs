@@ -1,6 +1,6 @@
 //! `update_from_output()`: tokens arrive, requests finish.
 
-use super::{Batch, Item, Running, Scheduler, State};
+use super::{Batch, Item, Running, Scheduler, Slot, State};
 use crate::engine::{FinishReason, RequestRecord};
 use crate::units::{RequestId, SimDuration, SimTime};
 
@@ -8,12 +8,23 @@ use crate::units::{RequestId, SimDuration, SimTime};
 pub trait OutputSink {
     /// A request received a token.
     fn token(&mut self, id: impl FnOnce() -> RequestId);
-    /// It is the first token of a request with this arrival and prompt length.
-    fn first_token(&mut self, _arrival: SimTime, _prompt_tokens: u32) {}
+    /// It is the request's first token.
+    fn first_token(&mut self, _of: &FirstToken) {}
     /// `tokens` requests received one each, `gap` after their previous one.
     fn gap(&mut self, gap: SimDuration, tokens: u64);
     /// A request is finished.
     fn finished(&mut self, record: RequestRecord);
+}
+
+/// Whose first token came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FirstToken {
+    /// When the front end got the request.
+    pub arrival: SimTime,
+    /// Length of its prompt.
+    pub prompt_tokens: u32,
+    /// Tokens of it that came from the prefix cache at its first admission.
+    pub cached_tokens: u32,
 }
 
 /// Counts equal gaps that follow one another.
@@ -37,6 +48,13 @@ impl Gaps {
             sink.gap(self.gap, self.tokens);
         }
         self.tokens = 0;
+    }
+}
+
+impl Slot {
+    fn as_first_token(&self) -> FirstToken {
+        let Self { arrival, prompt_tokens, cached_tokens, .. } = *self;
+        FirstToken { arrival, prompt_tokens, cached_tokens }
     }
 }
 
@@ -144,7 +162,7 @@ impl Scheduler {
         if r.last_token == SimTime::NEVER {
             let s = &mut self.slots[r.slot as usize];
             s.first_token = now;
-            sink.first_token(s.arrival, s.prompt_tokens);
+            sink.first_token(&s.as_first_token());
         } else {
             gaps.add(now - r.last_token, 1, sink);
         }
@@ -183,7 +201,7 @@ impl Scheduler {
         s.known += 1;
         if s.last_token == SimTime::NEVER {
             s.first_token = now;
-            sink.first_token(s.arrival, s.prompt_tokens);
+            sink.first_token(&s.as_first_token());
         } else {
             gaps.add(now - s.last_token, 1, sink);
         }

@@ -2,7 +2,7 @@
 
 use super::super::blocks::Hit;
 use super::super::{SchedulerRules, SchedulingPolicy};
-use super::{Admission, Batch, Entry, Item, Running, Scheduler, State, is_live, urgency};
+use super::{Admission, Batch, Entry, Item, Running, Scheduler, Slot, State, is_live, urgency};
 use crate::units::SimTime;
 
 /// What holds for the whole of one call.
@@ -23,6 +23,16 @@ enum Room {
     Made(usize),
     /// It was itself the last victim.
     SelfPreempted(usize),
+}
+
+/// What became of the head of the queue.
+enum Outcome {
+    /// It runs.
+    Admitted,
+    /// It must wait, and with it all behind it.
+    Waits,
+    /// It must wait, the next one may run (0.11, without chunked prefill).
+    PassedOver,
 }
 
 impl Scheduler {
@@ -80,7 +90,8 @@ impl Scheduler {
 
     fn schedule_running(&mut self, call: &mut Call, batch: &mut Batch) {
         let mut i = 0;
-        loop {
+        // Under the rules of 0.11 the list may have become shorter than `i`.
+        while i < self.running.len() {
             i = self.schedule_plain_decodes(i, call, batch);
             if i >= self.running.len() || call.budget == 0 {
                 break;
@@ -181,11 +192,12 @@ impl Scheduler {
             let victim = self.pick_victim();
             let slot = self.running[victim].slot;
             self.preempt(victim, batch);
-            // A victim that this call had already scheduled gives its tokens back; in 0.11 it does not.
-            if self.config.rules >= SchedulerRules::V0_33
-                && let Some(tokens) = batch.withdraw(slot)
-            {
-                call.budget += tokens;
+            // A victim that this call had already scheduled gives its tokens back. In 0.11 it stays in the batch,
+            // computes for nothing, and the tokens count as computed when it is admitted again.
+            if self.config.rules >= SchedulerRules::V0_33 {
+                call.budget += batch.withdraw(slot).unwrap_or(0);
+            } else if let Some(tokens) = batch.silence(slot) {
+                self.slots[slot as usize].head_start = tokens;
             }
             if victim == i {
                 return Room::SelfPreempted(i);
@@ -230,41 +242,54 @@ impl Scheduler {
     }
 
     fn admit_waiting(&mut self, call: &mut Call, batch: &mut Batch, now: SimTime) {
+        let mut passed_over = Vec::new();
         while call.budget > 0 && self.num_running() < self.max_running {
             let slots = &self.slots;
             let Some(slot) = self.waiting.head(|entry| is_live(slots, entry)) else { break };
-            if !self.admit(slot, call, batch, now) {
-                break;
+            match self.admit(slot, call, batch, now) {
+                Outcome::Admitted => {}
+                Outcome::Waits => break,
+                Outcome::PassedOver => {
+                    self.waiting.pop();
+                    passed_over.push(slot);
+                }
             }
+        }
+        // 0.11 puts them back one by one, so that their order is turned round.
+        for slot in passed_over {
+            let s = &self.slots[slot as usize];
+            self.waiting.push_preempted(Entry { slot, epoch: s.epoch }, urgency(s));
         }
         if !call.hold {
             self.spacing.bound = self.waiting.len() > 0;
         }
     }
 
-    /// Admits the head of the queue; false if it must wait, and with it all behind it.
-    fn admit(&mut self, slot: u32, call: &mut Call, batch: &mut Batch, now: SimTime) -> bool {
+    /// Admits the head of the queue if it may run now.
+    fn admit(&mut self, slot: u32, call: &mut Call, batch: &mut Batch, now: SimTime) -> Outcome {
         let known = self.slots[slot as usize].known;
-        let hit = self.pool.lookup(slot, known);
-        let hit_tokens = hit.blocks * self.config.block_size;
-        let is_prefill = hit_tokens < known - 1;
+        let (hit, computed) = self.computed_on_admission(slot);
+        let is_prefill = computed < known - 1;
         if call.hold && is_prefill {
-            return false;
+            return Outcome::Waits;
         }
-        let wanted = (known - hit_tokens).min(call.chunk);
+        let wanted = (known - computed).min(call.chunk);
         if !self.config.enable_chunked_prefill && wanted > call.budget {
-            return false;
+            let strict = self.config.rules >= SchedulerRules::V0_33;
+            return if strict { Outcome::Waits } else { Outcome::PassedOver };
         }
         let n = wanted.min(call.budget);
-        let Some(new) = self.new_blocks(known, hit, hit_tokens + n) else { return false };
+        let Some(new) = self.new_blocks(known, hit, computed + n) else { return Outcome::Waits };
         self.waiting.pop();
         self.pool.admit(slot, hit, new);
-        let reaches = (hit_tokens + n).min(known);
+        let reaches = (computed + n).min(known);
         self.pool.index(slot, reaches);
         let index_at = self.index_at(reaches);
 
+        let hit_tokens = hit.blocks * self.config.block_size;
         let s = &mut self.slots[slot as usize];
         s.state = State::Running;
+        s.head_start = 0;
         let resumed = s.preemptions > 0;
         if !resumed {
             s.first_scheduled = now;
@@ -273,7 +298,7 @@ impl Scheduler {
         let mut r = Running {
             slot,
             epoch: s.epoch,
-            computed: hit_tokens,
+            computed,
             known,
             placeholders: 0,
             capacity: (hit.blocks + new) * self.config.block_size,
@@ -289,7 +314,17 @@ impl Scheduler {
         self.running.push(r);
         call.budget -= n;
         call.prefilled |= is_prefill;
-        true
+        Outcome::Admitted
+    }
+
+    /// What a waiting request finds in the prefix cache, and the tokens it would start with.
+    pub(super) fn computed_on_admission(&mut self, slot: u32) -> (Hit, u32) {
+        let Slot { known, head_start, .. } = self.slots[slot as usize];
+        if head_start > 0 {
+            return (Hit::default(), head_start);
+        }
+        let hit = self.pool.lookup(slot, known);
+        (hit, hit.blocks * self.config.block_size)
     }
 
     /// Fresh blocks for the first chunk of a request that would then have `tokens` computed, if the
