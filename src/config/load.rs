@@ -391,7 +391,7 @@ fn expand(
     let count: usize = sweep.axes.iter().map(Vec::len).product();
     let limit = found.len() + MAX_CASE_FINDINGS;
     let mut cases = Expanded::with_capacity(count);
-    let mut complete = true;
+    let (mut complete, mut silenced) = (true, false);
     for index in 0..count {
         let mut rest = index;
         let mut points: Vec<&Point> = Vec::with_capacity(sweep.axes.len());
@@ -420,8 +420,17 @@ fn expand(
             None => complete = false,
         }
         if found.len() > limit {
-            break;
+            if !complete {
+                break;
+            }
+            // Warnings leave the grid whole; that there are more is said below.
+            found.truncate(limit);
+            silenced = true;
         }
+    }
+    if silenced {
+        let title = format!("more cases have warnings; the first {MAX_CASE_FINDINGS} are shown");
+        found.push(Diagnostic::warning(Code::Suspicious, title).at(span, ""));
     }
     complete.then_some(cases)
 }

@@ -107,6 +107,20 @@ fn resume_gives_the_same_bytes() {
     assert!(!ended.stderr.contains("units are known"), "{}", ended.stderr);
 }
 
+/// Warnings about cases are shown up to a limit, and never cost the sweep a case.
+#[test]
+fn many_warnings_leave_the_grid_whole() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", TINY);
+    let axis = "sweep.axes=[{key=\"hpa.max_replicas\",values={from=90,to=130,step=1}}]";
+    let wide = ["check", "tiny.toml", "--set", "cluster.max_nodes=200", "--set", axis];
+    let ended = scratch.hpasim(&wide).expect(0);
+    assert!(ended.stdout.contains("with 123 cases x 2 replications"), "{}", ended.stdout);
+    let warnings = ended.stderr.matches("would need the model's volume").count();
+    assert_eq!(warnings, 20, "{}", ended.stderr);
+    assert!(ended.stderr.contains("more cases have warnings; the first 20"), "{}", ended.stderr);
+}
+
 /// A log of a machine shows that a long sweep lives.
 #[test]
 fn a_verbose_sweep_tells_of_every_unit() {
