@@ -102,8 +102,8 @@ pub struct SideTable {
 }
 
 impl SideTable {
-    /// The index of `name`, which is stored if new; an empty name is [`NONE`]. Names are such as one cell of a table can
-    /// hold: without space at their ends, and on one line.
+    /// The index of `name`, which is stored if new; an empty name is [`NONE`]. Names are such as one cell of a
+    /// table can hold: without space at their ends, and on one line.
     pub fn intern(&mut self, name: &str) -> u32 {
         let name = name.trim();
         if name.is_empty() {
