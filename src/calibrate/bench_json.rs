@@ -363,7 +363,7 @@ impl BenchRun {
         let mut push = |figure: &str, measured: Option<f64>, work: Option<Work>| {
             if let (Some(measured_ms), Some(work)) = (measured, work) {
                 let name = format!("{}: {figure}", self.name);
-                points.push(Point { name, measured_ms, work, weight: 1.0 });
+                points.push(Point { name, measured_ms, work, weight: 1.0, described: 0.0 });
             }
         };
         if users == 1 {

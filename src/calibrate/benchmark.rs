@@ -158,6 +158,9 @@ pub struct BenchmarkError {
     pub message: String,
 }
 
+/// Spellings of a cell without a value. A rate of `inf` is none: the arrival says what it was.
+const ABSENT: [&str; 7] = ["", "nan", "n/a", "na", "-", "none", "inf"];
+
 /// Columns without which a row says nothing.
 const REQUIRED: [&str; 6] =
     ["gpu", "model", "engine_version", "input_len_mean", "output_len_mean", "arrival"];
@@ -260,10 +263,10 @@ impl Cells<'_> {
         cell.unwrap_or_default().trim().to_owned()
     }
 
-    /// A number above 0 and at most `max`; empty cells and `nan` are absent.
+    /// A number above 0 and at most `max`; empty cells, `nan` and the like are absent.
     fn number(&mut self, name: &str, max: f64) -> Option<f64> {
         let text = self.text(name);
-        if text.is_empty() || text.eq_ignore_ascii_case("nan") {
+        if ABSENT.iter().any(|absent| text.eq_ignore_ascii_case(absent)) {
             return None;
         }
         match text.parse::<f64>() {

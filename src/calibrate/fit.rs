@@ -20,6 +20,9 @@ pub struct Point {
     pub work: Work,
     /// Weight of its relative error; 1 unless chance is known to add to it.
     pub weight: f64,
+    /// How far the work itself may be off as a description, as a share, the same way for all points of one kind; 0
+    /// where it is replayed step by step.
+    pub described: f64,
 }
 
 /// How a coefficient came out.
@@ -27,7 +30,8 @@ pub struct Point {
 pub enum Outcome {
     /// From the data, with its standard error as a share of the value.
     Fitted {
-        /// Standard error / value: from the scatter of the data, and from the doubt about those that were kept.
+        /// Standard error / value: from the scatter of the data, the doubt about those that were kept, and that about
+        /// the description of the points.
         error: f64,
     },
     /// The data say nothing of it: it keeps its value.
@@ -317,7 +321,12 @@ fn finish(
                 KEPT * (0..inner.len()).map(|a| c[k][a] * along(a)).sum::<f64>()
             };
             let taken: f64 = (0..kept.unknowns()).map(|j| taken(j).powi(2)).sum();
-            sigma * sigma * c[k][k] + taken
+            // What it makes of descriptions that are off: more points of one kind are no remedy.
+            let pull = |row: &Vec<f64>| (0..inner.len()).map(|a| c[k][a] * row[a]).sum::<f64>();
+            let rows = data.iter().zip(&system.rows);
+            let described: f64 =
+                rows.map(|(p, row)| p.described * p.weight * pull(row).abs()).sum();
+            sigma * sigma * c[k][k] + taken + described * described
         });
         let error = variance.sqrt() * unit(derived[i]) / x[i];
         outcomes[i] = Outcome::Fitted { error };
@@ -392,6 +401,7 @@ mod tests {
                 measured_ms: of(s, truth).at(&truth.unknowns()) * (1.0 + noise),
                 work: of(s, at),
                 weight: 1.0,
+                described: 0.0,
             })
             .collect()
     }

@@ -185,17 +185,7 @@ const HEAVY_OUTPUT: f64 = 1.6;
 /// The first reason why it cannot be modelled.
 pub fn plan(row: &Row) -> Result<Plan, Reason> {
     let words = Words::of(row);
-    let figures = [
-        Figure::ReqPerS,
-        Figure::OutTokPerS,
-        Figure::TtftMean,
-        Figure::TtftP50,
-        Figure::TpotMean,
-        Figure::TpotP50,
-        Figure::ItlMean,
-        Figure::ItlP50,
-    ];
-    if figures.iter().all(|&f| row.measured(f).is_none()) {
+    if Figure::ALL.iter().all(|&f| row.measured(f).is_none()) {
         return Err(Reason::NothingMeasured);
     }
     if row.n_replicas > 1 {
@@ -370,8 +360,10 @@ pub(super) fn engine(text: &str) -> Result<u32, Reason> {
 pub(super) fn number_format(text: &str) -> Result<bool, Reason> {
     let word = text.split([' ', '(']).next().unwrap_or_default();
     let fp8 = match word {
-        "bf16" | "fp16" | "bfloat16" | "float16" | "half" | "" => false,
-        "fp8" => true,
+        // `auto` is the checkpoint's own format, which the model's name tells if it is not 16 bit.
+        "bf16" | "fp16" | "bfloat16" | "float16" | "half" | "auto" | "" => false,
+        // Both variants have 8 bits: `--quantization fp8` and checkpoints as in `fp8_e4m3`, `fp8-dynamic`.
+        _ if word.starts_with("fp8") => true,
         _ => return Err(Reason::NumberFormat(text.to_owned())),
     };
     if text.contains("kv fp8") || text.contains("kv int8") {
@@ -381,12 +373,14 @@ pub(super) fn number_format(text: &str) -> Result<bool, Reason> {
 }
 
 fn load(row: &Row, words: &Words) -> Result<Load, Reason> {
-    let arrival = words.arrival.as_str();
+    let arrival = words.arrival.replace(['-', ' '], "_");
+    let arrival = arrival.as_str();
     let rate = || row.request_rate.ok_or(Reason::Missing("request_rate"));
-    if arrival.starts_with("all_at_once") {
+    // `inf` is `vllm bench serve --request-rate inf`: users if it has `--max-concurrency`, else all at once.
+    if arrival.starts_with("all_at_once") || (arrival == "inf" && row.concurrency.is_none()) {
         return Ok(Load::AllAtOnce);
     }
-    if arrival.starts_with("closed_loop") || arrival.starts_with("held queue") {
+    if ["closed_loop", "concurren", "held_queue", "inf"].iter().any(|w| arrival.starts_with(w)) {
         let users = row.concurrency.ok_or(Reason::Missing("concurrency"))?;
         return Ok(Load::ClosedLoop { users });
     }
@@ -397,12 +391,21 @@ fn load(row: &Row, words: &Words) -> Result<Load, Reason> {
         let random = [&words.source, &words.workload].iter().any(|w| w.contains("inference-perf"));
         if random { Gaps::Exponential } else { Gaps::Constant }
     } else if arrival.starts_with("gamma") {
-        let cv = arrival.split(['=', ' ', '(', ')']).find_map(|w| w.parse().ok()).unwrap_or(1.0);
-        Gaps::Gamma { cv }
+        Gaps::Gamma { cv: gamma_cv(arrival)? }
     } else {
         return Err(Reason::Arrival(format!("`{}`", row.arrival)));
     };
     Ok(Load::Open { rate: rate()?, gaps })
+}
+
+/// Coefficient of variation of gamma gaps, as in `gamma (cv=2)` or `gamma burstiness 0.25`.
+fn gamma_cv(arrival: &str) -> Result<f64, Reason> {
+    let number = arrival.split(['=', '_', '(', ')', ':']).find_map(|w| w.parse::<f64>().ok());
+    let number = number.filter(|n| n.is_finite() && *n > 0.0);
+    // Source: vllm bench serve, --burstiness: the shape, 1 / cv^2.
+    let shape = arrival.contains("shape") || arrival.contains("burstiness");
+    let missing = Reason::Missing("the cv of gamma gaps");
+    number.map(|n| if shape { 1.0 / n.sqrt() } else { n }).ok_or(missing)
 }
 
 /// Shapes of prompts and outputs.
@@ -450,10 +453,40 @@ mod tests {
     }
 
     #[test]
+    fn arrivals_in_other_words() {
+        let load_of = |arrival: &str, concurrency| {
+            let row = Row {
+                arrival: arrival.to_owned(),
+                request_rate: Some(2.0),
+                concurrency,
+                ..Row::default()
+            };
+            load(&row, &Words::of(&row))
+        };
+        let users = Ok(Load::ClosedLoop { users: 8 });
+        for words in ["closed_loop", "Closed-loop", "closed loop", "concurrency", "inf"] {
+            assert_eq!(load_of(words, Some(8)), users, "{words}");
+        }
+        assert_eq!(load_of("inf", None), Ok(Load::AllAtOnce));
+        assert_eq!(load_of("all at once", None), Ok(Load::AllAtOnce));
+        for words in ["gamma (cv=2)", "gamma cv 2", "gamma shape=0.25", "gamma burstiness: 0.25"] {
+            let gaps = Gaps::Gamma { cv: 2.0 };
+            assert_eq!(load_of(words, None), Ok(Load::Open { rate: 2.0, gaps }), "{words}");
+        }
+        // Exponential gaps would be a guess.
+        assert!(matches!(load_of("gamma", None), Err(Reason::Missing(_))));
+        assert!(matches!(load_of("as recorded", None), Err(Reason::Arrival(_))));
+    }
+
+    #[test]
     fn number_formats() {
-        for (text, fp8) in
-            [("bf16", false), ("bf16 (assumed)", false), ("fp16", false), ("fp8", true)]
-        {
+        for (text, fp8) in [
+            ("bf16", false),
+            ("bf16 (assumed)", false),
+            ("auto", false),
+            ("fp8", true),
+            ("fp8_e4m3", true),
+        ] {
             assert_eq!(number_format(text), Ok(fp8));
         }
         for text in ["fp8 (kv fp8)", "w4a16", "awq"] {

@@ -179,6 +179,7 @@ impl RequestTrace {
                         measured_ms: sum_s * 1e3 / members.len() as f64,
                         work: mean,
                         weight: 1.0,
+                        described: 0.0,
                     });
                 }
             }

@@ -107,6 +107,7 @@ pub fn points(name: &str, rows: &[MeasuredStep], theta: &Theta) -> Vec<Point> {
             measured_ms: row.measured_ms,
             work: Work::of(&row.steps, theta),
             weight: 1.0,
+            described: 0.0,
         })
         .collect()
 }

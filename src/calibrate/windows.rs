@@ -1,15 +1,23 @@
 //! Recorded Prometheus series of a serving vLLM, without any benchmark.
 //!
-//! Over windows without waiting requests, every engine step yields one token per running sequence, so the mean
-//! step takes `mean(num_requests_running) / rate(generation_tokens_total)`. What was in it follows from the same
-//! series: the running sequences, the context in the cache (`kv_cache_usage_perc` times its size) and the share of
-//! the prompt tokens that arrived meanwhile.
+//! Over windows without waiting requests every step yields one token per running sequence, so the mean step, as tokens
+//! meet it, takes `mean(num_requests_running) / rate(generation_tokens_total)`. What was in it follows from the same
+//! series: the running sequences, their context (`kv_cache_usage_perc` times the size of the cache) and the prompt
+//! tokens that arrived meanwhile.
+//!
+//! Tokens meet more than the mean: a batch of n sequences makes n tokens, so it counts n times, and a gap that holds
+//! prefill work is felt by all that decode.
 //!
 //! A gauge is a sample every 15 s or so. Where sum and count of the inter-token latency were recorded too, the mean
-//! step is their ratio and the number running follows from it, both without chance.
+//! step is their ratio and the number running follows from it, both without chance. With the gauge alone the measured
+//! step has the chance of the samples; nothing else that a point is made of may have it, or steps that were sampled
+//! too long would also seem to hold more prefill work (`c_ms_per_token` came out 8 % too large, 20 % without a
+//! count of requests). So the work is that of the step that the coefficients predict from the counters, which have no
+//! chance: at g tokens per second, steps of time s make g s sequences running.
 
 use super::fit::Point;
 use super::work::{Steps, Theta, Work};
+use crate::engine::{SchedulerConfig, usable_tokens};
 use std::collections::BTreeMap;
 
 /// One recorded series.
@@ -32,16 +40,18 @@ pub struct Window {
     pub running: f64,
     /// How many samples of a gauge that is the mean of, if it is.
     pub samples: Option<usize>,
-    /// Mean duration of a step \[ms\]; with `first_tokens`, mean time per output token.
+    /// Mean duration of a step \[ms\]; of a gauge, with the time that first tokens took.
     pub step_ms: f64,
-    /// Share of the output tokens that are first tokens, if the time that they took is part of `step_ms`.
-    pub first_tokens: f64,
+    /// Sequences that a token meets, itself among them, per running one: mean square over square of mean.
+    pub met: f64,
+    /// Share of the KV cache that a token meets in use, per running request.
+    pub kv_met: f64,
+    /// Output tokens per second.
+    pub generation_rate: f64,
     /// Prompt tokens per second.
     pub prompt_rate: f64,
     /// Requests per second, if a counter of them was recorded.
     pub request_rate: Option<f64>,
-    /// Mean share of the KV cache in use.
-    pub kv_usage: f64,
 }
 
 /// What a set of series gave.
@@ -51,24 +61,6 @@ pub struct Windows {
     pub usable: Vec<Window>,
     /// Windows that cannot, by reason.
     pub left_out: BTreeMap<&'static str, usize>,
-}
-
-impl Windows {
-    /// Which coefficients come out wrong for want of a series, in words.
-    // Source: fits of series scraped from the engine, tests/it/calibrate_windows.rs.
-    pub fn biases(&self) -> Vec<&'static str> {
-        let any = |lacks: fn(&Window) -> bool| self.usable.iter().any(lacks);
-        let gaps = any(|window| window.samples.is_some()).then_some(
-            "without `vllm:inter_token_latency_seconds_sum` and `_count` the running requests are samples of a \
-             gauge: `c_ms_per_token` tends to come out some 10 % too large, more where `c_kv_us` is not told \
-             apart from it",
-        );
-        let requests = any(|window| window.request_rate.is_none()).then_some(
-            "without `vllm:request_success_total` requests in prefill count as decoding and their length is not \
-             known: `c_ms_per_token` tends to come out 10 to 15 % too large",
-        );
-        gaps.into_iter().chain(requests).collect()
-    }
 }
 
 const RUNNING: &[&str] = &["num_requests_running"];
@@ -88,6 +80,10 @@ const GAP_COUNT: &[&str] =
 // ASSUMPTION(A225): 3 %, as windows with the inter-token latency scatter. The mean of n samples of a gauge has the
 // error of n independent Poisson numbers besides, by which its window weighs less.
 const EXACT: f64 = 0.03;
+
+/// How far the description of a window's mean step may be off, the same way for all windows of one kind.
+// ASSUMPTION(A343): 0.5 %, as its mean differs from the engine's own steps under Poisson loads of one kind.
+const DESCRIBED: f64 = 0.005;
 
 /// Length of a window \[s\].
 // Source: one to five minutes: long against a request's gaps, short against the change of a load.
@@ -195,20 +191,28 @@ impl<'a> Pod<'a> {
     }
 
     fn window(&self, pod: &str, from: f64) -> Result<Window, &'static str> {
-        let within = |series: &Recorded| -> Vec<f64> {
-            let inside = |s: &&(f64, f64)| s.0 >= from && s.0 <= from + WINDOW_S;
-            series.samples.iter().filter(inside).map(|s| s.1).collect()
-        };
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        let (running, waiting, kv) = (within(self.running), within(self.waiting), within(self.kv));
-        if [&running, &waiting, &kv].iter().any(|v| v.len() < SAMPLES) {
+        let inside = |s: &&(f64, f64)| s.0 >= from && s.0 <= from + WINDOW_S;
+        let within = |series: &'a Recorded| series.samples.iter().filter(inside);
+        if [self.running, self.waiting, self.kv].iter().any(|s| within(s).count() < SAMPLES) {
             return Err("fewer than 4 samples");
         }
-        if waiting.iter().any(|w| *w > 0.0) {
+        if within(self.waiting).any(|w| w.1 > 0.0) {
             return Err("requests waited");
         }
-        if running.iter().any(|r| *r < 1.0) {
-            return Err("the engine was idle at times");
+        // Both gauges of one scrape.
+        let scrape = |&(t, running): &(f64, f64)| {
+            let near = |s: &&(f64, f64)| (s.0 - t).abs() < 1e-3;
+            within(self.kv).find(near).map(|s| (running, s.1))
+        };
+        let scrapes: Vec<(f64, f64)> = within(self.running).filter_map(scrape).collect();
+        if scrapes.len() < SAMPLES {
+            return Err("the gauges were not sampled together");
+        }
+        let mean =
+            |of: fn(&(f64, f64)) -> f64| scrapes.iter().map(of).sum::<f64>() / scrapes.len() as f64;
+        let gauge = mean(|s| s.0);
+        if gauge < 1.0 {
+            return Err("less than one request ran");
         }
         let rate = |counters: &[&Recorded]| -> Result<f64, &'static str> {
             counters.iter().map(|counter| rate(counter, from)).sum()
@@ -221,29 +225,23 @@ impl<'a> Pod<'a> {
             .and_then(|count| Ok((rate(&self.gap_sum)?, count)))
             .ok()
             .filter(|&(sum, count)| sum > 0.0 && count > 0.0);
-        let samples = gaps.is_none().then_some(running.len());
         let (running, step_ms) = match gaps {
             // Every token of the window is one running sequence in one step.
             Some((sum, count)) => (generation_rate * sum / count, sum / count * 1e3),
-            None => (mean(&running), mean(&running) / generation_rate * 1e3),
-        };
-        let request_rate = rate(&self.requests).ok().filter(|r| *r > 0.0);
-        // The gauge counts requests whose prompt is still being computed.
-        let first_tokens = match (gaps, request_rate) {
-            (None, Some(requests)) => (requests / generation_rate).min(1.0),
-            _ => 0.0,
+            None => (gauge, gauge / generation_rate * 1e3),
         };
         let name = if pod.is_empty() { String::new() } else { format!("{pod} ") };
         let start = from - self.running.samples[0].0;
         Ok(Window {
             name: format!("{name}{start:.0} s"),
             running,
-            samples,
+            samples: gaps.is_none().then_some(scrapes.len()),
             step_ms,
-            first_tokens,
+            met: mean(|s| s.0 * s.0) / (gauge * gauge),
+            kv_met: mean(|s| s.0 * s.1) / (gauge * gauge),
+            generation_rate,
             prompt_rate: rate(&self.prompt)?,
-            request_rate,
-            kv_usage: mean(&kv),
+            request_rate: rate(&self.requests).ok().filter(|r| *r > 0.0),
         })
     }
 }
@@ -265,70 +263,107 @@ fn rate(counter: &Recorded, from: f64) -> Result<f64, &'static str> {
 }
 
 impl Window {
-    /// Weight of the window where its mean step should take `expected_ms`. It goes by the number of requests that
-    /// such steps would make of the tokens, not by the one that was sampled: windows that were sampled too high
-    /// would else weigh more, and all steps seem longer.
+    /// Weight of the window where its mean step should take `expected_ms`. It goes by what was expected, not by what
+    /// was sampled: windows that were sampled too high or too low would else weigh more.
     fn weight(&self, expected_ms: f64) -> f64 {
         let Some(samples) = self.samples else { return 1.0 };
-        let expected = self.running * expected_ms / self.step_ms * samples as f64;
-        (EXACT * expected.sqrt()).min(1.0)
+        let expected = self.generation_rate * expected_ms / 1e3 * samples as f64;
+        (EXACT * expected.sqrt()).min(1.0) * self.step_ms / expected_ms
     }
 
-    /// What the mean step was made of, at `theta`.
-    fn work(&self, kv_tokens: f64, max_num_batched_tokens: f64, theta: &Theta) -> Work {
-        let step_s = self.step_ms / 1e3;
+    /// What a mean step of `step_ms` is made of, at `theta`.
+    fn work(&self, step_ms: f64, server: &SchedulerConfig, theta: &Theta) -> Work {
+        let step_s = step_ms / 1e3;
+        let running =
+            if self.samples.is_some() { self.generation_rate * step_s } else { self.running };
+        let kv_tokens = usable_tokens(server.num_gpu_blocks, server.block_size) as f64;
+        // The last block of a sequence is half full on average.
+        let empty = f64::from(server.block_size - 1) / 2.0;
+        let sequences = running * self.met;
         let decode = Steps {
             count: 1.0,
-            tokens: self.running,
-            decodes: self.running,
-            kv_tokens: self.kv_usage * kv_tokens,
+            tokens: sequences,
+            decodes: sequences,
+            kv_tokens: (running * self.kv_met * kv_tokens - empty * sequences).max(0.0),
             pairs: 0.0,
         };
-        let prompt_tokens = self.prompt_rate * step_s;
-        let Some(requests) = self.request_rate else {
-            // ASSUMPTION(A224): without a count of requests their length is not known: prefill work is taken to
-            // add to a step in full, and its attention to be part of it.
-            let mut work = Work::of(&decode, theta);
-            work.by[1] += prompt_tokens;
-            return work;
-        };
-        // The share of steps that carry prefill work, and how much each of them carries.
+        // ASSUMPTION(A224): without a count of requests there are as many as make the mean context out of prompts
+        // and half an output each.
+        let context = (self.kv_met / self.met * kv_tokens - empty).max(1.0);
+        let guess = (self.prompt_rate + self.generation_rate / 2.0) / context;
+        let requests = self.request_rate.unwrap_or(guess).min(self.generation_rate);
         let length = self.prompt_rate / requests;
-        let chunks = (length / max_num_batched_tokens).ceil().max(1.0);
-        let share = (requests * chunks * step_s).min(1.0);
-        if share <= 0.0 {
+        let chunks = (length / f64::from(server.max_num_batched_tokens)).ceil();
+        if chunks < 1.0 {
             return Work::of(&decode, theta);
         }
-        let tokens = prompt_tokens / share;
-        let pairs = tokens * length / 2.0;
-        let mixed = Steps { tokens: self.running + tokens, pairs, ..decode };
+        let tokens = length / chunks;
+        let mixed = Steps { tokens: sequences + tokens, pairs: tokens * length / 2.0, ..decode };
         let mixed = Work::of(&mixed, theta);
-        let later = 1.0 - self.first_tokens;
+        // Arrivals see the mean number running, but who is in prefill before them decodes when it is their turn;
+        // meanwhile others finish. `prefilling` less `leaving` is the balance over the chunks of one prompt.
+        let prefilling = requests * mixed.at(&theta.unknowns()) / 1e3 * (chunks + 1.0) / 2.0;
+        let leaving = requests * step_s;
+        let met = 1.0 + (prefilling - leaving) / running;
+        // The share of tokens whose step holds prefill work.
+        let share = (requests * chunks * step_s * met).min(1.0);
+        // The gauge counts requests in prefill, under asynchronous scheduling from the first chunk on. The gaps between
+        // tokens do not.
+        let (first, counted) = match self.samples {
+            None => (0.0, 0.0),
+            Some(_) if server.async_scheduling => (requests / self.generation_rate, chunks),
+            Some(_) => (requests / self.generation_rate, chunks - 1.0),
+        };
         let mut work = Work::default();
-        work.add(&Work::of(&decode, theta), later * (1.0 - share));
-        work.add(&mixed, later * share + self.first_tokens * chunks);
+        work.add(&Work::of(&decode, theta), (1.0 - first) * (1.0 - share));
+        work.add(&mixed, (1.0 - first) * share + first * counted);
+        work
+    }
+
+    /// The step that `theta` predicts, and its work; of a gauge, from the counters alone.
+    fn predicted(&self, server: &SchedulerConfig, theta: &Theta) -> Work {
+        if self.samples.is_none() {
+            return self.work(self.step_ms, server, theta);
+        }
+        let x = theta.unknowns();
+        let time = |step_ms: f64| self.work(step_ms, server, theta).at(&x);
+        // A longer step holds more sequences and prompts, so its time grows with it, by less than itself on a server
+        // that keeps up. Coefficients of early rounds may say otherwise: within a factor of four.
+        let (mut low, mut high) = (self.step_ms / 4.0, self.step_ms * 4.0);
+        while high - low > 1e-9 * high {
+            let middle = f64::midpoint(low, high);
+            if time(middle) > middle { low = middle } else { high = middle }
+        }
+        let step_ms = f64::midpoint(low, high);
+        let slope = (time(step_ms * 1.001) - time(step_ms)) / (step_ms * 0.001);
+        let mut work = self.work(step_ms, server, theta);
+        // What a coefficient adds lengthens the step, which adds again.
+        for by in &mut work.by {
+            *by /= 1.0 - slope.clamp(0.0, 0.9);
+        }
+        work.rest_ms = 0.0;
+        work.rest_ms = step_ms - work.at(&x);
         work
     }
 }
 
-/// Data points for a fit, at `theta`.
+/// Data points for a fit, of windows of `server`, at `theta`.
 pub fn points(
     name: &str,
     windows: &[Window],
-    kv_tokens: u64,
-    max_num_batched_tokens: u32,
+    server: &SchedulerConfig,
     theta: &Theta,
 ) -> Vec<Point> {
     windows
         .iter()
         .map(|window| {
-            let work = window.work(kv_tokens as f64, f64::from(max_num_batched_tokens), theta);
-            let weight = window.weight(work.at(&theta.unknowns()));
+            let work = window.predicted(server, theta);
             Point {
                 name: format!("{name}: {}", window.name),
                 measured_ms: window.step_ms,
                 work,
-                weight,
+                weight: window.weight(work.at(&theta.unknowns())),
+                described: DESCRIBED,
             }
         })
         .collect()
@@ -337,6 +372,7 @@ pub fn points(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::StepCoefficients;
 
     fn series(name: &str, value: impl Fn(f64) -> f64) -> Recorded {
         let samples = (0..25).map(|i| f64::from(i) * 15.0).map(|t| (t, value(t))).collect();
@@ -360,14 +396,50 @@ mod tests {
         assert_eq!(found.left_out.get("requests waited"), Some(&1));
         assert!((found.usable[0].step_ms - 20.0).abs() < 1e-9);
         assert_eq!(found.usable[0].request_rate, None);
-        assert_eq!(found.biases().len(), 2);
         // Nine samples of eight requests are good to 12 %, the window to 3 %. Had they been sampled twice too
-        // high, steps of twice the time would follow, and no other weight.
+        // high, steps of twice the time would follow, and the relative error counts for as much more.
         let window = &found.usable[0];
         assert_eq!(window.samples, Some(9));
+        assert!((window.met - 1.0).abs() < 1e-12 && (window.kv_met - 0.25 / 8.0).abs() < 1e-12);
         assert!((window.weight(20.0) - 0.03 * 72.0_f64.sqrt()).abs() < 1e-12);
         let twice = Window { running: 16.0, step_ms: 40.0, ..window.clone() };
-        assert!((twice.weight(20.0) - window.weight(20.0)).abs() < 1e-12);
+        assert!((twice.weight(20.0) - 2.0 * window.weight(20.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_gauge_is_predicted_from_the_counters() {
+        let server = SchedulerConfig::default();
+        let step = StepCoefficients::LLAMA_3_1_8B_ON_A100_80;
+        let theta = Theta { step, ingest_ms: 0.0 };
+        let window = &windows(&steady()).unwrap().usable[0];
+        let x = theta.unknowns();
+        let work = window.predicted(&server, &theta);
+        // The prediction stands: a step of this time is made of what takes this time.
+        let step_ms = work.at(&x);
+        assert!((window.work(step_ms, &server, &theta).at(&x) / step_ms - 1.0).abs() < 1e-6);
+        // The chance of the samples is in what was measured, and in nothing else.
+        let chance = Window { running: 10.0, step_ms: 25.0, ..window.clone() };
+        assert!((chance.predicted(&server, &theta).at(&x) / step_ms - 1.0).abs() < 1e-6);
+        // The work is the derivative of the prediction.
+        for i in 0..4 {
+            let mut more = x;
+            more[i] *= 1.0001;
+            let moved = window.predicted(&server, &theta.with(&more)).at(&more) - step_ms;
+            let told = work.by[i] * x[i] * 0.0001;
+            assert!((moved - told).abs() < 0.05 * moved.abs() + 1e-9, "{i}: {moved} {told}");
+        }
+    }
+
+    #[test]
+    fn crowds_count_by_those_in_them() {
+        let mut some = steady();
+        some[0] = series("num_requests_running", |t| if t % 30.0 == 0.0 { 4.0 } else { 12.0 });
+        let window = &windows(&some).unwrap().usable[0];
+        let (fours, twelves) = (5.0, 4.0);
+        let mean = (fours * 4.0 + twelves * 12.0) / 9.0;
+        let square = (fours * 16.0 + twelves * 144.0) / 9.0;
+        assert!((window.running - mean).abs() < 1e-12);
+        assert!((window.met - square / (mean * mean)).abs() < 1e-12);
     }
 
     #[test]

@@ -161,6 +161,27 @@ fn wrong_uses_are_refused() {
     }
 }
 
+/// `l4` begins the name of another GPU.
+#[test]
+fn steps_of_another_gpu_are_not_taken() {
+    let scratch = Scratch::new();
+    let rows = |gpu: &str| {
+        let row = |n: u32| format!("decode_step,{gpu},{n},1000,0,0,{}\n", 60.0 + f64::from(n));
+        let rows: String = (1..20).map(row).collect();
+        format!("kind,gpu,n_decode,decode_ctx,prefill_tokens,prefill_len,measured_ms\n{rows}")
+    };
+    let args = ["profile", "fit", "steps.csv", "--gpu", "l4", "--model", "llama-3.1-8b"];
+    scratch.write("steps.csv", &rows("L40S"));
+    let ended = scratch.hpasim(&args).expect(2);
+    assert!(
+        ended.stderr.contains("(the file has L40S); choose with --steps-gpu"),
+        "{}",
+        ended.stderr
+    );
+    scratch.write("steps.csv", &rows("NVIDIA L4"));
+    scratch.hpasim(&args).expect(0);
+}
+
 #[test]
 fn a_trace_is_replayed_and_compared() {
     let scratch = Scratch::new();

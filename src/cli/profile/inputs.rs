@@ -10,7 +10,8 @@ use crate::calibrate::requests::RequestTrace;
 use crate::calibrate::steps::{self, MeasuredStep};
 use crate::calibrate::windows::{self, Recorded, Window};
 use crate::calibrate::work::Theta;
-use crate::engine::{StepModelError, usable_tokens};
+use crate::config::profile::gpu_name;
+use crate::engine::StepModelError;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -74,9 +75,6 @@ pub(super) fn read(
                 for (reason, count) in &found.left_out {
                     inputs.notes.push(format!("{count} Prometheus windows left out: {reason}"));
                 }
-                inputs
-                    .notes
-                    .extend(found.biases().iter().map(|bias| format!("Prometheus: {bias}")));
                 if found.usable.is_empty() {
                     errors.push("Prometheus: no window can be used".to_owned());
                 }
@@ -163,8 +161,8 @@ impl Inputs {
         let all = rows.len();
         let given = |row: &MeasuredStep| match wanted.steps_gpu {
             Some(gpu) => row.gpu.eq_ignore_ascii_case(gpu),
-            // `H100-80` is an `h100`; nothing said is taken to be right.
-            None => row.gpu.is_empty() || row.gpu.to_lowercase().starts_with(wanted.gpu),
+            // `H100-80` is an `h100`, an `L40S` is no `l4`; nothing said is taken to be right.
+            None => row.gpu.is_empty() || gpu_name(&row.gpu) == gpu_name(wanted.gpu),
         };
         let model = |row: &MeasuredStep| row.model.is_empty() || row.model == wanted.model;
         let gpus: BTreeSet<String> = rows.iter().map(|r| r.gpu.clone()).collect();
@@ -209,9 +207,7 @@ impl Inputs {
         for (name, rows) in &self.steps {
             points.extend(steps::points(name, rows, theta));
         }
-        let kv_tokens = usable_tokens(scheduler.num_gpu_blocks, scheduler.block_size);
-        let budget = scheduler.max_num_batched_tokens;
-        points.extend(windows::points("Prometheus", &self.windows, kv_tokens, budget, theta));
+        points.extend(windows::points("Prometheus", &self.windows, scheduler, theta));
         Ok(points)
     }
 

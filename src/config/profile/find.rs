@@ -16,21 +16,48 @@ pub enum NoProfile {
     NumberFormat(String),
 }
 
-/// Other spellings of GPUs whose constants are known, in lower case.
-const GPUS: [(&str, &str); 8] = [
+/// Other spellings of GPUs whose constants are known, as [`gpu_name`] has them before it looks here.
+const GPUS: [(&str, &str); 6] = [
+    ("l4-24", "l4"),
     ("h100-80", "h100"),
-    ("h100-80gb", "h100"),
-    ("h100-sxm", "h100"),
-    ("h100-64gb-hbm2e", "h100-64"),
+    ("h100-64-hbm2e", "h100-64"),
     ("h100-nvl-94", "h100-nvl"),
-    ("a100-40gb", "a100-40"),
-    ("a100-80gb", "a100-80"),
     ("a100", "a100-40"),
+    ("rtx-4090", "rtx4090"),
 ];
 
+/// Words that do not tell one GPU of a name from another: maker, board and memory of the only variant that has them.
+// Source: labels of GKE (`nvidia-tesla-a100`, `nvidia-h100-80gb`) and names of nvidia-smi (`NVIDIA A100-SXM4-80GB`,
+// `NVIDIA H100 80GB HBM3`). `PCIe` does tell: those boards are slower.
+const GPU_WORDS: [&str; 7] = ["nvidia", "tesla", "geforce", "sxm", "sxm4", "sxm5", "hbm3"];
+
+/// A GPU by its usual names, as the constants spell it if they know it.
+pub fn gpu_name(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let words = lower.split([' ', '-', '_']).filter(|w| !w.is_empty() && !GPU_WORDS.contains(w));
+    // `80GB` and `80G` are 80.
+    let word = |w: &str| {
+        let size = w.trim_end_matches('b').trim_end_matches('g');
+        let is_size = !size.is_empty() && size.bytes().all(|b| b.is_ascii_digit());
+        if is_size { size.to_owned() } else { w.to_owned() }
+    };
+    let name = words.map(word).collect::<Vec<_>>().join("-");
+    GPUS.iter().find(|(n, _)| *n == name).map_or(name, |(_, n)| (*n).to_owned())
+}
+
 /// Ends of model names that do not change a model's shape.
-const SUFFIXES: [&str; 9] =
-    ["-instruct", "-chat", "-hf", "-it", "-base", "-2407", "-fp8-dynamic", "-fp8", "-v0.3"];
+const SUFFIXES: [&str; 10] = [
+    "-instruct",
+    "-chat",
+    "-hf",
+    "-it",
+    "-base",
+    "-2407",
+    "-fp8-dynamic",
+    "-fp8",
+    "-v0.3",
+    "-v0.2",
+];
 
 /// Models that are another one's shape under another name.
 const MODELS: [(&str, &str); 6] = [
@@ -55,8 +82,9 @@ impl GpuProfile {
         weights: Weights,
         constants: &Constants,
     ) -> Result<Self, NoProfile> {
-        let wanted = gpu.to_lowercase();
-        let gpu_name = GPUS.iter().find(|(n, _)| *n == wanted).map_or(wanted.as_str(), |(_, n)| n);
+        let gpu_name = gpu_name(gpu);
+        // A checkpoint that is called fp8 has such weights, whatever is said of its activations.
+        let weights = if model.to_lowercase().contains("fp8") { Weights::Fp8 } else { weights };
         let Some(gpu) = constants.gpus.iter().find(|g| g.name == gpu_name) else {
             return Err(NoProfile::Gpu(gpu.to_owned()));
         };
@@ -228,6 +256,35 @@ mod tests {
         assert!(!named("l4-llama-3.1-8b").unwrap().composed);
         assert!(named("a100-80-qwen2.5-72b-tp4").unwrap().known_error.contains("state 15 %"));
         assert!(named("h100-qwen3-32b-tp2-fp8").unwrap().known_error.contains("state 20 %"));
+    }
+
+    #[test]
+    fn others_spell_them_otherwise() {
+        let constants = Constants::builtin().unwrap();
+        let of = |gpu: &str, model: &str| {
+            GpuProfile::of(gpu, model, 1, Weights::Bf16, &constants).map(|p| p.name)
+        };
+        for (gpu, name) in [
+            ("NVIDIA L4", "l4"),
+            ("nvidia-l4", "l4"),
+            ("NVIDIA A100-SXM4-80GB", "a100-80"),
+            ("A100_80G", "a100-80"),
+            ("nvidia-a100-80gb", "a100-80"),
+            ("nvidia-tesla-a100", "a100-40"),
+            ("NVIDIA H100 80GB HBM3", "h100"),
+            ("nvidia-h100-80gb", "h100"),
+            ("H100-64GB-HBM2e", "h100-64"),
+            ("H100-NVL-94", "h100-nvl"),
+            ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ] {
+            assert_eq!(of(gpu, "llama-3.1-8b"), Ok(format!("{name}-llama-3.1-8b")), "{gpu}");
+        }
+        for gpu in ["NVIDIA H100 PCIe", "A100-PCIE-40GB", "A10", "H200"] {
+            assert_eq!(of(gpu, "llama-3.1-8b"), Err(NoProfile::Gpu(gpu.to_owned())));
+        }
+        // Weights are what the name of the checkpoint says.
+        let fp8 = of("L4", "RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic");
+        assert_eq!(fp8.as_deref(), Ok("l4-llama-3.1-8b-fp8"));
     }
 
     #[test]
