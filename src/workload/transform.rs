@@ -180,7 +180,10 @@ impl Transform {
                 }
                 let t = r.arrival.as_ps();
                 let moved = match self.overlay {
-                    Overlay::Rotate if length > SimDuration::ZERO => (t + offset) % length.as_ps(),
+                    Overlay::Rotate if length > SimDuration::ZERO => {
+                        // Two long spans do not fit into 64 bits.
+                        ((u128::from(t) + u128::from(offset)) % u128::from(length.as_ps())) as u64
+                    }
                     Overlay::Jitter(j) if copy > 0 => {
                         let by = (2.0 * draw::uniform(rng) - 1.0) * j.as_ps() as f64;
                         ((t as f64 + by).max(0.0) as u64).min(length.as_ps().saturating_sub(1))

@@ -57,6 +57,7 @@ mod support;
 mod sweep;
 mod systems;
 mod tidy;
+mod workload_editions;
 mod workload_fit;
 mod workload_generators;
 mod workload_import;

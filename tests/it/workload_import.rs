@@ -23,18 +23,18 @@ fn recorded(name: &str) -> Option<Vec<u8>> {
     bytes
 }
 
-fn trace(bytes: &[u8], options: &ReadOptions) -> Recorded {
+pub(crate) fn trace(bytes: &[u8], options: &ReadOptions) -> Recorded {
     read_trace(bytes, options).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn rate(bytes: &[u8], options: &ReadOptions) -> RateCurve {
+pub(crate) fn rate(bytes: &[u8], options: &ReadOptions) -> RateCurve {
     match read(bytes, options).unwrap_or_else(|e| panic!("{e}")).content {
         Content::Rate(curve) => curve,
         Content::Trace(_) => panic!("a rate was expected"),
     }
 }
 
-fn rows(trace: &Recorded) -> Vec<(u64, u32, u32)> {
+pub(crate) fn rows(trace: &Recorded) -> Vec<(u64, u32, u32)> {
     trace.requests.iter().map(|r| (r.arrival.as_ps(), r.prompt_tokens, r.output_tokens)).collect()
 }
 
@@ -331,6 +331,9 @@ fn vllm_bench_results() {
     assert!(imported.report.notes[0].contains("2 results"), "{:?}", imported.report.notes);
     let Content::Trace(got) = imported.content else { panic!("a trace") };
     assert_eq!(rows(&got), [(0, 10, 5), (1_500_000_000_000, 30, 7)]);
+    // A failed request may have no start either.
+    let zero = text.replace("1001.25", "0.0");
+    assert_eq!(rows(&trace(zero.as_bytes(), &ReadOptions::default())), rows(&got));
     let plain = read(br#"{"num_prompts": 3}"#.as_slice(), &ReadOptions::default()).unwrap_err();
     assert!(plain.to_string().contains("--save-detailed"), "{plain}");
 }

@@ -6,10 +6,10 @@ use crate::config::parse_duration;
 use crate::rng::Seed;
 use crate::units::SimDuration;
 use crate::workload::import::{
-    Columns, Content, Format, Imported, ReadOptions, TimeUnit, ZeroOutput, read,
+    Columns, Content, Format, Imported, ReadOptions, TimeUnit, TraceError, ZeroOutput, read,
 };
 use crate::workload::{OverLength, Recorded, Sharing, Summary, Transform, WorkloadSpec};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
@@ -104,7 +104,8 @@ enum FormatName {
     Mooncake,
     /// hpasim's own columns, or those named by `--map`
     Csv,
-    /// One JSON object per line, hpasim's names or those named by `--map`
+    /// JSON objects, one per line or in an array: hpasim's names or those named by `--map`; inference-perf's
+    /// `per_request_lifecycle_metrics.json`
     Jsonl,
     /// Locust's `_stats_history.csv`: a rate of completions
     Locust,
@@ -194,8 +195,15 @@ impl Reading {
 
     fn read(&self, file: &Path) -> Result<Imported> {
         let input = output::open_input(file)?;
-        let name = file.display();
-        read(input, &self.options()?).with_context(|| format!("cannot use `{name}`"))
+        read(input, &self.options()?).map_err(|error| {
+            let tolerant = matches!(error, TraceError::Rows { .. });
+            let error = anyhow!(error).context(format!("cannot use `{}`", file.display()));
+            if tolerant {
+                anyhow!("{error:#}\nhint: `--bad-rows PERCENT` leaves out that many")
+            } else {
+                error
+            }
+        })
     }
 }
 

@@ -40,7 +40,10 @@ pub(super) fn read(input: impl Read, options: &ReadOptions) -> Result<Imported, 
         let tokens = [prompt.as_i64(), outputs.get(i).and_then(Value::as_i64)];
         // There are no lines: the place in the array stands for one.
         let verdict = match (start, tokens) {
-            (Some(at), [Some(_), Some(0)]) => Verdict::Drop(at, "failed request"),
+            // Its start may be missing, too: zero, long before a monotonic clock's time of day.
+            (Some(at), [Some(_), Some(0)]) => {
+                Verdict::Drop((at > 0 || starts.is_none()).then_some(at), "failed request")
+            }
             (Some(at), [Some(prompt), Some(output)]) => {
                 Verdict::Keep(Row { at, prompt, output, ..Row::default() })
             }

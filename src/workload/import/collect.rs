@@ -54,14 +54,19 @@ pub(super) struct Row<'a> {
 /// What became of a line.
 pub(super) enum Verdict<'a> {
     Keep(Row<'a>),
-    /// Left out by a filter, but its time counts for the zero point.
-    Drop(i128, &'static str),
+    /// Left out by a filter; its time, if it has one, counts for the zero point.
+    Drop(Option<i128>, &'static str),
     /// Reason (the key of the report), message and hint.
     Bad(&'static str, String),
 }
 
 /// Arrivals are stored relative to the first row, moved up by this so that earlier rows fit.
 const BIAS: i128 = 1 << 62;
+
+/// `u64` picoseconds reach 213 days, 53 of them before the first row. BurstGPT has 121 days; what lies after the
+/// longest run (90 days) can still be cut out by `--from` and `--to`.
+const DAYS_BEFORE: i128 = 50;
+const DAYS_AFTER: i128 = 150;
 
 pub(super) struct Collector {
     requests: Vec<Request>,
@@ -75,6 +80,8 @@ pub(super) struct Collector {
     zero_output: ZeroOutput,
     bad_rows_max: f64,
     strict_order: bool,
+    /// Whether times count from the file's own zero.
+    own_zero: bool,
     /// Whether a length of zero is an error instead of a row to drop.
     strict: bool,
     pub(super) report: Report,
@@ -93,6 +100,7 @@ impl Collector {
             zero_output: options.zero_output,
             bad_rows_max: options.bad_rows_max,
             strict_order: options.strict_order,
+            own_zero: false,
             strict: options.bad_rows_max == 0.0,
             report: Report { format, ..Report::default() },
         }
@@ -100,6 +108,7 @@ impl Collector {
 
     /// Times count from the file's own zero instead of its first row: hpasim's own format.
     pub(super) fn keep_zero(&mut self) {
+        self.own_zero = true;
         self.first = Some(0);
         self.earliest = BIAS as u64;
     }
@@ -109,7 +118,7 @@ impl Collector {
         match verdict {
             Verdict::Bad(reason, message) => self.bad(line, reason, message, None),
             Verdict::Drop(at, reason) => {
-                if self.place(at).is_some() {
+                if at.is_none_or(|at| self.place(at).is_some()) {
                     self.drop(reason);
                 } else {
                     self.too_far(line);
@@ -124,21 +133,24 @@ impl Collector {
     }
 
     fn too_far(&mut self, line: u64) {
-        self.bad(
-            line,
-            "time out of range",
-            "lies more than 50 days before or 90 days after the first row".into(),
-            None,
+        let message = format!(
+            "lies more than {DAYS_BEFORE} days before or {DAYS_AFTER} days after {}",
+            if self.own_zero { "zero, from which `arrival_s` counts" } else { "the first row" }
         );
+        let hint = if self.own_zero {
+            "`hpasim trace import --map arrival=arrival_s` counts from the first row instead"
+        } else {
+            "is the time unit right? see `--time-unit`"
+        };
+        self.bad(line, "time out of range", message, Some(hint.to_owned()));
     }
 
     /// Biased picoseconds from the first row; counts for the zero point.
     fn place(&mut self, at: i128) -> Option<u64> {
         let first = *self.first.get_or_insert(at);
         let relative = at - first;
-        // `u64` picoseconds reach 213 days: 53 before the first row, 90 (the longest run) after it.
         let day = 86_400 * i128::from(PS_PER_S);
-        if !(-50 * day..=90 * day).contains(&relative) {
+        if !(-DAYS_BEFORE * day..=DAYS_AFTER * day).contains(&relative) {
             return None;
         }
         let relative = (relative + BIAS) as u64;

@@ -3,6 +3,9 @@
 use super::TraceError;
 use super::lines::Cells;
 
+/// Characters of a header that an error shows: the first line of what is no table can be the whole file.
+const SHOWN: usize = 300;
+
 /// Names of the columns of a header, in order.
 pub(super) struct Header {
     names: Vec<String>,
@@ -32,7 +35,11 @@ impl Header {
     /// Index of a column that must be there.
     pub(super) fn need(&self, name: &str, line: u64) -> Result<usize, TraceError> {
         self.find(name).ok_or_else(|| {
-            let found = self.names.join(", ");
+            let mut found = self.names.join(", ");
+            if let Some((end, _)) = found.char_indices().nth(SHOWN) {
+                found.truncate(end);
+                found.push_str(", ..");
+            }
             let hint = format!(
                 "the columns are: {found}; `hpasim trace import --map arrival=NAME` and the like name others"
             );

@@ -1,19 +1,19 @@
-//! JSON lines: Mooncake and its dialects, and hpasim's own names.
+//! JSON lines, or an array of objects: Mooncake and its dialects, inference-perf, and hpasim's own names.
 //!
 //! Times are milliseconds in Mooncake and aiperf, seconds in qwen-bailian; prefix blocks have 512 tokens in
 //! Mooncake, 16 in qwen-bailian. Both can be set, because a wrong unit makes a rate a thousand times too high.
 
 use super::collect::{Collector, Row, Verdict};
 use super::lines::Lines;
-use super::number::{TimeUnit, time, tokens};
+use super::number::{TimeUnit, time, tokens, unit_of};
 use super::{Content, Format, Imported, ReadOptions, TraceError};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 
-/// Whether a file that starts with `head` is one JSON document rather than an object per line.
-pub(super) fn is_document(head: &[u8]) -> bool {
-    head.starts_with(b"[") || is_bench(head) || mentions(head, "resultType")
+/// Whether a file that starts with `head` is an answer of Prometheus, or the list of series of one.
+pub(super) fn is_prometheus(head: &[u8]) -> bool {
+    mentions(head, "resultType") || (head.starts_with(b"[") && mentions(head, "values"))
 }
 
 /// Whether it is a result of `vllm bench serve`.
@@ -31,14 +31,24 @@ fn mentions(head: &[u8], key: &str) -> bool {
 enum Dialect {
     Mooncake,
     Bailian,
+    /// inference-perf's `per_request_lifecycle_metrics.json`.
+    // Source: kubernetes-sigs/inference-perf, request lifecycle report: `start_time` of a monotonic clock [s],
+    // `info`, `error`. Older releases have the counts flat in `info`, newer ones nested.
+    InferencePerf,
     Own,
 }
+
+/// Places of the token counts in inference-perf's `info`, newest first.
+const PERF_PROMPT: [&str; 2] = ["/request_metrics/text/input_tokens", "/input_tokens"];
+const PERF_OUTPUT: [&str; 2] = ["/response_metrics/output_tokens", "/output_tokens"];
 
 impl Dialect {
     fn of(row: &Map<String, Value>, options: &ReadOptions) -> Option<Self> {
         let own = options.columns.arrival.as_deref().unwrap_or("arrival_s");
         if row.contains_key("chat_id") {
             Some(Self::Bailian)
+        } else if row.contains_key("start_time") && row.contains_key("info") {
+            Some(Self::InferencePerf)
         } else if row.contains_key(own) {
             Some(Self::Own)
         } else {
@@ -79,41 +89,74 @@ pub(super) fn read_lines<R: BufRead>(
     mut lines: Lines<R>,
     options: &ReadOptions,
 ) -> Result<Imported, TraceError> {
-    let mut reader: Option<Reader> = None;
-    let mut collector = Collector::new("jsonl", options);
-    let mut texts = Texts::default();
+    let mut rows = Rows::new(options);
     while let Some((number, line)) = lines.next()? {
-        let row = match serde_json::from_slice(line) {
-            Ok(Value::Object(row)) => row,
-            Ok(_) => {
-                collector.push(number, Verdict::Bad("no object", "is not a JSON object".into()));
-                continue;
-            }
+        match serde_json::from_slice(line) {
+            Ok(row) => rows.push(number, row)?,
             Err(e) => {
-                collector.push(number, Verdict::Bad("no JSON", format!("is not JSON: {e}")));
-                continue;
+                let bad = Verdict::Bad("no JSON", format!("is not JSON: {e}"));
+                rows.collector.push(number, bad);
             }
-        };
-        if reader.is_none() {
-            let new = Reader::new(&row, options, number)?;
-            if new.dialect == Dialect::Own && options.time_unit.is_none() {
-                collector.keep_zero();
-            }
-            reader = Some(new);
-        }
-        if let Some(reader) = &mut reader {
-            let verdict = reader.row(&row, &mut texts);
-            collector.push(number, verdict);
         }
     }
-    let Some(reader) = reader else { return collector.finish().map(trace) };
-    let (recorded, mut report) = collector.finish()?;
-    reader.finish(&mut report);
-    Ok(trace((recorded, report)))
+    rows.finish()
 }
 
-fn trace((trace, report): (crate::workload::Recorded, super::Report)) -> Imported {
-    Imported { content: Content::Trace(trace), report }
+/// Reads an array of objects. They have no lines: the place in the array, from 1, stands for one.
+pub(super) fn read_array(input: impl Read, options: &ReadOptions) -> Result<Imported, TraceError> {
+    let all: Vec<Value> = serde_json::from_reader(input)
+        .map_err(|e| TraceError::file(e.line() as u64, format!("is not JSON: {e}"), None))?;
+    let mut rows = Rows::new(options);
+    for (i, row) in all.into_iter().enumerate() {
+        rows.push(i as u64 + 1, row)?;
+    }
+    rows.finish()
+}
+
+/// Rows as they come.
+struct Rows<'o> {
+    options: &'o ReadOptions,
+    reader: Option<Reader<'o>>,
+    collector: Collector,
+    texts: Texts,
+}
+
+impl<'o> Rows<'o> {
+    fn new(options: &'o ReadOptions) -> Self {
+        let collector = Collector::new("jsonl", options);
+        Self { options, reader: None, collector, texts: Texts::default() }
+    }
+
+    fn push(&mut self, number: u64, row: Value) -> Result<(), TraceError> {
+        let Value::Object(row) = row else {
+            let bad = Verdict::Bad("no object", "is not a JSON object".into());
+            self.collector.push(number, bad);
+            return Ok(());
+        };
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            none => {
+                let new = Reader::new(&row, self.options, number)?;
+                // Numbers of hpasim's own format count from zero; dates do not.
+                let own = new.dialect == Dialect::Own && self.options.time_unit.is_none();
+                if own && new.unit != TimeUnit::Iso {
+                    self.collector.keep_zero();
+                }
+                none.insert(new)
+            }
+        };
+        let verdict = reader.row(&row, &mut self.texts);
+        self.collector.push(number, verdict);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Imported, TraceError> {
+        let (recorded, mut report) = self.collector.finish()?;
+        if let Some(reader) = self.reader {
+            reader.finish(&mut report);
+        }
+        Ok(Imported { content: Content::Trace(recorded), report })
+    }
 }
 
 impl<'o> Reader<'o> {
@@ -137,12 +180,13 @@ impl<'o> Reader<'o> {
         let (unit, block) = match dialect {
             Dialect::Mooncake => (TimeUnit::Ms, 512),
             Dialect::Bailian => (TimeUnit::S, 16),
-            Dialect::Own => (TimeUnit::S, 512),
+            Dialect::InferencePerf | Dialect::Own => (TimeUnit::S, 512),
         };
+        let first = row.get(arrival_key(dialect, options)).map(text).unwrap_or_default();
         Ok(Self {
             dialect,
             options,
-            unit: options.time_unit.unwrap_or(unit),
+            unit: options.time_unit.unwrap_or_else(|| unit_of(&first, unit)),
             block: options.block_tokens.unwrap_or(block).max(1),
             seen: BTreeMap::new(),
             names: Vec::new(),
@@ -162,13 +206,13 @@ impl<'o> Reader<'o> {
             .dialect
         {
             Dialect::Own => mapped.as_deref().unwrap_or(own),
-            Dialect::Mooncake | Dialect::Bailian => other,
+            Dialect::Mooncake | Dialect::Bailian | Dialect::InferencePerf => other,
         };
         let keys = [
             name("prompt_tokens", &columns.prompt, "input_length"),
             name("output_tokens", &columns.output, "output_length"),
         ];
-        let arrival_key = name("arrival_s", &columns.arrival, "timestamp");
+        let arrival_key = arrival_key(self.dialect, self.options);
         texts.session = ["session_id", "chat_id"]
             .iter()
             .find_map(|k| row.get(*k))
@@ -196,6 +240,9 @@ impl<'o> Reader<'o> {
         if row.contains_key("delay") || !self.sessions.is_empty() {
             self.sessions.insert(texts.session.clone(), at);
         }
+        if self.dialect == Dialect::InferencePerf {
+            return perf(at, row);
+        }
         let [prompt, output] = keys.map(|k| row.get(k).map(text).and_then(|t| tokens(&t)));
         let (Some(prompt), Some(output)) = (prompt, output) else {
             let [p, o] = keys;
@@ -203,7 +250,7 @@ impl<'o> Reader<'o> {
             return Verdict::Bad("unreadable length", message);
         };
         if self.options.model.as_ref().is_some_and(|m| *m != texts.class) {
-            return Verdict::Drop(at, "other type");
+            return Verdict::Drop(Some(at), "other type");
         }
         let number =
             |key: &str| row.get(key).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
@@ -250,7 +297,7 @@ impl<'o> Reader<'o> {
         if ids.len() as u64 != u64::from(prompt.div_ceil(self.block)) {
             self.wrong_blocks += 1;
         }
-        let ids: Vec<u64> = ids.iter().filter_map(Value::as_u64).collect();
+        let ids: Vec<u64> = ids.iter().map_while(block_id).collect();
         let whole = prompt.saturating_sub(1) / self.block;
         let known = ids.iter().map_while(|id| self.seen.get(id)).take(whole as usize);
         let (hits, owner) = known.fold((0, None), |(n, _), owner| (n + 1, Some(*owner)));
@@ -267,6 +314,7 @@ impl<'o> Reader<'o> {
         report.format = match self.dialect {
             Dialect::Mooncake => "mooncake",
             Dialect::Bailian => "mooncake (bailian)",
+            Dialect::InferencePerf => "inference-perf",
             Dialect::Own => "jsonl",
         };
         if self.has_blocks && self.prompt_total > 0 {
@@ -284,6 +332,42 @@ impl<'o> Reader<'o> {
                 self.delays
             ));
         }
+    }
+}
+
+/// Key of the arrival time.
+fn arrival_key(dialect: Dialect, options: &ReadOptions) -> &str {
+    match dialect {
+        Dialect::Own => options.columns.arrival.as_deref().unwrap_or("arrival_s"),
+        Dialect::Mooncake | Dialect::Bailian => "timestamp",
+        Dialect::InferencePerf => "start_time",
+    }
+}
+
+/// A row of inference-perf.
+fn perf<'a>(at: i128, row: &Map<String, Value>) -> Verdict<'a> {
+    if row.get("error").is_some_and(|error| !error.is_null()) {
+        return Verdict::Drop(Some(at), "failed request");
+    }
+    let count = |places: [&str; 2]| {
+        let info = row.get("info")?;
+        places.into_iter().find_map(|place| info.pointer(place)).and_then(|n| tokens(&text(n)))
+    };
+    let (Some(prompt), Some(output)) = (count(PERF_PROMPT), count(PERF_OUTPUT)) else {
+        return Verdict::Bad("unreadable length", "has no token counts in `info`".to_owned());
+    };
+    Verdict::Keep(Row { at, prompt, output, ..Row::default() })
+}
+
+/// A prefix block: a number, or a digest as text.
+fn block_id(id: &Value) -> Option<u64> {
+    match id {
+        Value::Number(n) => n.as_u64().or_else(|| n.as_i64().map(i64::cast_unsigned)),
+        // FNV-1a.
+        Value::String(s) => Some(s.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })),
+        _ => None,
     }
 }
 

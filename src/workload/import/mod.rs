@@ -31,7 +31,8 @@ pub enum Format {
     /// hpasim's own: `arrival_s,prompt_tokens,output_tokens[,session_id,turn,prefix_group,...]`; other
     /// column names through [`ReadOptions::columns`].
     Csv,
-    /// One JSON object per line with the same names.
+    /// One JSON object per line, or an array of them, with the same names; also inference-perf's
+    /// `per_request_lifecycle_metrics.json`.
     Jsonl,
     /// Azure LLM inference traces of 2023, 2024 and 2025, and vidur's form of the first.
     Azure,
@@ -208,11 +209,15 @@ pub fn read(input: impl Read, options: &ReadOptions) -> Result<Imported, TraceEr
     let mut input = lines::open(input)?;
     let mut head = Vec::new();
     input.by_ref().take(HEAD).read_to_end(&mut head)?;
+    if let Some((what, remedy)) = foreign(&head) {
+        return Err(TraceError::file(0, format!("is {what}"), Some(remedy.to_owned())));
+    }
     let start = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head).trim_ascii_start();
-    let json = matches!(start.first(), Some(b'{' | b'['));
+    let array = start.starts_with(b"[");
+    let json = array || start.starts_with(b"{");
     let format = match options.format {
         None if json && json::is_bench(start) => Some(Format::VllmBench),
-        None if json && json::is_document(start) => Some(Format::Prometheus),
+        None if json && json::is_prometheus(start) => Some(Format::Prometheus),
         None if json => Some(Format::Jsonl),
         given => given,
     };
@@ -221,6 +226,7 @@ pub fn read(input: impl Read, options: &ReadOptions) -> Result<Imported, TraceEr
     match format {
         Some(Format::VllmBench) => bench::read(input, options),
         Some(Format::Prometheus) => series::read_prometheus(input, options),
+        Some(Format::Jsonl | Format::Mooncake) if array => json::read_array(input, options),
         Some(Format::Jsonl | Format::Mooncake) => {
             json::read_lines(lines::Lines::new(input), options)
         }
@@ -228,6 +234,31 @@ pub fn read(input: impl Read, options: &ReadOptions) -> Result<Imported, TraceEr
             tables::read(lines::Lines::new(input), options)
         }
     }
+}
+
+/// What a file is that begins with `head`, if it is none that can be read, and what to do.
+fn foreign(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    const PIPE: &str = "unpack it into a pipe, as in `zstd -dc FILE | hpasim trace import -`";
+    const MAGIC: [(&[u8], &str, &str); 7] = [
+        (b"\x28\xb5\x2f\xfd", "compressed by zstd", PIPE),
+        (b"\xfd7zXZ", "compressed by xz", PIPE),
+        (b"BZh", "compressed by bzip2", PIPE),
+        (b"PK\x03\x04", "a zip archive", "unpack it, and name one of its files"),
+        (
+            b"PAR1",
+            "a Parquet table",
+            "write it as CSV, as in pandas' `read_parquet(FILE).to_csv(..)`",
+        ),
+        (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
+        (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
+    ];
+    if head.get(257..262) == Some(b"ustar") {
+        return Some(("a tar archive", "unpack it, and name one of its files"));
+    }
+    MAGIC
+        .iter()
+        .find(|(magic, ..)| head.starts_with(magic))
+        .map(|&(_, what, remedy)| (what, remedy))
 }
 
 /// Reads requests: as [`read`], and a rate series is an error.

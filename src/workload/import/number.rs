@@ -37,9 +37,15 @@ pub(super) fn time(text: &str, unit: TimeUnit) -> Option<i128> {
     if unit == TimeUnit::Iso { iso(text) } else { decimal(text, unit.power()) }
 }
 
+/// Unit of a column without one of its own, by one of its cells: a date, or `number`.
+pub(super) fn unit_of(text: &str, number: TimeUnit) -> TimeUnit {
+    if looks_like_date(text) { TimeUnit::Iso } else { number }
+}
+
 /// Whether `text` is a date rather than a number.
-pub(super) fn looks_like_date(text: &str) -> bool {
-    text.contains(':') || (text.chars().skip(1).any(|c| c == '-') && !text.contains(['e', 'E']))
+fn looks_like_date(text: &str) -> bool {
+    text.contains([':', '/'])
+        || (text.chars().skip(1).any(|c| c == '-') && !text.contains(['e', 'E']))
 }
 
 /// `text` times ten to the `power`, rounded half away from zero.
@@ -83,8 +89,16 @@ pub(super) fn decimal(text: &str, power: i32) -> Option<i128> {
 
 static PARSER: DateTimeParser = DateTimeParser::new();
 
-/// Picoseconds since 1970 of a date and time.
+/// Picoseconds since 1970 of a date and time. Also `2024/05/10`, and `UTC` for `Z`, as spreadsheets and logs write
+/// them; not dates that start with a day or a month, which nobody can tell apart.
 fn iso(text: &str) -> Option<i128> {
+    let respelled = (text.as_bytes().get(4) == Some(&b'/') || text.ends_with("UTC")).then(|| {
+        let text = text
+            .strip_suffix("UTC")
+            .map_or_else(|| text.to_owned(), |t| format!("{}Z", t.trim_end()));
+        text.replace('/', "-")
+    });
+    let text = respelled.as_deref().unwrap_or(text);
     // The date parser stops at nine fraction digits; more are rounded off here.
     let mut short = String::new();
     let text = match text.find(['.', ',']) {
@@ -170,7 +184,17 @@ mod tests {
         ] {
             assert_eq!(time(text, TimeUnit::Iso), Some(base + ps), "{text}");
         }
-        for text in ["2024-13-01 00:00:00", "2024-05", "yesterday", "", "2024-05-10 00:00:00.x"] {
+        for text in ["2024/05/10 01:00:00", "2024-05-10 01:00:00 UTC", "2024/05/10T01:00:00Z"] {
+            assert_eq!(time(text, TimeUnit::Iso), Some(base + 3_600_000_000_000_000), "{text}");
+        }
+        for text in [
+            "05/10/2024 00:00:00",
+            "2024-13-01 00:00:00",
+            "2024-05",
+            "yesterday",
+            "",
+            "2024-05-10 00:00:00.x",
+        ] {
             assert_eq!(time(text, TimeUnit::Iso), None, "{text}");
         }
     }

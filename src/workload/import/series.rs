@@ -3,12 +3,12 @@
 use super::collect::Report;
 use super::header::Header;
 use super::lines::{self, Cells, Lines, delimiter};
-use super::number::{TimeUnit, decimal, looks_like_date, time};
+use super::number::{TimeUnit, decimal, time, unit_of};
 use super::{Content, Imported, ReadOptions, TraceError};
 use crate::units::PS_PER_S;
 use crate::workload::rate::{Interpolation, RateCurve};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Read};
 
 /// Columns of Locust's `*_stats_history.csv`.
@@ -136,8 +136,7 @@ pub(super) fn read_prometheus(
         return Err(TraceError::file(0, "holds no series", Some(hint)));
     };
     let mut report = Report { format: "prometheus", ..Report::default() };
-    // Keyed by milliseconds: the resolution of Prometheus.
-    let mut sum: BTreeMap<i64, f64> = BTreeMap::new();
+    let mut curves = Vec::new();
     let mut counters = false;
     for (i, series) in all.iter().enumerate() {
         let name = series.pointer("/metric/__name__").and_then(Value::as_str).unwrap_or("");
@@ -148,19 +147,22 @@ pub(super) fn read_prometheus(
             return Err(TraceError::file(0, format!("series {i} has no `values`"), None));
         };
         report.rows += values.len() as u64;
-        let samples = values.iter().filter_map(sample);
+        let mut samples: Vec<(f64, f64)> = values.iter().filter_map(sample).collect();
         if counter {
             let mut rates = CounterSeries::default();
-            samples.for_each(|(t, v)| rates.push(t, v));
-            for (t, v) in rates.points() {
-                *sum.entry((t * 1e3).round() as i64).or_default() += v;
-            }
-        } else {
             for (t, v) in samples {
-                *sum.entry((t * 1e3).round() as i64).or_default() += v;
+                rates.push(t, v);
             }
+            samples = rates.points();
         }
+        // Milliseconds: the resolution of Prometheus.
+        let points: BTreeMap<i64, f64> =
+            samples.into_iter().map(|(t, v)| ((t * 1e3).round() as i64, v)).collect();
+        curves.push(Curve { points, steps: counter });
     }
+    let stamps: BTreeSet<i64> = curves.iter().flat_map(|c| c.points.keys().copied()).collect();
+    let sum: Vec<(i64, f64)> =
+        stamps.into_iter().map(|ms| (ms, curves.iter().map(|c| c.at(ms)).sum())).collect();
     report.kept = sum.len() as u64;
     if all.len() > 1 {
         report.notes.push(format!("{} series were summed", all.len()));
@@ -172,12 +174,51 @@ pub(super) fn read_prometheus(
     rate(sum.into_iter().map(|(ms, v)| (ms as f64 / 1e3, v)).collect(), interpolation, report)
 }
 
+/// How long a gauge holds without a sample \[ms\].
+// Source: Prometheus, `query.lookback-delta`: 5 minutes.
+const LOOKBACK_MS: i64 = 300_000;
+
+/// One series: its samples need not be of the same times as those of the others, nor complete.
+struct Curve {
+    points: BTreeMap<i64, f64>,
+    steps: bool,
+}
+
+impl Curve {
+    /// The value at `ms`; 0 before the first sample, after the last, and where a gauge was absent.
+    fn at(&self, ms: i64) -> f64 {
+        let Some((&before, &low)) = self.points.range(..=ms).next_back() else { return 0.0 };
+        if before == ms || self.steps {
+            return low;
+        }
+        match self.points.range(ms..).next() {
+            Some((&after, &high)) if after - before <= LOOKBACK_MS => {
+                low + (high - low) * (ms - before) as f64 / (after - before) as f64
+            }
+            _ => 0.0,
+        }
+    }
+}
+
 /// `[time, "value"]` of a finite, non-negative sample.
 fn sample(pair: &Value) -> Option<(f64, f64)> {
     let time = pair.get(0)?.as_f64()?;
     let value = pair.get(1)?;
     let value = value.as_f64().or_else(|| value.as_str()?.parse().ok())?;
     (value.is_finite() && value >= 0.0).then_some((time, value))
+}
+
+/// Names of the columns of a table of rates.
+const TIME: [&str; 5] = ["t_s", "t", "offset_s", "time", "timestamp"];
+const RATE: [&str; 3] = ["rate_rps", "rps", "rps_mean"];
+
+fn any(header: &Header, names: &[&str]) -> Option<usize> {
+    names.iter().find_map(|name| header.find(name))
+}
+
+/// Whether a table holds a rate over time.
+pub(super) fn is_rate_table(header: &Header) -> bool {
+    any(header, &TIME).is_some() && any(header, &RATE).is_some()
 }
 
 /// Reads a table of rates: a time column (`t`, `t_s`, `time`, `offset_s`, `timestamp`; seconds or dates) and
@@ -194,11 +235,7 @@ pub fn read_rate_csv(
     let delimiter = delimiter(line);
     cells.split(line, delimiter);
     let header = Header::new(&cells);
-    let any = |names: &[&str]| names.iter().find_map(|n| header.find(n));
-    let (Some(t), Some(rps)) = (
-        any(&["t_s", "t", "offset_s", "time", "timestamp"]),
-        any(&["rate_rps", "rps", "rps_mean"]),
-    ) else {
+    let (Some(t), Some(rps)) = (any(&header, &TIME), any(&header, &RATE)) else {
         let message = "a rate table needs the columns `t_s` and `rate_rps`";
         return Err(TraceError::file(number, message, None));
     };
@@ -208,8 +245,7 @@ pub fn read_rate_csv(
     while let Some((number, line)) = lines.next()? {
         cells.split(line, delimiter);
         let text = cells.get(t).unwrap_or("");
-        let unit = *unit
-            .get_or_insert_with(|| if looks_like_date(text) { TimeUnit::Iso } else { TimeUnit::S });
+        let unit = *unit.get_or_insert_with(|| unit_of(text, TimeUnit::S));
         let rate = cells.get(rps).and_then(|c| decimal(c, 12));
         let (Some(at), Some(rate)) = (time(text, unit), rate.filter(|r| *r >= 0)) else {
             let message = "needs a time and a rate of at least 0";

@@ -3,8 +3,8 @@
 use super::collect::{Collector, Row, Verdict};
 use super::header::Header;
 use super::lines::{Cells, Lines, delimiter};
-use super::number::{TimeUnit, looks_like_date, time, tokens};
-use super::series::LocustHistory;
+use super::number::{TimeUnit, time, tokens, unit_of};
+use super::series::{self, LocustHistory};
 use super::{Columns, Content, Format, Imported, ReadOptions, TraceError};
 use std::io::BufRead;
 
@@ -67,6 +67,11 @@ impl Table {
             let message = format!("has the columns of the format `{format}`, not hpasim's own");
             return Err(TraceError::file(line, message, Some(hint)));
         }
+        if options.columns == Columns::default() && series::is_rate_table(header) {
+            let hint = "name it as `file` of [workload.rate_curve]".to_owned();
+            let message = "holds a rate over time, not requests";
+            return Err(TraceError::file(line, message, Some(hint)));
+        }
         let mut table = Self::basic(header, line, [name(0), name(1), name(2)], options.time_unit)?;
         table.session = header.find("session_id");
         table.turn = header.find("turn");
@@ -77,8 +82,7 @@ impl Table {
     }
 
     fn burstgpt(header: &Header, line: u64, options: &ReadOptions) -> Result<Self, TraceError> {
-        let unit = options.time_unit.or(Some(TimeUnit::S));
-        let mut table = Self::basic(header, line, BURSTGPT, unit)?;
+        let mut table = Self::basic(header, line, BURSTGPT, options.time_unit)?;
         table.session = header.find("session id");
         for (wanted, column, reason) in [
             (&options.model, "model", "other model"),
@@ -95,9 +99,7 @@ impl Table {
         let cell = |i: usize| cells.get(i).unwrap_or("");
         let optional = |i: Option<usize>| i.map_or("", cell);
         let text = cell(self.arrival);
-        let unit = *self
-            .unit
-            .get_or_insert_with(|| if looks_like_date(text) { TimeUnit::Iso } else { TimeUnit::S });
+        let unit = *self.unit.get_or_insert_with(|| unit_of(text, TimeUnit::S));
         let Some(at) = time(text, unit) else {
             return Verdict::Bad(
                 "unreadable time",
@@ -120,7 +122,7 @@ impl Table {
         }
         for (column, value, reason) in &self.filters {
             if !cell(*column).eq_ignore_ascii_case(value) {
-                return Verdict::Drop(at, reason);
+                return Verdict::Drop(Some(at), reason);
             }
         }
         let mut row = Row {
@@ -179,13 +181,9 @@ pub(super) fn read<R: BufRead>(
     let header = Header::new(&cells);
     let (name, mut table) = match options.format.unwrap_or_else(|| detect(&header)) {
         Format::Azure if header.has(&VIDUR) => {
-            let unit = options.time_unit.or(Some(TimeUnit::S));
-            ("azure (vidur)", Table::basic(&header, number, VIDUR, unit)?)
+            ("azure (vidur)", Table::basic(&header, number, VIDUR, options.time_unit)?)
         }
-        Format::Azure => {
-            let unit = options.time_unit.or(Some(TimeUnit::Iso));
-            ("azure", Table::basic(&header, number, AZURE, unit)?)
-        }
+        Format::Azure => ("azure", Table::basic(&header, number, AZURE, options.time_unit)?),
         Format::Burstgpt => ("burstgpt", Table::burstgpt(&header, number, options)?),
         Format::Locust => return LocustHistory::new(&header, number)?.read(lines, delimiter),
         Format::Csv | Format::Jsonl | Format::Mooncake | Format::VllmBench | Format::Prometheus => {
@@ -194,9 +192,8 @@ pub(super) fn read<R: BufRead>(
     };
     let width = header.width();
     let mut collector = Collector::new(name, options);
-    if name == "csv" && options.columns == Columns::default() && options.time_unit.is_none() {
-        collector.keep_zero();
-    }
+    let mut own_zero =
+        name == "csv" && options.columns == Columns::default() && options.time_unit.is_none();
     while let Some((number, line)) = lines.next()? {
         let verdict = if !cells.split(line, delimiter) {
             Verdict::Bad("not text", "is not readable text, or a quote is not closed".to_owned())
@@ -206,6 +203,13 @@ pub(super) fn read<R: BufRead>(
         } else {
             table.row(&cells)
         };
+        // Numbers of hpasim's own format count from zero; dates do not.
+        if own_zero && let Some(unit) = table.unit {
+            own_zero = false;
+            if unit != TimeUnit::Iso {
+                collector.keep_zero();
+            }
+        }
         collector.push(number, verdict);
     }
     let (trace, report) = collector.finish()?;
