@@ -110,6 +110,9 @@ fn load_with(
             let lowered = lower_case(&tree, &span, inputs, registry, &header.name, found)?;
             let digest = digest(&tree, inputs, &lowered);
             let knobs = current_knobs(&sweep, &lowered);
+            if is_unnamed(&table) {
+                cases.iter_mut().for_each(|(_, case, _)| replace(case, &lowered));
+            }
             cases.push((knobs, lowered, digest));
             Some(cases.len() - 1)
         }
@@ -232,6 +235,25 @@ fn assemble(
         digest: all.finalize().to_hex().to_string(),
         inputs: Vec::new(),
     }
+}
+
+/// Whether the file says nothing about the HPA object itself.
+fn is_unnamed(table: &Table) -> bool {
+    let hpa = table.get("hpa").map(|entry| &entry.node.value);
+    matches!(hpa, Some(Value::Table(t)) if t.get("manifest").is_none() && t.get("name").is_none())
+}
+
+/// Gives the HPA of a case the metadata and the scale target of the `present` one, which it would replace: applied
+/// beside it, both would scale.
+fn replace(case: &mut Lowered, present: &Lowered) {
+    let (Autoscaler::Hpa(setup), Some(object)) = (&mut case.scenario.autoscaler, &present.manifest)
+    else {
+        return;
+    };
+    setup.spec.scale_target_ref = object.spec.scale_target_ref.clone();
+    let mut object = object.clone();
+    object.set_spec(setup.spec.clone());
+    case.manifest = Some(object);
 }
 
 /// The sweep's columns for the present manifest: its metric and target; other columns stay empty.

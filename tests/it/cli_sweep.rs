@@ -159,6 +159,14 @@ fn the_present_hpa_is_compared() {
     let ended = scratch.hpasim(&["sweep", "tiny.toml", "--current", "now.yaml"]).expect(0);
     assert!(ended.stdout.contains("than the present HPA"), "{}", ended.stdout);
     assert!(ended.stdout.contains("= the present HPA"), "{}", ended.stdout);
+    // What is recommended replaces it: applied beside it under another name, both would scale.
+    let recommended = scratch.read("out/tiny/recommended/hpa.yaml");
+    assert!(recommended.contains("metadata:\n  name: now\n"), "{recommended}");
+    assert!(recommended.contains("kind: Deployment\n    name: vllm\n"), "{recommended}");
+    let named = ["sweep", "tiny.toml", "--current", "now.yaml", "--set", "hpa.name=\"new\""];
+    scratch.hpasim(&named).expect(0);
+    let recommended = scratch.read("out/tiny/recommended/hpa.yaml");
+    assert!(recommended.contains("metadata:\n  name: new\n"), "{recommended}");
 }
 
 /// A reader that goes away is no error.
