@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::diagnostic::{Code, Diagnostic, Diagnostics, SourceId, Span};
+use super::diagnostic::{Code, Diagnostic, Diagnostics, Severity, SourceId, Span};
 use super::experiment::{Experiment, Loader, Options};
 use super::lower::sweep::{Change, Point, Sweep};
 use super::lower::{self, CURRENT_FLAG, HPA_FLAG, Header, Inputs, Lowered};
@@ -96,9 +96,15 @@ fn load_with(
             return None;
         }
     };
-    let lowered = lower_case(&base, &span, inputs, registry, &header.name, found);
+    let mut of_base = Vec::new();
+    let lowered = lower_case(&base, &span, inputs, registry, &header.name, &mut of_base);
+    if sweep.is_none() {
+        // Its metrics may come from the sweep: what a base without one does is nobody's question.
+        of_base.retain(|d| d.severity == Severity::Error);
+    }
+    found.extend(of_base);
     let (lowered, sweep) = (lowered?, sweep?);
-    if found.iter().any(|d| d.severity == super::diagnostic::Severity::Error) {
+    if found.iter().any(|d| d.severity == Severity::Error) {
         return None;
     }
     let base_digest = digest(&base, inputs, &lowered);

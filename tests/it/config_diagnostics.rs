@@ -528,6 +528,17 @@ fn all_mistakes_are_shown_at_once() {
     assert_eq!(codes, expected, "{found}");
 }
 
+/// Metrics that only the sweep names are not missed where the sweep is wrong.
+#[test]
+fn a_wrong_sweep_brings_no_warning_about_the_file_without_it() {
+    let metric =
+        "[[hpa.metrics]]\nname = \"vllm:num_requests_waiting\"\ntarget_average_value = \"5\"\n";
+    let text = VALID.replace(metric, "").replace("targets = [4, 8]", "targets = []");
+    let found = findings(&text, Files::default());
+    assert_eq!(found.items.len(), 1, "{found}");
+    assert_eq!(found.items[0].severity, Severity::Error, "{found}");
+}
+
 #[test]
 fn every_code_has_its_own_number_and_a_meaning() {
     let mut numbers: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
