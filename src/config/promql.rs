@@ -2,8 +2,8 @@
 //!
 //! `agg(f(metric[window]))`, with `sum`, `avg` or `max` as aggregation (`by (pod)` keeps the pods apart) and `rate`,
 //! `increase`, `avg_over_time` or `max_over_time` as function, both optional;
-//! `histogram_quantile(q, sum by (le) (rate(metric_bucket[window])))`; a comparison `> bool x` on each series; a factor
-//! `* x` or `/ x` at the end. Label selectors are read and dropped: there is one deployment. Placeholders of
+//! `histogram_quantile(q, sum by (le) (rate(metric_bucket[window])))`, also of `increase`; a comparison `> bool x` on each
+//! series; a factor `* x` or `/ x` at the end. Label selectors are read and dropped: there is one deployment. Placeholders of
 //! prometheus-adapter's rules (`<<.Series>>`) are not expanded.
 
 use crate::pipeline::{Aggregate, Function};
@@ -35,27 +35,13 @@ pub(super) struct Error {
 
 /// Reads a query.
 pub(super) fn parse(text: &str) -> Result<Query, Error> {
-    let mut parser = Parser { text, at: 0 };
+    let mut parser = Parser { text, at: 0, drops_le: false };
     let mut query = parser.expression()?;
-    loop {
-        match parser.peek() {
-            None => break,
-            Some('*') => {
-                parser.at += 1;
-                query.factor *= parser.number()?;
-            }
-            Some('/') => {
-                parser.at += 1;
-                let divisor = parser.number()?;
-                if divisor == 0.0 {
-                    return Err(parser.error("divides by zero"));
-                }
-                query.factor /= divisor;
-            }
-            Some(_) => return Err(parser.error("not understood from here on")),
-        }
+    query.factor = parser.scaled(query.factor)?;
+    match parser.peek() {
+        None => Ok(query),
+        Some(_) => Err(parser.error("not understood from here on")),
     }
-    Ok(query)
 }
 
 /// What stands before a parenthesis.
@@ -65,6 +51,8 @@ const AGGREGATES: [(&str, Aggregate); 3] =
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    /// Whether an aggregation was read that leaves no `le`.
+    drops_le: bool,
 }
 
 impl Parser<'_> {
@@ -120,6 +108,23 @@ impl Parser<'_> {
         Ok(number)
     }
 
+    /// `value` with every `* x` and `/ x` that follows.
+    fn scaled(&mut self, mut value: f64) -> Result<f64, Error> {
+        loop {
+            if self.take('*') {
+                value *= self.number()?;
+            } else if self.take('/') {
+                let divisor = self.number()?;
+                if divisor == 0.0 {
+                    return Err(self.error("divides by zero"));
+                }
+                value /= divisor;
+            } else {
+                return Ok(value);
+            }
+        }
+    }
+
     fn expression(&mut self) -> Result<Query, Error> {
         let start = self.at;
         let name = self.name().to_owned();
@@ -149,8 +154,9 @@ impl Parser<'_> {
             Some(labels) => Some(labels),
             None => self.grouping()?,
         };
-        let keeps_pods =
-            labels.is_some_and(|l| l.iter().any(|l| l == "pod" || l == "exported_pod"));
+        let keeps = |label: &str| labels.iter().flatten().any(|l| l == label);
+        self.drops_le = !keeps("le");
+        let keeps_pods = keeps("pod") || keeps("exported_pod");
         query.aggregate = (!keeps_pods).then_some(aggregate);
         Ok(query)
     }
@@ -171,12 +177,20 @@ impl Parser<'_> {
         self.expect('(')?;
         let mut labels = Vec::new();
         while !self.take(')') {
+            let start = self.at;
             let label = self.name().to_owned();
             if label.is_empty() {
                 return Err(self.error("a label's name is missing here"));
             }
+            if label == "instance" {
+                self.at = start;
+                return Err(self.error("`instance` keeps the pods apart: write `pod`"));
+            }
             labels.push(label);
-            self.take(',');
+            if !self.take(',') {
+                self.expect(')')?;
+                break;
+            }
         }
         Ok(Some(labels))
     }
@@ -194,13 +208,23 @@ impl Parser<'_> {
         let mut query = self.expression()?;
         self.expect(')')?;
         let metric = query.metric.strip_suffix("_bucket").map(str::to_owned);
-        let (Some(metric), Function::Rate(window)) = (metric, query.function) else {
+        // Growth and growth per second have the same quantiles.
+        let window = match query.function {
+            Function::Rate(window) | Function::Increase(window) => Some(window),
+            _ => None,
+        };
+        let (Some(metric), Some(window), None) = (metric, window, query.above) else {
             self.at = at;
             return Err(self.error("a quantile needs `rate(metric_bucket[window])`"));
         };
         if matches!(query.aggregate, Some(Aggregate::Avg | Aggregate::Max)) {
             self.at = at;
             return Err(self.error("buckets can only be summed: `sum by (le) (...)`"));
+        }
+        // Source: prometheus promql/functions.go, funcHistogramQuantile: a series without `le` is no bucket.
+        if self.drops_le {
+            self.at = at;
+            return Err(self.error("has no result without `le`: write `sum by (le) (...)`"));
         }
         query.metric = metric;
         query.function = Function::Quantile { quantile, window };
@@ -214,26 +238,26 @@ impl Parser<'_> {
         if name.is_empty() {
             return Err(self.error("a metric's name is missing here"));
         }
-        let (metric, function, factor) = if self.take('(') {
+        let (metric, function) = if self.take('(') {
             let metric = self.name().to_owned();
             self.selector()?;
             let window = self.range()?;
             self.expect(')')?;
-            let (function, factor) = match name.as_str() {
-                "rate" => (Function::Rate(window), 1.0),
-                "increase" => (Function::Rate(window), window.as_secs_f64()),
-                "avg_over_time" => (Function::AvgOverTime(window), 1.0),
-                "max_over_time" => (Function::MaxOverTime(window), 1.0),
+            let function = match name.as_str() {
+                "rate" => Function::Rate(window),
+                "increase" => Function::Increase(window),
+                "avg_over_time" => Function::AvgOverTime(window),
+                "max_over_time" => Function::MaxOverTime(window),
                 _ => {
                     self.at = start;
                     let known = "`rate`, `increase`, `avg_over_time` and `max_over_time` are";
                     return Err(self.error(format!("`{name}` is not simulated; {known}")));
                 }
             };
-            (metric, function, factor)
+            (metric, function)
         } else {
             self.selector()?;
-            (name, Function::Instant, 1.0)
+            (name, Function::Instant)
         };
         let above = if self.take('>') {
             self.skip_space();
@@ -242,12 +266,13 @@ impl Parser<'_> {
                 self.at = start;
                 return Err(self.error("only `> bool` is simulated"));
             }
-            Some(self.number()? / factor)
+            // A comparison binds less than a product: `x > bool 2 * 3` compares with 6.
+            let limit = self.number()?;
+            Some(self.scaled(limit)?)
         } else {
             None
         };
-        let factor = if above.is_some() { 1.0 } else { factor };
-        Ok(Query { metric, function, aggregate: None, above, factor })
+        Ok(Query { metric, function, aggregate: None, above, factor: 1.0 })
     }
 
     /// `{...}`, if it is there: dropped.
@@ -255,14 +280,18 @@ impl Parser<'_> {
         if !self.take('{') {
             return Ok(());
         }
-        let mut quoted = false;
-        for (offset, c) in self.text[self.at..].char_indices() {
-            match c {
-                '"' => quoted = !quoted,
-                '}' if !quoted => {
+        let mut quote = None;
+        let mut chars = self.text[self.at..].char_indices();
+        while let Some((offset, c)) = chars.next() {
+            match (quote, c) {
+                (None, '"' | '\'' | '`') => quote = Some(c),
+                (None, '}') => {
                     self.at += offset + 1;
                     return Ok(());
                 }
+                // Between backticks a backslash is one.
+                (Some('"' | '\''), '\\') => _ = chars.next(),
+                (Some(open), c) if c == open => quote = None,
                 _ => {}
             }
         }
@@ -275,7 +304,11 @@ impl Parser<'_> {
         let start = self.at;
         let rest = &self.text[start..];
         let length = rest.find(']').unwrap_or(rest.len());
-        let window = crate::config::duration::parse(rest[..length].trim());
+        let text = rest[..length].trim();
+        if text.contains('.') {
+            return Err(self.error("Prometheus takes whole numbers only, as in `[1m30s]`"));
+        }
+        let window = crate::config::duration::parse(text);
         let day = SimDuration::from_secs(86_400);
         let window = window.ok().filter(|w| *w > SimDuration::ZERO && *w <= day);
         let Some(window) = window else {
@@ -349,7 +382,20 @@ mod tests {
             ),
             (
                 "sum(increase(x_total[1m])) / 2".into(),
-                Query { factor: 30.0, ..query("x_total", Function::Rate(MINUTE), sum) },
+                Query { factor: 0.5, ..query("x_total", Function::Increase(MINUTE), sum) },
+            ),
+            (
+                "histogram_quantile(0.5, sum by (le) (increase(x_bucket[1m])))".into(),
+                query("x", Function::Quantile { quantile: 0.5, window: MINUTE }, sum),
+            ),
+            (
+                "sum by (pod) (x > bool 2 * 6 / 4) * 5".into(),
+                Query { above: Some(3.0), factor: 5.0, ..query("x", Function::Instant, None) },
+            ),
+            ("x > bool 2 * 3".into(), Query { above: Some(6.0), ..query("x", Function::Instant, None) }),
+            (
+                "sum(x{a='}',b=\"\\\"}\",c=`\\`})".into(),
+                query("x", Function::Instant, sum),
             ),
         ] {
             assert_eq!(parse(&text), Ok(expected), "{text}");
@@ -371,6 +417,12 @@ mod tests {
             ("histogram_quantile(0.9, x_bucket)", 23, "a quantile needs `rate"),
             ("histogram_quantile(0.9, avg(rate(x_bucket[1m])))", 23, "buckets can only be summed"),
             ("sum without (pod) (x)", 4, "`without` is not understood"),
+            ("histogram_quantile(0.9, sum(rate(x_bucket[1m])))", 23, "has no result without `le`"),
+            ("histogram_quantile(0.9, x_bucket > bool 2)", 23, "a quantile needs `rate"),
+            ("histogram_quantile(0.9, rate(x_bucket[1m]) > bool 2)", 23, "a quantile needs `rate"),
+            ("avg by (instance) (x)", 8, "`instance` keeps the pods apart"),
+            ("sum by (a b) (x)", 10, "`)` is missing here"),
+            ("rate(x[1.5m])", 7, "Prometheus takes whole numbers only"),
             ("x > 3", 4, "only `> bool` is simulated"),
             ("x{a=\"b", 2, "`}` is missing"),
             ("rate(\u{e9}[1m])", 5, "`[` is missing here"),

@@ -60,7 +60,7 @@ pub struct Pipeline {
     targets: [Targets; Origin::ALL.len()],
     /// First renewal of an adapter's copy.
     refresh_phase: SimDuration,
-    buckets: Vec<f64>,
+    buckets: Vec<rate::Sum>,
     /// By query: the last answer over all pods, and until when it is given again.
     kept: Vec<Option<(SimTime, Total)>>,
 }
@@ -156,13 +156,13 @@ impl Pipeline {
             Read::Value(value, at) => (value, at),
             Read::Buckets(at) => {
                 self.buckets.clear();
-                self.buckets.resize(query.width(), 0.0);
+                self.buckets.resize(query.width(), rate::Sum::default());
                 targets.add_buckets(target, query, *first, as_of, &mut self.buckets);
                 (bucket_quantile(query, &self.buckets), at)
             }
         };
         // Adapters sum the series of one pod.
-        let value = query.scaled(value) * f64::from(query.series_per_target);
+        let value = query.compared(value) * f64::from(query.series_per_target) * query.factor;
         Some(Sample { value: truncate(value), scraped_at })
     }
 
@@ -217,16 +217,16 @@ impl Pipeline {
         let (query, first) = &self.queries[i];
         let targets = &self.targets[query.origin as usize];
         let truncates = self.config.keeps_last();
-        let (mut series, mut sum, mut max) = (0_u32, 0.0, f64::NEG_INFINITY);
+        let (mut series, mut sum, mut max) = (0_u32, rate::Sum::default(), f64::NEG_INFINITY);
         self.buckets.clear();
-        self.buckets.resize(query.width(), 0.0);
+        self.buckets.resize(query.width(), rate::Sum::default());
         for target in targets.all() {
             match targets.read(target, query, *first, as_of) {
                 Some(Read::Value(value, _)) => {
-                    let value = query.scaled(value);
+                    let value = query.compared(value);
                     let value = if truncates { truncate(value).0 as f64 / 1000.0 } else { value };
                     series += query.series_per_target;
-                    sum += value * f64::from(query.series_per_target);
+                    sum.add(value * f64::from(query.series_per_target));
                     max = f64::max(max, value);
                 }
                 Some(Read::Buckets(_)) => {
@@ -240,15 +240,16 @@ impl Pipeline {
             return None;
         }
         if let Function::Quantile { .. } = query.function {
-            return Some(query.scaled(bucket_quantile(query, &self.buckets)));
+            return Some(bucket_quantile(query, &self.buckets) * query.factor);
         }
-        Some(match query.aggregate {
+        let value = match query.aggregate {
             // Whole thousandths stay whole.
-            Aggregate::Sum if truncates => (sum * 1000.0).round() / 1000.0,
-            Aggregate::Sum => sum,
-            Aggregate::Avg => sum / f64::from(series),
+            Aggregate::Sum if truncates => (sum.value() * 1000.0).round() / 1000.0,
+            Aggregate::Sum => sum.value(),
+            Aggregate::Avg => sum.value() / f64::from(series),
             Aggregate::Max => max,
-        })
+        };
+        Some(value * query.factor)
     }
 
     /// The instant whose state an answer at `now` shows; `None` before an adapter's first renewal.
@@ -274,15 +275,17 @@ fn null(ignores: bool) -> Total {
 }
 
 /// The quantile that `query` asks for.
-fn bucket_quantile(query: &Query, buckets: &[f64]) -> f64 {
+fn bucket_quantile(query: &Query, buckets: &[rate::Sum]) -> f64 {
     match query.function {
         Function::Quantile { quantile, .. } => {
-            rate::histogram_quantile(quantile, &query.bounds, buckets)
+            let mut counts: Vec<f64> = buckets.iter().map(|bucket| bucket.value()).collect();
+            rate::histogram_quantile(quantile, &query.bounds, &mut counts)
         }
         Function::Instant
         | Function::AvgOverTime(_)
         | Function::MaxOverTime(_)
-        | Function::Rate(_) => f64::NAN,
+        | Function::Rate(_)
+        | Function::Increase(_) => f64::NAN,
     }
 }
 

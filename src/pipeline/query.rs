@@ -32,6 +32,8 @@ pub enum Function {
     MaxOverTime(SimDuration),
     /// Growth per second of a counter over the window.
     Rate(SimDuration),
+    /// Growth of a counter over the window, as Prometheus extends it to the window's edges.
+    Increase(SimDuration),
     /// `histogram_quantile` of the rates of a histogram's buckets over the window.
     Quantile {
         /// 0 to 1.
@@ -49,6 +51,7 @@ impl Function {
             Self::AvgOverTime(window)
             | Self::MaxOverTime(window)
             | Self::Rate(window)
+            | Self::Increase(window)
             | Self::Quantile { window, .. } => window,
         }
     }
@@ -98,14 +101,13 @@ impl Query {
         }
     }
 
-    /// The value of one series after `> bool X` and the factor.
-    pub(super) fn scaled(&self, value: f64) -> f64 {
-        let value = match self.above {
+    /// The value of one series after `> bool X`.
+    pub(super) fn compared(&self, value: f64) -> f64 {
+        match self.above {
             Some(limit) if value > limit => 1.0,
             Some(_) => 0.0,
             None => value,
-        };
-        value * self.factor
+        }
     }
 
     /// Values that it takes from each scrape.
@@ -115,7 +117,8 @@ impl Query {
             Function::Instant
             | Function::AvgOverTime(_)
             | Function::MaxOverTime(_)
-            | Function::Rate(_) => 1,
+            | Function::Rate(_)
+            | Function::Increase(_) => 1,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Functions over the samples of one counter, gauge or histogram in a window, as the query engine computes them.
 //!
-//! Source: prometheus promql/functions.go (extrapolatedRate) and promql/quantile.go (bucketQuantile), v3: windows are
-//! open on the left.
+//! Source: prometheus promql/functions.go (extrapolatedRate, kahanSumInc) and promql/quantile.go (bucketQuantile), v3.
+//! 2.42 differs in three ways: windows are closed on the left; a counter is cut at zero before its distance to the
+//! window's start is compared with the gap between samples, so that one that began inside the window grows more; and
+//! sums are not compensated.
 
 use super::series::Series;
 use crate::units::{SimDuration, SimTime};
@@ -47,11 +49,33 @@ pub(super) fn rate(
     as_of: SimTime,
     window: SimDuration,
 ) -> Option<f64> {
+    let (growth, factor) = extrapolated(series, column, as_of, window)?;
+    Some(growth * (factor / window.as_secs_f64()))
+}
+
+/// `increase(counter[window])` at `as_of`. Not the rate times the window: adapters truncate, and 60 would become 59.999.
+pub(super) fn increase(
+    series: &Series,
+    column: usize,
+    as_of: SimTime,
+    window: SimDuration,
+) -> Option<f64> {
+    let (growth, factor) = extrapolated(series, column, as_of, window)?;
+    Some(growth * factor)
+}
+
+/// The growth of a counter over the samples of a window, and the factor that extends it to the window's edges.
+fn extrapolated(
+    series: &Series,
+    column: usize,
+    as_of: SimTime,
+    window: SimDuration,
+) -> Option<(f64, f64)> {
     let growth = growth(series, column, as_of, as_of - window)?;
     let sampled = (growth.last_at - growth.first_at).as_secs_f64();
     let mean_gap = sampled / f64::from(growth.samples - 1);
-    let start = as_of.as_secs_f64() - window.as_secs_f64();
-    let mut to_start = growth.first_at.as_secs_f64() - start;
+    // Differences of integer times, as there: differences of seconds would be off in the last digit.
+    let mut to_start = (window - (as_of - growth.first_at)).as_secs_f64();
     let mut to_end = (as_of - growth.last_at).as_secs_f64();
     // The series is taken to reach the edge of the window if the edge is near.
     let threshold = mean_gap * 1.1;
@@ -65,8 +89,7 @@ pub(super) fn rate(
     if to_end >= threshold {
         to_end = mean_gap / 2.0;
     }
-    let factor = (sampled + to_start + to_end) / sampled / window.as_secs_f64();
-    Some(growth.increase * factor)
+    Some((growth.increase, (sampled + to_start + to_end) / sampled))
 }
 
 /// Cloud Monitoring's `ALIGN_RATE`: the growth over the `window` that ends with the newest point, with the value at
@@ -102,12 +125,40 @@ pub(super) fn avg_over_time(
     from: SimTime,
 ) -> Option<f64> {
     let mut count = 0_u32;
-    let mut sum = 0.0;
+    let mut sum = Sum::default();
     for (_, value) in series.window(as_of, from, column) {
-        sum += value;
+        sum.add(value);
         count += 1;
     }
-    (count > 0).then(|| sum / f64::from(count))
+    (count > 0).then(|| sum.value() / f64::from(count))
+}
+
+/// A sum with Neumaier's compensation, as `sum` and `avg` have it: 0.7, 0.1 and 0.2 are 1, not 0.9999999999999999, of
+/// which an adapter makes 999m.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sum {
+    sum: f64,
+    lost: f64,
+}
+
+impl Sum {
+    /// Adds a value.
+    pub(super) fn add(&mut self, value: f64) {
+        let sum = self.sum + value;
+        self.lost += if sum.is_infinite() {
+            -self.lost
+        } else if self.sum.abs() >= value.abs() {
+            (self.sum - sum) + value
+        } else {
+            (value - sum) + self.sum
+        };
+        self.sum = sum;
+    }
+
+    /// The sum of what was added.
+    pub(super) fn value(self) -> f64 {
+        self.sum + self.lost
+    }
 }
 
 /// `max_over_time(gauge[window])`.
@@ -120,10 +171,29 @@ pub(super) fn max_over_time(
     series.window(as_of, from, column).map(|(_, value)| value).max_by(f64::total_cmp)
 }
 
-/// `histogram_quantile(q, buckets)`: `buckets` are cumulative, one for each of `bounds` and one for +Inf. NaN without
-/// observations.
-pub(super) fn histogram_quantile(q: f64, bounds: &[f64], buckets: &[f64]) -> f64 {
+/// Makes the counts of cumulative buckets rise. They may not: a server that restarted inside the window may have
+/// passed its old count in one bucket, where no reset is seen, and not yet in another.
+// Source: promql/quantile.go, correctPrecisionErrors (1e-12) and ensureMonotonic.
+fn make_rising(buckets: &mut [f64]) {
+    let mut previous = buckets.first().copied().unwrap_or(0.0);
+    for count in buckets.iter_mut() {
+        if (*count - previous).abs() <= 1e-12 * *count {
+            *count = previous;
+        }
+        previous = *count;
+    }
+    let mut largest = 0.0;
+    for count in buckets {
+        largest = f64::max(largest, *count);
+        *count = largest;
+    }
+}
+
+/// `histogram_quantile(q, buckets)`: `buckets` are cumulative, one for each of `bounds` and one for +Inf; they are made
+/// to rise. NaN without observations.
+pub(super) fn histogram_quantile(q: f64, bounds: &[f64], buckets: &mut [f64]) -> f64 {
     assert_eq!(bounds.len() + 1, buckets.len(), "one bucket per bound, and +Inf");
+    make_rising(buckets);
     let Some(&total) = buckets.last() else { return f64::NAN };
     if total == 0.0 || total.is_nan() {
         return f64::NAN;
@@ -219,12 +289,63 @@ mod tests {
     #[test]
     fn quantiles_are_interpolated_inside_a_bucket() {
         let bounds = [1.0, 2.0, 4.0];
-        let q = |q, buckets: &[f64]| histogram_quantile(q, &bounds, buckets);
+        let q = |q, buckets: &[f64]| histogram_quantile(q, &bounds, &mut buckets.to_vec());
         assert_eq!(q(0.5, &[2.0, 4.0, 4.0, 4.0]), 1.0);
         assert_eq!(q(0.75, &[2.0, 4.0, 4.0, 4.0]), 1.5);
         assert_eq!(q(0.9, &[0.0, 0.0, 10.0, 10.0]), 2.0 + 2.0 * 0.9);
         // Above the last bound the bound is all that is known.
         assert_eq!(q(0.99, &[0.0, 0.0, 5.0, 10.0]), 4.0);
         assert!(q(0.5, &[0.0; 4]).is_nan());
+        // A number of promtool 2.42.0, `promtool test rules` with the same buckets: a bucket never counts less than the
+        // one below it.
+        assert_eq!(q(0.9, &[1.0, 4.0, 3.0, 3.0]), 1.866_666_666_666_666_7);
+        // Float noise is no observation above 2; 2.42.0 took it for one and said 4.
+        assert_eq!(q(1.0, &[0.1, 0.3, 0.3, 0.1 + 0.2]), 2.0);
+    }
+
+    /// Numbers of promtool 2.42.0, `promtool test rules`, where its rules are those of v3.
+    #[test]
+    #[allow(clippy::unreadable_literal, reason = "as promtool prints them")]
+    fn growth_is_prometheus_own_to_the_last_digit() {
+        let steady = [
+            (5.0, 100.0),
+            (20.0, 107.0),
+            (35.0, 121.0),
+            (50.0, 130.0),
+            (65.0, 141.0),
+            (80.0, 149.0),
+        ];
+        let lost = [steady[0], steady[1], steady[3], steady[4], steady[5]];
+        let reset = [steady[0], steady[1], (50.0, 3.0), steady[4], steady[5]];
+        let fresh = [(305.0, 0.0), (320.0, 0.0), (335.0, 7.0), (350.0, 11.0)];
+        for (points, as_of, window, growth, per_second) in [
+            (&steady[..], 83.0, 60, 3.733333333333333E+01, 6.222222222222221E-01),
+            (&steady, 83.0, 90, 5.88E+01, 6.533333333333333E-01),
+            (&steady, 97.0, 90, 5.6349999999999994E+01, 6.261111111111111E-01),
+            (&lost, 83.0, 60, 2.5650000000000002E+01, 4.2750000000000005E-01),
+            (&lost, 97.0, 90, 6.3E+01, 7E-01),
+            (&reset, 97.0, 60, 1.8549999999999997E+02, 3.0916666666666663E+00),
+            (&reset, 131.0, 90, 1.8549999999999997E+02, 2.061111111111111E+00),
+            (&fresh, 352.0, 90, 1.1488888888888889E+01, 1.2765432098765433E-01),
+        ] {
+            let (series, window) = (counter(points), SimDuration::from_secs(window));
+            let seen = [increase, rate].map(|f| f(&series, 0, at(as_of), window));
+            assert_eq!(seen, [Some(growth), Some(per_second)], "{points:?} at {as_of}");
+        }
+    }
+
+    #[test]
+    fn sums_are_compensated() {
+        let mut sum = Sum::default();
+        for value in [1.0, 1e100, 1.0, -1e100] {
+            sum.add(value);
+        }
+        // Source: prometheus promqltest/testdata/aggregators.test, the sum of the same series.
+        assert_eq!(sum.value(), 2.0);
+        let mut series = Series::new(1);
+        for (s, value) in [(10.0, 0.7), (20.0, 0.1), (30.0, 0.2)] {
+            series.push(at(s), at(s), Some(&[value]));
+        }
+        assert_eq!(avg_over_time(&series, 0, at(30.0), SimTime::ZERO), Some(1.0 / 3.0));
     }
 }

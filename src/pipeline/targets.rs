@@ -205,6 +205,7 @@ impl Targets {
             Function::AvgOverTime(w) => rate::avg_over_time(series, first, as_of, as_of - w),
             Function::MaxOverTime(w) => rate::max_over_time(series, first, as_of, as_of - w),
             Function::Rate(window) => self.rate(series, first, as_of, window),
+            Function::Increase(window) => rate::increase(series, first, as_of, window),
             Function::Quantile { window, .. } => {
                 self.rate(series, first, as_of, window)?;
                 return Some(Read::Buckets(at));
@@ -234,11 +235,11 @@ impl Targets {
         query: &Query,
         first: usize,
         as_of: SimTime,
-        sums: &mut [f64],
+        sums: &mut [rate::Sum],
     ) {
         for (column, sum) in sums.iter_mut().enumerate() {
             let window = query.function.window();
-            *sum += self.rate(&target.series, first + column, as_of, window).unwrap_or(0.0);
+            sum.add(self.rate(&target.series, first + column, as_of, window).unwrap_or(0.0));
         }
     }
 

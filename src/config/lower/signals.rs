@@ -114,7 +114,7 @@ fn rule(t: &Fields<'_>, vllm_minor: u32) -> Option<Rule> {
         Function::Instant | Function::AvgOverTime(_) | Function::MaxOverTime(_) => {
             signal.kind() == SignalKind::Gauge
         }
-        Function::Rate(_) => signal.kind() == SignalKind::Counter,
+        Function::Rate(_) | Function::Increase(_) => signal.kind() == SignalKind::Counter,
         Function::Quantile { .. } => signal.kind() == SignalKind::Histogram,
     };
     if !fits {

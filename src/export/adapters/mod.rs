@@ -113,6 +113,18 @@ pub fn files(
         }
     }
     manifest.set_spec(spec.clone());
+    let takes_queries = matches!(format, Format::PrometheusAdapter | Format::Keda);
+    let is_query = |m: &&MetricSpec| surroundings.queries.contains_key(m.metric_name());
+    let queries = spec.metrics.iter().filter(|m| !takes_queries && is_query(m));
+    let refused: Vec<String> = queries
+        .map(|m| {
+            let name = m.metric_name();
+            format!("`{name}` is a query: `{}` takes series by their name", format.name())
+        })
+        .collect();
+    if !refused.is_empty() {
+        return Err(refused);
+    }
     let (files, apply) = match format {
         Format::Gmp | Format::GmpExternal => {
             gmp::rename(&mut spec);
@@ -134,8 +146,8 @@ pub fn files(
             (files, apply)
         }
         Format::PrometheusAdapter => {
-            let rules = prometheus_adapter::rules(&spec)?;
-            prometheus_adapter::rename(&mut spec);
+            let rules = prometheus_adapter::rules(&spec, &surroundings.queries)?;
+            prometheus_adapter::rename(&mut spec, &surroundings.queries);
             manifest.set_spec(spec);
             let note = format!("{header}\n{}", prometheus_adapter::NOTE);
             let hpa = File::new("hpa.yaml", manifest.to_yaml(&note));
@@ -419,6 +431,28 @@ mod tests {
         assert_eq!(names, ["vllm_num_requests_waiting", rate.as_str(), "dcgm_fi_dev_gpu_util"]);
         assert!(rows.iter().any(|r| r["name"]["as"] == rate.as_str()
             && r["metricsQuery"].as_str().unwrap().contains("rate(<<.Series>>")));
+    }
+
+    /// There is no series of such a name: its rule has the query, and what takes names refuses it.
+    #[test]
+    fn a_query_stays_a_query() {
+        let target = MetricTarget::average_value(Quantity::from_milli(8_000));
+        let metric = || MetricSpec::external("s0-prometheus", target.clone());
+        let files = made(Format::PrometheusAdapter, vec![metric()]);
+        let map: serde_json::Value =
+            serde_saphyr::from_str(text(&files, "prometheus-adapter-rules.yaml")).unwrap();
+        let rules: serde_json::Value =
+            serde_saphyr::from_str(map["data"]["config.yaml"].as_str().unwrap()).unwrap();
+        let rule = &rules["externalRules"][0];
+        assert_eq!(rule["seriesQuery"], "vllm:num_requests_running{namespace!=\"\"}");
+        assert_eq!(rule["name"]["matches"], "^vllm:num_requests_running$");
+        assert_eq!(rule["name"]["as"], "s0-prometheus");
+        assert_eq!(rule["metricsQuery"], "sum(vllm:num_requests_running)");
+        assert!(text(&files, "hpa.yaml").contains("name: s0-prometheus"));
+        for format in [Format::Gmp, Format::GmpExternal, Format::GkeNative] {
+            let refused = try_made(format, vec![metric()]).unwrap_err();
+            assert!(refused[0].starts_with("`s0-prometheus` is a query"), "{refused:?}");
+        }
     }
 
     /// What the endpoint picker shows has no pod of the deployment.

@@ -5,8 +5,9 @@ use crate::export::File;
 use crate::hpa::HpaSpec;
 use crate::hpa::spec::MetricSpec;
 use crate::manifest;
+use crate::sim::Signal;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the HPA's comment says.
 pub(super) const NOTE: &str =
@@ -31,22 +32,38 @@ fn adapted(series: &str) -> String {
     }
 }
 
-/// Gives the metrics the adapter's names.
-pub(super) fn rename(spec: &mut HpaSpec) {
+/// Gives the metrics the adapter's names; that of a query stays.
+pub(super) fn rename(spec: &mut HpaSpec, queries: &BTreeMap<String, String>) {
     for name in spec.metrics.iter_mut().flat_map(custom_names) {
-        *name = adapted(plain(name));
+        if !queries.contains_key(name) {
+            *name = adapted(plain(name));
+        }
     }
     for object in spec.metrics.iter_mut().filter_map(|metric| metric.object.as_mut()) {
         object.metric.name = adapted(plain(&object.metric.name));
     }
 }
 
-/// The rules for every Pods, External and Object metric.
+/// The series that a query reads. The query was understood when it was simulated, so it has one.
+fn series_of(query: &str) -> Option<&str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    query.split(|c| !is_part(c)).find(|word| {
+        let name = word.strip_suffix("_bucket").unwrap_or(word);
+        let name =
+            name.strip_prefix("vllm_").map_or(name.to_owned(), |rest| format!("vllm:{rest}"));
+        Signal::from_name(&name).is_some()
+    })
+}
+
+/// The rules for every Pods, External and Object metric; `queries` by the metric's name.
 ///
 /// # Errors
 /// Object metrics of anything but a namespace.
 // Source: vllm-project/production-stack: an Object metric of the namespace is a sum by namespace.
-pub(super) fn rules(spec: &HpaSpec) -> Result<File, Vec<String>> {
+pub(super) fn rules(
+    spec: &HpaSpec,
+    queries: &BTreeMap<String, String>,
+) -> Result<File, Vec<String>> {
     let names = |of: fn(&MetricSpec) -> bool| -> BTreeSet<&str> {
         spec.metrics.iter().filter(|m| of(m)).map(|m| plain(m.metric_name())).collect()
     };
@@ -60,6 +77,7 @@ pub(super) fn rules(spec: &HpaSpec) -> Result<File, Vec<String>> {
     if !refused.is_empty() {
         return Err(refused);
     }
+    let rule = |name, per_pod| rule(name, per_pod, queries.get(name).map(String::as_str));
     let per_pod = names(|m| m.pods.is_some()).into_iter().map(|name| rule(name, true));
     let by_namespace = names(|m| m.object.is_some()).into_iter().map(|name| rule(name, false));
     let external = names(|m| m.external.is_some()).into_iter().map(|name| rule(name, false));
@@ -83,7 +101,8 @@ pub(super) fn rules(spec: &HpaSpec) -> Result<File, Vec<String>> {
 
 // Source: prometheus-adapter docs/config.md: seriesQuery, resources.overrides, name, metricsQuery; the same keys
 // in docs/externalmetrics.md, where only the namespace is a resource.
-fn rule(series: &str, per_pod: bool) -> Value {
+fn rule(name: &str, per_pod: bool, query: Option<&str>) -> Value {
+    let series = query.and_then(series_of).unwrap_or(name);
     let selected = "<<.Series>>{<<.LabelMatchers>>}";
     let value = if series.ends_with("_total") {
         format!("rate({selected}[{RATE_WINDOW}])")
@@ -99,7 +118,13 @@ fn rule(series: &str, per_pod: bool) -> Value {
     json!({
         "seriesQuery": format!("{series}{{{labels}}}"),
         "resources": { "overrides": overrides },
-        "name": { "matches": format!("^{series}$"), "as": adapted(series) },
-        "metricsQuery": format!("sum({value}) by (<<.GroupBy>>)"),
+        "name": {
+            "matches": format!("^{series}$"),
+            "as": query.map_or_else(|| adapted(series), |_| name.to_owned()),
+        },
+        "metricsQuery": query.map_or_else(
+            || format!("sum({value}) by (<<.GroupBy>>)"),
+            str::to_owned,
+        ),
     })
 }
