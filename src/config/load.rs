@@ -117,7 +117,9 @@ fn load_with(
             let digest = digest(&tree, inputs, &lowered);
             let knobs = current_knobs(&sweep, &lowered);
             if is_unnamed(&table) {
-                cases.iter_mut().for_each(|(_, case, _)| replace(case, &lowered));
+                for (_, case, _) in &mut cases {
+                    replace(case, &lowered);
+                }
             }
             cases.push((knobs, lowered, digest));
             Some(cases.len() - 1)
