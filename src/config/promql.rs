@@ -2,9 +2,9 @@
 //!
 //! `agg(f(metric[window]))`, with `sum`, `avg` or `max` as aggregation (`by (pod)` keeps the pods apart) and `rate`,
 //! `increase`, `avg_over_time` or `max_over_time` as function, both optional;
-//! `histogram_quantile(q, sum by (le) (rate(metric_bucket[window])))`, also of `increase`; a comparison `> bool x` on each
-//! series; a factor `* x` or `/ x` at the end. Label selectors are read and dropped: there is one deployment. Placeholders of
-//! prometheus-adapter's rules (`<<.Series>>`) are not expanded.
+//! `histogram_quantile(q, sum by (le) (rate(metric_bucket[window])))`, also of `increase`; a comparison `> bool x` on
+//! each series; a factor `* x` or `/ x` at the end. Label selectors are read and dropped: there is one deployment.
+//! Placeholders of prometheus-adapter's rules (`<<.Series>>`) are not expanded.
 
 use crate::pipeline::{Aggregate, Function};
 use crate::units::SimDuration;

@@ -53,7 +53,8 @@ pub(super) fn rate(
     Some(growth * (factor / window.as_secs_f64()))
 }
 
-/// `increase(counter[window])` at `as_of`. Not the rate times the window: adapters truncate, and 60 would become 59.999.
+/// `increase(counter[window])` at `as_of`. Not the rate times the window: adapters truncate, and 60 would become
+/// 59.999.
 pub(super) fn increase(
     series: &Series,
     column: usize,
