@@ -100,11 +100,17 @@ impl Targets {
             series,
         };
         self.list.insert(at, target);
+        Some(self.next_scrape(now, pod))
+    }
+
+    /// The first instant from `now` on at which the target is due.
+    fn next_scrape(&self, now: SimTime, pod: PodId) -> SimTime {
         // Source: Prometheus scrape/target.go, offset: each target has a fixed phase in [0, interval).
         let interval = self.interval().as_ps();
-        let phase = self.seed.stream(Stream::ScrapePhase, index).random_range(0..interval);
+        let mut phases = self.seed.stream(Stream::ScrapePhase, self.stream_index(pod));
+        let phase = phases.random_range(0..interval);
         let behind = now.as_ps().saturating_sub(phase).div_ceil(interval);
-        Some(SimTime::from_ps(phase + behind * interval))
+        SimTime::from_ps(phase + behind * interval)
     }
 
     pub(super) fn scrape(
@@ -151,11 +157,20 @@ impl Targets {
 
     pub(super) fn down(&mut self, now: SimTime, pod: PodId) {
         if let Ok(i) = self.find(pod) {
+            let due = self.next_scrape(now, pod);
+            let marked = match self.config.adapter {
+                Adapter::Stackdriver { .. } => None,
+                Adapter::GkeNative | Adapter::Direct => Some((now, now)),
+                // Source: Prometheus scrape/scrape.go, endOfRunStaleness: the marker has the time of the next
+                // scrape and is written 1.1 intervals after it, because the target may come back.
+                Adapter::PrometheusAdapter { .. } | Adapter::Keda { .. } => {
+                    Some((due, due + self.interval() + self.interval() / 10))
+                }
+            };
             let target = &mut self.list[i];
             target.gone = Some(now);
-            if !self.config.keeps_last() {
-                // Source: Prometheus writes staleness markers for a target that disappears.
-                target.series.push(now, now, None);
+            if let Some((at, written)) = marked {
+                target.series.push(at, written, None);
             }
         }
         let keep = self.config.lookback.max(self.kept())

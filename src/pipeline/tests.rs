@@ -255,8 +255,7 @@ fn lost_scrapes_leave_the_delays_alone() {
     assert!(late.iter().all(|(scraped, shown)| all.get(scraped) == Some(shown)));
 }
 
-/// A total over the pods in Cloud Monitoring keeps a gone pod's last point for the look-back, the edge included;
-/// Prometheus marks it stale at once.
+/// A total over the pods in Cloud Monitoring keeps a gone pod's last point for the look-back, the edge included.
 #[test]
 fn a_gone_pod_stays_in_a_stackdriver_total_for_the_look_back() {
     let totals = |config: &PipelineConfig| {
@@ -281,6 +280,35 @@ fn a_gone_pod_stays_in_a_stackdriver_total_for_the_look_back() {
     let milli = |list: [i64; 4]| list.map(|value| Total::Value(Milli(value)));
     assert_eq!(totals(&stackdriver()), milli([9_000, 9_000, 9_000, 2_000]));
     assert_eq!(totals(&PipelineConfig::direct()), milli([2_000; 4]));
+}
+
+/// Prometheus gives a target that is gone until its next scrape, and 1.1 intervals more, to come back; until then its
+/// last value is part of every total.
+#[test]
+fn a_gone_pod_stays_in_a_prometheus_total_until_it_is_marked_stale() {
+    let config = PipelineConfig {
+        ingest: Dist::Constant(SimDuration::ZERO),
+        scrape_interval: secs(30),
+        ..PipelineConfig::prometheus_adapter()
+    };
+    let mut pipeline = gauges(&config, 1, Seed(1));
+    let last = pipeline.up(SimTime::from_secs(100), POD);
+    pipeline.get(last, POD, Some(&[7.0]));
+    let mut next = pipeline.up(SimTime::from_secs(100), PodId(4));
+    while next < last + secs(10) {
+        next = pipeline.get(next, PodId(4), Some(&[2.0]));
+    }
+    pipeline.target_down(last + secs(10), Origin::Server, POD);
+    let mut total = |after: u64| {
+        let now = last + secs(after);
+        while next < now {
+            next = pipeline.get(next, PodId(4), Some(&[2.0]));
+        }
+        pipeline.query_total(now, 0)
+    };
+    // Due at 30 s, marked at 63 s.
+    let totals = [31, 45, 62, 64].map(&mut total);
+    assert_eq!(totals, [9_000, 9_000, 9_000, 2_000].map(|value| Total::Value(Milli(value))));
 }
 
 /// `useCachedMetrics`: the HPA gets the answer of the last poll, whatever a live query would give; before the first
