@@ -61,6 +61,8 @@ pub struct Pipeline {
     /// First renewal of an adapter's copy.
     refresh_phase: SimDuration,
     buckets: Vec<rate::Sum>,
+    /// What the buckets hold, while a quantile is taken.
+    counts: Vec<f64>,
     /// By query: the last answer over all pods, and until when it is given again.
     kept: Vec<Option<(SimTime, Total)>>,
 }
@@ -97,6 +99,7 @@ impl Pipeline {
             targets,
             refresh_phase,
             buckets: Vec::new(),
+            counts: Vec::new(),
             kept,
         }
     }
@@ -158,7 +161,7 @@ impl Pipeline {
                 self.buckets.clear();
                 self.buckets.resize(query.width(), rate::Sum::default());
                 targets.add_buckets(target, query, *first, as_of, &mut self.buckets);
-                (bucket_quantile(query, &self.buckets), at)
+                (bucket_quantile(query, &self.buckets, &mut self.counts), at)
             }
         };
         // Adapters sum the series of one pod.
@@ -240,7 +243,8 @@ impl Pipeline {
             return None;
         }
         if let Function::Quantile { .. } = query.function {
-            return Some(bucket_quantile(query, &self.buckets) * query.factor);
+            let quantile = bucket_quantile(query, &self.buckets, &mut self.counts);
+            return Some(quantile * query.factor);
         }
         let value = match query.aggregate {
             // Whole thousandths stay whole.
@@ -274,12 +278,13 @@ fn null(ignores: bool) -> Total {
     if ignores { Total::Value(Milli(0)) } else { Total::Error }
 }
 
-/// The quantile that `query` asks for.
-fn bucket_quantile(query: &Query, buckets: &[rate::Sum]) -> f64 {
+/// The quantile that `query` asks for; `counts` is room for it.
+fn bucket_quantile(query: &Query, buckets: &[rate::Sum], counts: &mut Vec<f64>) -> f64 {
     match query.function {
         Function::Quantile { quantile, .. } => {
-            let mut counts: Vec<f64> = buckets.iter().map(|bucket| bucket.value()).collect();
-            rate::histogram_quantile(quantile, &query.bounds, &mut counts)
+            counts.clear();
+            counts.extend(buckets.iter().map(|bucket| bucket.value()));
+            rate::histogram_quantile(quantile, &query.bounds, counts)
         }
         Function::Instant
         | Function::AvgOverTime(_)

@@ -172,21 +172,21 @@ pub(super) fn max_over_time(
     series.window(as_of, from, column).map(|(_, value)| value).max_by(f64::total_cmp)
 }
 
+/// Relative difference of neighbouring buckets that is float noise.
+// Source: promql/quantile.go, smallDeltaTolerance.
+const NOISE: f64 = 1e-12;
+
 /// Makes the counts of cumulative buckets rise. They may not: a server that restarted inside the window may have
 /// passed its old count in one bucket, where no reset is seen, and not yet in another.
-// Source: promql/quantile.go, correctPrecisionErrors (1e-12) and ensureMonotonic.
+// Source: promql/quantile.go, ensureMonotonicAndIgnoreSmallDeltas; util/almost, Equal.
 fn make_rising(buckets: &mut [f64]) {
     let mut previous = buckets.first().copied().unwrap_or(0.0);
-    for count in buckets.iter_mut() {
-        if (*count - previous).abs() <= 1e-12 * *count {
+    for count in buckets {
+        let is_noise = previous > 0.0 && *count - previous < NOISE * (*count + previous);
+        if *count < previous || is_noise {
             *count = previous;
         }
         previous = *count;
-    }
-    let mut largest = 0.0;
-    for count in buckets {
-        largest = f64::max(largest, *count);
-        *count = largest;
     }
 }
 
