@@ -88,13 +88,14 @@ impl HpaManifest {
 }
 
 /// A name that the API server admits, from any text: lower case, what is neither letter nor digit as `-`, dots only
-/// between parts that hold something. Empty if the text holds no letter and no digit.
+/// between parts that hold something; `hpasim` if the text holds no letter and no digit.
 // Source: apimachinery validation.IsDNS1123Subdomain.
 pub fn object_name(text: &str) -> String {
     let dashed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let parts = text.split('.').map(|part| part.chars().map(dashed).collect::<String>());
     let parts = parts.map(|part| part.trim_matches('-').to_owned()).filter(|part| !part.is_empty());
-    parts.collect::<Vec<_>>().join(".")
+    let name = parts.collect::<Vec<_>>().join(".");
+    if name.is_empty() { "hpasim".to_owned() } else { name }
 }
 
 /// Any JSON value as kubectl-style YAML, with the lines of `comment_header` as `#` comments on top.
@@ -145,10 +146,10 @@ mod tests {
             ("night_v2", "night-v2"),
             ("a._b", "a.b"),
             ("a..b", "a.b"),
+            ("_", "hpasim"),
         ] {
             assert_eq!(object_name(text), name);
             assert!(is_dns1123_subdomain(name), "{name}");
         }
-        assert_eq!(object_name("_"), "");
     }
 }

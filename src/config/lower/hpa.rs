@@ -20,7 +20,7 @@ use crate::hpa::spec::{
 };
 use crate::hpa::validation::is_dns1123_subdomain;
 use crate::hpa::{ControllerConfig, HpaSpec, Quantity, SyncSchedule, ValidationOptions};
-use crate::manifest::{HpaManifest, object_name};
+use crate::manifest::{self, HpaManifest};
 use crate::sim::{Autoscaler, HpaSetup};
 use crate::units::SimTime;
 
@@ -152,7 +152,7 @@ fn read_hpa(
         spec.scale_target_ref = ObjectReference {
             api_version: "apps/v1".into(),
             kind: "Deployment".into(),
-            name: object_name.clone().unwrap_or_else(|| default_name(name)),
+            name: object_name.clone().unwrap_or_else(|| manifest::object_name(name)),
         };
     }
     // Of a manifest that cannot be read the metrics are not known: the default's would be judged in their place.
@@ -173,7 +173,7 @@ fn read_hpa(
         return None;
     }
     let mut object =
-        base.unwrap_or_else(|| HpaManifest::new(&default_name(name), HpaSpec::default()));
+        base.unwrap_or_else(|| HpaManifest::new(&manifest::object_name(name), HpaSpec::default()));
     object.set_spec(spec.clone());
     if object_name.is_some() {
         object.object.metadata.name = object_name;
@@ -202,12 +202,6 @@ fn object_name_of(node: &Node) -> Result<String, Problem> {
         }
         _ => Err(Problem::wrong_type("a string", node)),
     }
-}
-
-/// The object's name where nobody gave one: the experiment's, as Kubernetes admits it.
-fn default_name(experiment: &str) -> String {
-    let name = object_name(experiment);
-    if name.is_empty() { "hpasim".to_owned() } else { name }
 }
 
 /// What the API server would refuse, at the key it comes from.
