@@ -2,10 +2,11 @@
 //!
 //! CSV with the columns `kind` (`decode_step`, `prefill_step`, ..), `measured_ms`, and of the batch `n_prefill`
 //! (prompts), `prefill_tokens` (of all), `prefill_len` (of each), `n_decode`, `decode_ctx` (tokens of context of
-//! each) or `kv_tokens` (of all); `gpu` and `model` choose rows where a file holds several.
+//! each) or `kv_tokens` (of all); `gpu`, `model`, `tp` and `dtype` choose rows where a file holds several.
 
 use super::data::{DataError, Table, whole};
 use super::fit::Point;
+use super::plan::number_format;
 use super::work::{Steps, Theta, Work};
 
 /// One row.
@@ -29,6 +30,13 @@ pub struct MeasuredStep {
     pub steps: Steps,
     /// How long it took \[ms\].
     pub measured_ms: f64,
+}
+
+impl MeasuredStep {
+    /// Whether the weights were in fp8 if `fp8`, else in 16 bit; a row that does not say is taken to be right.
+    pub fn has_weights(&self, fp8: bool) -> bool {
+        self.dtype.is_empty() || number_format(&self.dtype.to_lowercase()) == Ok(fp8)
+    }
 }
 
 const REQUIRED: [&str; 4] = ["kind", "n_decode", "prefill_tokens", "measured_ms"];

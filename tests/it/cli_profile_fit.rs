@@ -182,6 +182,31 @@ fn steps_of_another_gpu_are_not_taken() {
     scratch.hpasim(&args).expect(0);
 }
 
+/// One file often holds both number formats of one GPU and model; the mean of the two is neither.
+#[test]
+fn steps_of_another_number_format_are_not_taken() {
+    let scratch = Scratch::new();
+    let mut text = String::from("kind,gpu,dtype,n_decode,decode_ctx,prefill_tokens,measured_ms\n");
+    for n in 1..8 {
+        let n = f64::from(n);
+        text.push_str(&format!("decode_step,L4,bf16,{n},500,0,{}\n", 62.0 + 0.4 * n));
+        text.push_str(&format!("decode_step,L4,fp8 (online),{n},500,0,{}\n", 36.0 + 0.3 * n));
+        text.push_str(&format!("decode_step,L4,awq,{n},500,0,{}\n", 20.0 + 0.3 * n));
+    }
+    scratch.write("steps.csv", &text);
+    let args = ["profile", "fit", "steps.csv", "--gpu", "l4", "--model", "llama-3.1-8b"];
+    for (dtype, m_ms) in [("bf16", 60.9), ("fp8", 34.9)] {
+        let ended =
+            scratch.hpasim(&[&args[..], &["--dtype", dtype, "-o", "mine.toml"]].concat()).expect(0);
+        assert!(ended.stderr.contains("7 of 21 rows are of this server"), "{}", ended.stderr);
+        let got = value(&scratch.read("mine.toml"), "m_ms");
+        assert!((got / m_ms - 1.0).abs() < 0.02, "{dtype}: {got} for {m_ms}");
+    }
+    scratch.write("steps.csv", &text.replace("fp8 (online)", "int8"));
+    let ended = scratch.hpasim(&[&args[..], &["--dtype", "fp8"]].concat()).expect(2);
+    assert!(ended.stderr.contains("no row of llama-3.1-8b in fp8"), "{}", ended.stderr);
+}
+
 #[test]
 fn a_trace_is_replayed_and_compared() {
     let scratch = Scratch::new();

@@ -82,6 +82,7 @@ pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyh
         gpu: &profile.gpu.name.clone(),
         model: &profile.model.name.clone(),
         tp: profile.tensor_parallel_size,
+        fp8: profile.weights == Weights::Fp8,
         steps_gpu: args.steps_gpu.as_deref(),
     };
     let inputs = read(&args.files, &args.hold_out, &wanted)?;

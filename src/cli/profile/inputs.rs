@@ -41,6 +41,8 @@ pub(super) struct Wanted<'a> {
     pub(super) model: &'a str,
     /// GPUs of one replica.
     pub(super) tp: u32,
+    /// Weights in fp8 instead of 16 bit.
+    pub(super) fp8: bool,
     /// GPU as the file spells it, if given.
     pub(super) steps_gpu: Option<&'a str>,
 }
@@ -151,7 +153,7 @@ impl Inputs {
         Ok(())
     }
 
-    /// The rows of the wanted GPU, model and number of GPUs.
+    /// The rows of the wanted GPU, model, number of GPUs and number format.
     fn matching(
         &mut self,
         name: &str,
@@ -166,8 +168,10 @@ impl Inputs {
         };
         let model = |row: &MeasuredStep| row.model.is_empty() || row.model == wanted.model;
         let gpus: BTreeSet<String> = rows.iter().map(|r| r.gpu.clone()).collect();
-        let kept: Vec<MeasuredStep> =
-            rows.into_iter().filter(|r| given(r) && model(r) && r.tp == wanted.tp).collect();
+        let wanted_row = |r: &MeasuredStep| {
+            given(r) && model(r) && r.tp == wanted.tp && r.has_weights(wanted.fp8)
+        };
+        let kept: Vec<MeasuredStep> = rows.into_iter().filter(wanted_row).collect();
         let kinds: BTreeSet<&str> = kept.iter().map(|r| r.gpu.as_str()).collect();
         if kinds.len() > 1 {
             let kinds: Vec<&str> = kinds.into_iter().collect();
@@ -178,14 +182,14 @@ impl Inputs {
             return Err(format!(
                 "no row of {} on `{}` with {} GPUs (the file has {}); choose with --steps-gpu",
                 wanted.model,
+                if wanted.fp8 { "fp8" } else { "16 bit" },
                 wanted.steps_gpu.unwrap_or(wanted.gpu),
                 wanted.tp,
                 gpus.join(", ")
             ));
         }
         if kept.len() < all {
-            self.notes
-                .push(format!("{name}: {} of {all} rows are of this GPU and model", kept.len()));
+            self.notes.push(format!("{name}: {} of {all} rows are of this server", kept.len()));
         }
         Ok(kept)
     }
