@@ -40,8 +40,8 @@ pub struct BenchRun {
     pub jobs: Vec<Job>,
     /// When they were sent \[s\], if the file says.
     pub starts_s: Option<Vec<f64>>,
-    /// Whether all prompts are equally long, and all outputs.
-    pub equal_lengths: bool,
+    /// Whether all prompts are about equally long, so that the median time to first token is that of their mean.
+    pub equal_prompts: bool,
     /// From the first request to the last answer \[s\].
     pub duration_s: f64,
     /// Mean time to first token \[ms\].
@@ -55,6 +55,17 @@ pub struct BenchRun {
     /// What a reader should know.
     pub notes: Vec<String>,
 }
+
+/// What every result has.
+const REQUIRED: [&str; 4] = ["duration", "completed", "total_input_tokens", "total_output_tokens"];
+/// The figures of a result, of which it has those that `--percentile-metrics` names.
+const FIGURES: [&str; 4] = ["mean_ttft_ms", "median_ttft_ms", "mean_tpot_ms", "median_itl_ms"];
+/// Prompts that differ by this share count as equally long: random text does not always tokenise to the length that was
+/// asked for.
+const ALIKE: f64 = 0.02;
+/// A client that may send everything at once takes no longer than this share of the run to do so.
+// Source: 4096 prompts at once take a client 2 s of 26 s; a ramp or a trace takes most of its run.
+const AT_ONCE: f64 = 0.25;
 
 /// Requests of one run; more are no benchmark.
 const JOBS_MAX: usize = 1 << 20;
@@ -146,13 +157,20 @@ impl Reader<'_> {
             return None;
         }
         let before = self.errors.len();
+        if REQUIRED.iter().all(|key| self.value.get(key).is_none()) {
+            self.fault(&format!(
+                "is no result of `vllm bench serve`, which has `{}`",
+                REQUIRED.join("`, `")
+            ));
+            return None;
+        }
         let duration = self.required("duration", 1e-6);
         let completed = self.required("completed", 0.0);
         let input = self.required("total_input_tokens", 0.0);
         let output = self.required("total_output_tokens", 0.0);
-        let ttft_mean_ms = self.required("mean_ttft_ms", 0.0);
-        let [ttft_median, tpot_mean, itl_median] =
-            ["median_ttft_ms", "mean_tpot_ms", "median_itl_ms"].map(|key| self.number(key, 0.0));
+        let [ttft_mean_ms, ttft_median, tpot_mean, itl_median] =
+            FIGURES.map(|key| self.number(key, 0.0));
+        self.modelled();
         let load = self.load();
         let (completed, input, output) = (completed?, input?, output?);
         if completed < 1.0 {
@@ -177,14 +195,17 @@ impl Reader<'_> {
             );
             return None;
         }
-        let equal_lengths = jobs.iter().all(|job| job == &jobs[0]);
+        let load = self.paced(load, starts_s.as_deref(), duration_s, &mut notes)?;
+        let lengths = || jobs.iter().map(|job| f64::from(job.prompt_tokens));
+        let (shortest, longest) =
+            (lengths().fold(f64::MAX, f64::min), lengths().fold(0.0, f64::max));
         Some(BenchRun {
             name,
             date: self.text("date"),
             model_id: self.text("model_id"),
             load,
             starts_s,
-            equal_lengths,
+            equal_prompts: longest <= shortest * (1.0 + ALIKE),
             duration_s,
             ttft_mean_ms: positive(ttft_mean_ms),
             ttft_median_ms: positive(ttft_median),
@@ -193,6 +214,61 @@ impl Reader<'_> {
             jobs,
             notes,
         })
+    }
+
+    /// Notes what the engine does not model, and a result without a figure.
+    fn modelled(&mut self) {
+        let Some(fields) = self.value.as_object() else { return };
+        let has = |prefix: &str| fields.keys().any(|key| key.starts_with(prefix));
+        if has("spec_decode_") || has("diffusion_") {
+            self.fault(
+                "the server decodes speculatively, several tokens per step, which is not modelled",
+            );
+        }
+        if !FIGURES.iter().any(|key| fields.contains_key(*key)) {
+            let names = FIGURES.join("`, `");
+            self.fault(&format!(
+                "has none of `{names}`; --percentile-metrics ttft,tpot,itl writes them"
+            ));
+        }
+    }
+
+    /// The load by when requests were really sent: with a rising rate, or at the times of a trace, the file says that
+    /// the rate is unlimited. `None` after an error.
+    fn paced(
+        &mut self,
+        load: Load,
+        starts_s: Option<&[f64]>,
+        duration_s: f64,
+        notes: &mut Vec<String>,
+    ) -> Option<Load> {
+        let Load::Users(users) = load else {
+            if starts_s.is_none() && self.value.get("max_concurrency").is_some_and(|v| !v.is_null())
+            {
+                notes.push(
+                    "a rate with --max-concurrency: how long clients held requests back is not in the file \
+                     (--save-detailed keeps it), and not simulated"
+                        .to_owned(),
+                );
+            }
+            return Some(load);
+        };
+        let rises = self.value.get("ramp_up_strategy").is_some_and(|v| !v.is_null());
+        let Some(starts) = starts_s else {
+            if rises {
+                self.fault("its rate rises (`ramp_up_strategy`), but not when requests were sent; use --save-detailed");
+                return None;
+            }
+            return Some(load);
+        };
+        let span_s = arrival_span_s(load, starts_s, starts.len());
+        if rises || users == u32::MAX && span_s > AT_ONCE * duration_s {
+            notes.push(format!(
+                "requests were sent over {span_s:.0} s: an open loop, which only checks"
+            ));
+            return Some(Load::Rate(starts.len() as f64 / span_s.max(1e-9), 1.0));
+        }
+        Some(load)
     }
 
     fn load(&mut self) -> Option<Load> {
@@ -369,7 +445,7 @@ impl BenchRun {
         if users == 1 {
             // The first requests of a fresh server are slow: the median does not see them.
             let (figure, measured) = match self.ttft_median_ms {
-                Some(median) if self.equal_lengths => ("median TTFT", Some(median)),
+                Some(median) if self.equal_prompts => ("median TTFT", Some(median)),
                 _ => ("mean TTFT", self.ttft_mean_ms),
             };
             push(figure, measured, first_token_work(&run, &timeline, theta));

@@ -109,7 +109,7 @@ pub(super) fn median(sorted: &[f64]) -> Option<f64> {
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum FitError {
     /// There are no data points.
-    #[error("there is no data point to fit")]
+    #[error("there is no data point to fit (open-loop benchmarks only check)")]
     Empty,
     /// No coefficient is determined.
     #[error("the data determine no coefficient; are the constants those of this GPU and model?")]

@@ -219,3 +219,65 @@ fn an_error_of_one_percent_stays_one() {
         Fit::spread(fit.residuals.iter().filter_map(Residual::left_out_error)).unwrap();
     assert!(median < 0.02, "{median}");
 }
+
+fn result(change: impl Fn(&mut serde_json::Value)) -> Result<BenchRun, String> {
+    let text = bench(&truth(), 1, &equal(512, 16, 10), true, &|_| 1.0);
+    let mut value = serde_json::from_str(&text).unwrap();
+    change(&mut value);
+    match bench_json::read("b.json", &value.to_string()) {
+        Ok(mut runs) => Ok(runs.remove(0)),
+        Err(errors) => Err(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+/// vllm 0.33.0, benchmarks/serve.py: with `--ramp-up-strategy`, or the times of a trace, `request_rate` is "inf".
+#[test]
+fn requests_sent_over_time_are_no_users() {
+    let unlimited = |v: &mut serde_json::Value| v["max_concurrency"] = json!(null);
+    let paced = result(unlimited).unwrap();
+    assert!(paced.is_open_loop() && paced.notes.len() == 1, "{paced:?}");
+    assert_eq!(paced.points(&server(), &truth()).unwrap(), []);
+    let at_once = result(|v| {
+        unlimited(v);
+        v["start_times"] = (0..10).map(|i| 1000.0 + 0.001 * f64::from(i)).collect();
+    });
+    assert!(!at_once.unwrap().is_open_loop());
+    let ramp = |v: &mut serde_json::Value| v["ramp_up_strategy"] = json!("linear");
+    assert!(result(ramp).unwrap().is_open_loop());
+    let unknown = result(|v| {
+        ramp(v);
+        v.as_object_mut().unwrap().remove("start_times");
+    });
+    assert!(unknown.unwrap_err().contains("--save-detailed"));
+}
+
+#[test]
+fn results_that_cannot_be_used_say_why() {
+    let drafts = result(|v| v["spec_decode_acceptance_length"] = json!(2.4));
+    assert!(drafts.unwrap_err().contains("speculatively"));
+    let without = |keys: &'static [&str]| {
+        result(move |v| keys.iter().for_each(|key| drop(v.as_object_mut().unwrap().remove(*key))))
+    };
+    let figures = ["mean_ttft_ms", "median_ttft_ms", "mean_tpot_ms", "median_itl_ms"];
+    let none =
+        without(const { &["mean_ttft_ms", "median_ttft_ms", "mean_tpot_ms", "median_itl_ms"] });
+    let error = none.unwrap_err();
+    assert!(error.contains("--percentile-metrics ttft,tpot,itl"), "{error}");
+    assert!(figures.iter().all(|figure| error.contains(figure)), "{error}");
+    // Some of them are enough.
+    assert_eq!(without(&["mean_ttft_ms", "median_ttft_ms"]).unwrap().ttft_mean_ms, None);
+    let other = bench_json::read("b.json", "{\"benchmarks\": [], \"metadata\": {}}").unwrap_err();
+    assert!(other.len() == 1 && other[0].message.contains("is no result of"), "{other:?}");
+}
+
+/// Random text of one length tokenises to one token more or less now and then, and some answers end early: the median
+/// still stands for all, and the first request of a fresh server does not.
+#[test]
+fn a_token_more_is_no_other_length() {
+    let points = |lengths: [u32; 10]| {
+        let run = result(|v| v["input_lens"] = lengths.iter().copied().collect()).unwrap();
+        run.points(&server(), &truth()).unwrap()[0].name.clone()
+    };
+    assert_eq!(points([512, 511, 512, 513, 512, 512, 512, 510, 512, 512]), "b.json: median TTFT");
+    assert_eq!(points([512, 511, 512, 513, 512, 512, 512, 510, 512, 700]), "b.json: mean TTFT");
+}

@@ -161,6 +161,20 @@ fn wrong_uses_are_refused() {
     }
 }
 
+#[test]
+fn benchmarks_of_another_model_are_told() {
+    let scratch = Scratch::new();
+    let files = benchmarks(&scratch);
+    let ended = scratch.hpasim(&fit(&files, &[])).expect(0);
+    assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
+    let other = scratch.read(&files[0]).replace("Llama-3.1-8B-Instruct", "Llama-3.1-70B-Instruct");
+    scratch.write(&files[0], &other);
+    let ended = scratch.hpasim(&fit(&files, &[])).expect(0);
+    for part in ["(llama-3.1-70b), not of llama-3.1-8b", "several models are fitted as one"] {
+        assert!(ended.stderr.contains(part), "{part} is not in\n{}", ended.stderr);
+    }
+}
+
 /// `l4` begins the name of another GPU.
 #[test]
 fn steps_of_another_gpu_are_not_taken() {

@@ -11,6 +11,7 @@ use crate::calibrate::work::{NAMES, Theta, UNKNOWNS};
 use crate::cli::terminal_width;
 use crate::config::profile::{
     COEFFICIENTS, Constants, GpuProfile, MeasuredKv, NoProfile, ServerDefaults, Status, Weights,
+    model_name,
 };
 use crate::report::{Align, text_table};
 use anyhow::{anyhow, bail};
@@ -104,6 +105,21 @@ pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyh
     });
     for note in &inputs.notes {
         context.note(note);
+    }
+    for model_id in inputs.model_ids() {
+        if let Some(known) = model_name(model_id, constants)
+            && known != profile.model.name
+        {
+            let fitted = &profile.model.name;
+            context.warn(&format!(
+                "a benchmark says that it is of `{model_id}` ({known}), not of {fitted}"
+            ));
+        }
+    }
+    if fit.residuals.len() <= SHOWN {
+        for point in fit.residuals.iter().filter(|r| r.is_outlier()) {
+            context.warn(&outlier(point));
+        }
     }
     let report = report(&fit, &start, &inputs, &checks, args);
     profile.name = name;

@@ -86,6 +86,12 @@ pub(super) fn read(
         }
     }
     if errors.is_empty() {
+        let models: Vec<&str> = inputs.model_ids().into_iter().collect();
+        if models.len() > 1 {
+            let note =
+                format!("benchmarks of several models are fitted as one: {}", models.join(", "));
+            inputs.notes.push(note);
+        }
         return Ok(inputs);
     }
     Err(anyhow::anyhow!("{}", errors.join("\nerror: ")))
@@ -180,7 +186,7 @@ impl Inputs {
         if kept.is_empty() {
             let gpus: Vec<String> = gpus.into_iter().collect();
             return Err(format!(
-                "no row of {} on `{}` with {} GPUs (the file has {}); choose with --steps-gpu",
+                "no row of {} in {} on `{}` with {} GPUs (the file has {}); choose with --steps-gpu, --dtype",
                 wanted.model,
                 if wanted.fp8 { "fp8" } else { "16 bit" },
                 wanted.steps_gpu.unwrap_or(wanted.gpu),
@@ -192,6 +198,12 @@ impl Inputs {
             self.notes.push(format!("{name}: {} of {all} rows are of this server", kept.len()));
         }
         Ok(kept)
+    }
+
+    /// The models that benchmarks name, each once.
+    pub(super) fn model_ids(&self) -> BTreeSet<&str> {
+        let named = self.runs.iter().map(|(run, _)| run.model_id.as_str());
+        named.filter(|id| !id.is_empty()).collect()
     }
 
     /// All data points at `theta`.

@@ -69,6 +69,12 @@ const MODELS: [(&str, &str); 6] = [
     ("deepseek-r1-distill-qwen-32b", "qwen2.5-32b"),
 ];
 
+/// The name here of a model, as in `llama-3.1-8b` of `meta-llama/Llama-3.1-8B-Instruct`; `None` if its shape is not
+/// built in.
+pub fn model_name<'a>(text: &str, constants: &'a Constants) -> Option<&'a str> {
+    shape(text, constants).map(|model| model.name.as_str())
+}
+
 impl GpuProfile {
     /// The built-in profile of a GPU and a model by their usual names, or one that follows from the constants of
     /// the one and the shape of the other.

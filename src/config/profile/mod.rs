@@ -14,7 +14,7 @@ mod write;
 
 pub use builtin::Constants;
 pub use constants::{GpuConstants, Machine, ModelShape, SeqCost, Weights, derive, kv_tokens};
-pub use find::{NoName, NoProfile, gpu_name};
+pub use find::{NoName, NoProfile, gpu_name, model_name};
 pub(crate) use server::num_gpu_blocks;
 pub use server::{INGEST, ServerDefaults, ServerFlags};
 
