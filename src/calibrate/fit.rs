@@ -63,12 +63,20 @@ pub struct Residual {
     pub fitted_ms: f64,
     /// The same by a fit without this point \[ms\]; `None` if the others do not determine it.
     pub left_out_ms: Option<f64>,
+    /// How far it is off a fit without it, in units of the scatter that the other points have (no less than 1 %) and of
+    /// what that makes uncertain here; `None` if fewer than four points more than unknowns show it.
+    pub scatters: Option<f64>,
 }
 
 impl Residual {
     /// Relative error of the fit.
     pub fn error(&self) -> f64 {
         self.fitted_ms / self.measured_ms - 1.0
+    }
+
+    /// Whether the other points speak against this one.
+    pub fn is_outlier(&self) -> bool {
+        self.scatters.is_some_and(|scatters| scatters.abs() > OUTLIER)
     }
 
     /// Relative error of the fit without this point.
@@ -151,6 +159,9 @@ const STANDS: f64 = 1e-5;
 const INGEST: usize = UNKNOWNS - 1;
 /// Places of the coefficients that are zero on no hardware: all but those of a sequence and the front end.
 const NEVER_ZERO: [usize; 4] = [0, 1, 3, 4];
+/// A point that is so many times the scatter of the others off is not of their kind: with seven points more than
+/// unknowns chance does that to one point of a thousand.
+const OUTLIER: f64 = 6.0;
 /// A leverage from which on the other points do not determine this one.
 const ALONE: f64 = 0.99;
 
@@ -364,6 +375,9 @@ fn finish(
     for (&i, error) in inner.iter().zip(errors) {
         outcomes[i] = Outcome::Fitted { error: error * unit(derived[i]) / x[i] };
     }
+    let over = data.len() as f64 - inner.len() as f64;
+    let off = |point: &Point| point.weight * (point.work.at(x) / point.measured_ms - 1.0);
+    let squares: f64 = data.iter().map(|point| off(point).powi(2)).sum();
     let residuals = data
         .iter()
         .zip(&system.rows)
@@ -374,10 +388,17 @@ fn finish(
                 (0..n).map(|a| (0..n).map(|b| row[a] * c[a][b] * row[b]).sum::<f64>()).sum()
             });
             // The residual without the point follows from its leverage; no fit needs to be repeated.
-            let left_out_ms = (leverage < ALONE)
+            let determined = leverage < ALONE;
+            let left_out_ms = determined
                 .then(|| point.measured_ms + (fitted_ms - point.measured_ms) / (1.0 - leverage));
+            // Source: externally studentised residuals; Cook and Weisberg, "Residuals and Influence in
+            // Regression", 1982.
+            let scatters = (determined && over > 3.5).then(|| {
+                let others = (squares - off(point).powi(2) / (1.0 - leverage)) / (over - 1.0);
+                off(point) / (others.max(EXPECTED.0.powi(2)) * (1.0 - leverage)).sqrt()
+            });
             let (name, measured_ms) = (point.name.clone(), point.measured_ms);
-            Residual { name, measured_ms, fitted_ms, left_out_ms }
+            Residual { name, measured_ms, fitted_ms, left_out_ms, scatters }
         })
         .collect();
     Fit { theta: start.with(x), outcomes, residuals, rounds }
@@ -580,6 +601,26 @@ mod tests {
         let expected = Work::of(&steps[3], &theta).at(&theta.unknowns());
         let got = all.residuals[3].left_out_ms.unwrap();
         assert!((got / expected - 1.0).abs() < 2e-3, "{got} {expected}");
+    }
+
+    /// One of twelve times is 30 % too long: it moves the fit, and is the one that is named.
+    #[test]
+    fn a_time_that_the_others_speak_against_is_an_outlier() {
+        let (start, truth) = (theta([1.0; 6]), theta([1.2, 0.8, 1.5, 1.1, 1.2, 1.3]));
+        let outliers = |at: usize, noise: f64| -> Vec<String> {
+            let mut noise: Vec<f64> =
+                (0..rich().len()).map(|i| if i % 2 == 0 { noise } else { -noise }).collect();
+            noise[at] += 0.3;
+            let fit = fit(&start, [true; 6], |at| Ok(data(&truth, at, &rich(), &noise))).unwrap();
+            let named = fit.residuals.iter().filter(|r| r.is_outlier());
+            named.map(|r| r.name.clone()).collect()
+        };
+        for at in [2, 4, 10] {
+            assert_eq!(outliers(at, 0.005), [format!("point {at}")]);
+        }
+        let quiet =
+            fit(&start, [true; 6], |at| Ok(data(&truth, at, &rich(), &[0.01, -0.01, 0.02])));
+        assert!(!quiet.unwrap().residuals.iter().any(Residual::is_outlier));
     }
 
     #[test]

@@ -335,6 +335,17 @@ fn coefficients(fit: &Fit, start: &Theta) -> String {
     text_table(&names, &rows, terminal_width())
 }
 
+/// A point that pulls the fit away from all others. Among many it would have no weight.
+fn outlier(point: &Residual) -> String {
+    let (off, times) = (point.left_out_error().unwrap_or(0.0), point.scatters.unwrap_or(0.0).abs());
+    format!(
+        "`{}`: a fit of the other points is {} off it, {times:.0} times their scatter; measure it again or leave it \
+         out",
+        point.name,
+        percent(off)
+    )
+}
+
 /// Data points shown; of more, the worst.
 const SHOWN: usize = 40;
 
