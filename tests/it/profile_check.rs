@@ -135,6 +135,9 @@ fn a_file_made_by_the_simulator_has_no_error_and_a_changed_one_has() {
         last.iter().all(|line| line.contains("0.0 % (1)") || line.contains("0.0 % (2)")),
         "{last:?}"
     );
+    // The open loop is not: its throughput is the rate that was offered.
+    let open: Vec<&str> = ended.stdout.lines().filter(|l| l.starts_with("A100-40 ")).collect();
+    assert!(open.len() == 1 && open[0].split_whitespace().nth(4) == Some("-"), "{open:?}");
     // The burst is saturated: its TTFT does not count.
     assert!(last.iter().any(|l| l.starts_with("H100-80") && l.contains(" - ")), "{last:?}");
     scratch.write("rows.csv", &file(&slower));
