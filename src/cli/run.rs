@@ -177,10 +177,7 @@ fn simulate(
 
 /// The defaulted spec of the scenario's HPA; an empty one without an HPA.
 fn spec_of(scenario: &Scenario) -> HpaSpec {
-    match &scenario.autoscaler {
-        Autoscaler::Hpa(setup) => setup.spec.defaulted(),
-        Autoscaler::Fixed(_) | Autoscaler::Schedule(_) => HpaSpec::default(),
-    }
+    scenario.autoscaler.hpa().map(|setup| setup.spec.defaulted()).unwrap_or_default()
 }
 
 /// The `/metrics` pages that were asked for, as a scrape would get them.

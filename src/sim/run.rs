@@ -167,19 +167,15 @@ impl<'a> Run<'a> {
         assert!(horizon <= SimTime::MAX_HORIZON, "validated: a run has at most 90 days");
         assert!(scenario.warmup < scenario.duration, "validated: the warm-up is part of the run");
         let warmup = SimTime::ZERO + scenario.warmup;
-        let (controller, spec_replicas) = match &scenario.autoscaler {
-            Autoscaler::Hpa(setup) => {
-                (Some(Controller::new(setup, &scenario.devices.cpu)), setup.start_replicas)
-            }
-            Autoscaler::Fixed(n) => (None, *n),
-            Autoscaler::Schedule(rows) => (None, rows.first().map_or(0, |row| row.1)),
-        };
-        let (queries, keda) = match &scenario.autoscaler {
-            Autoscaler::Hpa(setup) => {
-                let queries = Controller::queries(setup, scenario.cluster.gpus_per_replica);
-                (queries, setup.keda.as_ref().map(ScaleLoop::new))
-            }
-            Autoscaler::Fixed(_) | Autoscaler::Schedule(_) => (Vec::new(), None),
+        let hpa = scenario.autoscaler.hpa();
+        let controller = hpa.map(|setup| Controller::new(setup, &scenario.devices.cpu));
+        let queries = hpa.map_or(Vec::new(), |setup| {
+            Controller::queries(setup, scenario.cluster.gpus_per_replica)
+        });
+        let spec_replicas = match &scenario.autoscaler {
+            Autoscaler::Hpa(setup) => setup.start_replicas,
+            Autoscaler::Fixed(n) => *n,
+            Autoscaler::Schedule(rows) => rows.first().map_or(0, |row| row.1),
         };
         let texts = scenario.workload.texts(seed);
         let sync_phase = controller.as_ref().map_or(SimDuration::ZERO, |c| {
@@ -201,7 +197,7 @@ impl<'a> Run<'a> {
                 seed,
             ),
             controller,
-            keda,
+            keda: hpa.and_then(|setup| setup.keda.as_ref()).map(ScaleLoop::new),
             devices: Vec::new(),
             resources: ResourceMetrics::default(),
             incoming: 0,

@@ -53,6 +53,16 @@ pub enum Autoscaler {
     Schedule(Vec<(SimTime, u32)>),
 }
 
+impl Autoscaler {
+    /// The HPA, if there is one.
+    pub fn hpa(&self) -> Option<&HpaSetup> {
+        match self {
+            Self::Hpa(setup) => Some(setup),
+            Self::Fixed(_) | Self::Schedule(_) => None,
+        }
+    }
+}
+
 /// An HPA object, its controller, and where its metrics come from.
 #[derive(Clone, Debug)]
 pub struct HpaSetup {

@@ -3,7 +3,7 @@
 use super::plan::{Case, Plan};
 use super::result::SweepResult;
 use crate::hpa::HpaSpec;
-use crate::sim::{Autoscaler, HpaSetup, Signal, realise};
+use crate::sim::{HpaSetup, Signal, realise};
 use crate::stats::paired_difference;
 use crate::units::{PS_PER_S, SimDuration, SimTime};
 
@@ -81,7 +81,7 @@ fn unreachable_targets(plan: &Plan) -> Option<String> {
 
 /// Why no metric of the case can exceed its target by more than the tolerance.
 fn bounded_below_target(case: &Case) -> Option<String> {
-    let setup = hpa_of(case)?;
+    let setup = case.scenario.autoscaler.hpa()?;
     let mut why = None;
     for (target, feed) in average_targets(&setup.spec).iter().zip(&setup.feeds) {
         let max_num_seqs = f64::from(case.scenario.engine.scheduler.max_num_seqs);
@@ -119,10 +119,11 @@ fn bounded_below_target(case: &Case) -> Option<String> {
 
 /// Metrics under which no case ever scaled up, although several targets were tried.
 fn idle_metrics(plan: &Plan, result: &SweepResult) -> Vec<String> {
-    let single = |case: &Case| match hpa_of(case).map(|setup| setup.feeds.as_slice()) {
-        Some([feed]) => Some(feed.signal),
-        _ => None,
-    };
+    let single =
+        |case: &Case| match case.scenario.autoscaler.hpa().map(|setup| setup.feeds.as_slice()) {
+            Some([feed]) => Some(feed.signal),
+            _ => None,
+        };
     Signal::all()
         .filter_map(|signal| {
             let cases: Vec<usize> = (0..plan.cases.len())
@@ -145,7 +146,7 @@ fn idle_metrics(plan: &Plan, result: &SweepResult) -> Vec<String> {
 /// A neighbour that differs in the target only, and by less than the HPA can tell.
 fn target_within_tolerance(plan: &Plan, index: usize) -> Option<String> {
     let case = &plan.cases[index];
-    let setup = hpa_of(case)?;
+    let setup = case.scenario.autoscaler.hpa()?;
     let target = lone_target(setup)?;
     let (other, near) = neighbours(plan, index).find(|(_, other)| {
         *other != target && (other / target - 1.0).abs() <= setup.controller.tolerance
@@ -161,7 +162,7 @@ fn edge_of_grid(plan: &Plan, result: &SweepResult, index: usize) -> Option<Strin
     if result.cases[index].measure("scale_ups").mean == 0.0 {
         return None; // it never left its lowest number of replicas: nothing can be cheaper
     }
-    let target = lone_target(hpa_of(&plan.cases[index])?)?;
+    let target = lone_target(plan.cases[index].scenario.autoscaler.hpa()?)?;
     let others: Vec<f64> = neighbours(plan, index).map(|(_, other)| other).collect();
     if others.len() < 2 {
         return None;
@@ -176,7 +177,9 @@ fn edge_of_grid(plan: &Plan, result: &SweepResult, index: usize) -> Option<Strin
 fn neighbours(plan: &Plan, index: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
     let alike = move |other: usize| {
         let (a, b) = (&plan.cases[index], &plan.cases[other]);
-        let (Some(x), Some(y)) = (hpa_of(a), hpa_of(b)) else { return None };
+        let (Some(x), Some(y)) = (a.scenario.autoscaler.hpa(), b.scenario.autoscaler.hpa()) else {
+            return None;
+        };
         let same_metric = x.feeds == y.feeds && x.feeds.len() == 1;
         let mut without_target = y.spec.clone();
         let target = without_target.metrics.first_mut()?.target_mut()?;
@@ -195,7 +198,7 @@ fn neighbours(plan: &Plan, index: usize) -> impl Iterator<Item = (usize, f64)> +
 /// Replicas that are released sooner than a new one could come back.
 fn short_scale_down_window(plan: &Plan, result: &SweepResult, index: usize) -> Option<String> {
     let case = &plan.cases[index];
-    let setup = hpa_of(case)?;
+    let setup = case.scenario.autoscaler.hpa()?;
     if result.cases[index].measure("scale_downs").mean == 0.0 {
         return None;
     }
@@ -223,7 +226,7 @@ fn scale_down_window(setup: &HpaSetup) -> SimDuration {
 }
 
 fn limited_by_max(plan: &Plan, result: &SweepResult, index: usize) -> Option<String> {
-    let max = f64::from(hpa_of(&plan.cases[index])?.spec.max_replicas);
+    let max = f64::from(plan.cases[index].scenario.autoscaler.hpa()?.spec.max_replicas);
     let hits = result.cases[index].done().filter(|(_, run)| run.replicas_max >= max).count();
     (hits > 0).then(|| {
         format!(
@@ -298,13 +301,6 @@ fn held_at_clients(plan: &Plan, result: &SweepResult, index: usize) -> Option<St
             "{unsent:.0} of {due:.0} requests never left their client, where all connections were taken: no figure counts them"
         )
     })
-}
-
-fn hpa_of(case: &Case) -> Option<&HpaSetup> {
-    match &case.scenario.autoscaler {
-        Autoscaler::Hpa(setup) => Some(setup),
-        Autoscaler::Fixed(_) | Autoscaler::Schedule(_) => None,
-    }
 }
 
 /// The `averageValue` of each metric; `None` where it has none.
