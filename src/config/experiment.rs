@@ -52,8 +52,6 @@ pub struct Experiment {
     pub base_is_first_case: bool,
     /// The HPA object of [`Experiment::base`], if it has one.
     pub base_manifest: Option<HpaManifest>,
-    /// Digest of everything that decides the base's results besides seed and version.
-    pub base_digest: String,
     /// The grid; a file without `[sweep]` has one case, its base.
     pub plan: Plan<Scenario>,
     /// The HPA object of each case of the plan, ready to export.
@@ -64,8 +62,6 @@ pub struct Experiment {
     pub price_note: String,
     /// The query that the adapter answers a metric name with, by name: `[[pipeline.rules]]` of the base.
     pub queries: BTreeMap<String, String>,
-    /// Digest of the whole experiment: file, overrides and the files it names.
-    pub digest: String,
     /// Every file that was read, in order.
     pub inputs: Vec<Input>,
 }

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use super::diagnostic::{Code, Diagnostic, Diagnostics, Severity, SourceId, Span};
 use super::experiment::{Experiment, Loader, Options};
-use super::lower::sweep::{Change, Point, Sweep};
+use super::lower::sweep::{Change, OUTER_KEYS, Sweep};
 use super::lower::{self, CURRENT_FLAG, HPA_FLAG, Header, Inputs, Lowered};
 use super::profile::Constants;
 use super::reader::{Context, Fields};
 use super::registry::{Kind, Registry};
 use super::tree::{self, Entry, Node, Step, Table, Value};
+use crate::manifest::HpaManifest;
 use crate::rng::Seed;
 use crate::sim::Autoscaler;
 use crate::sweep::{Case, Objective, Plan};
@@ -82,51 +83,55 @@ fn load_with(
 ) -> Option<Experiment> {
     let (table, span) = table_of(inputs, path, options, found)?;
     let (header, sweep) = outer(&table, &span, registry, &stem(path), found);
-    // The base as it is, unless its metrics come from the sweep alone.
-    let first = sweep.as_ref().and_then(first_if_needed(&table));
-    let base_is_first_case = first.as_ref().is_some_and(|changes| !changes.is_empty());
-    let base = match first {
-        Some(changes) => changed(&table, &changes),
-        None => Ok(table.clone()),
-    };
-    let base = match base {
-        Ok(base) => base,
+    let reader = CaseReader { inputs, registry, span: &span, name: &header.name };
+    let first = sweep.as_ref().map_or(Vec::new(), |sweep| changes_of_base(&table, sweep));
+    let base_tree = match changed(&table, &first) {
+        Ok(tree) => tree,
         Err(error) => {
             found.push(*error);
             return None;
         }
     };
     let mut of_base = Vec::new();
-    let lowered = lower_case(&base, &span, inputs, registry, &header.name, &mut of_base);
+    let base = reader.lower(&base_tree, &mut of_base);
     if sweep.is_none() {
         // Its metrics may come from the sweep: what a base without one does is nobody's question.
         of_base.retain(|d| d.severity == Severity::Error);
     }
     found.extend(of_base);
-    let (lowered, sweep) = (lowered?, sweep?);
+    let (base, sweep) = (base?, sweep?);
     if found.iter().any(|d| d.severity == Severity::Error) {
         return None;
     }
-    let base_digest = digest(&base, inputs, &lowered);
-    let mut cases = expand(&table, &span, &sweep, inputs, registry, &header.name, found)?;
-    let current = match &options.current {
+    let mut cases = reader.expand(&table, &sweep, found)?;
+    let present = match &options.current {
         None => None,
         Some(manifest) => {
-            let tree = with_manifest(&base, manifest, inputs, CURRENT_FLAG);
-            let lowered = lower_case(&tree, &span, inputs, registry, &header.name, found)?;
-            let digest = digest(&tree, inputs, &lowered);
-            let knobs = current_knobs(&sweep, &lowered);
-            if is_unnamed(&table) {
-                for (_, case, _) in &mut cases {
-                    replace(case, &lowered);
+            let tree = with_manifest(&base_tree, manifest, inputs, CURRENT_FLAG);
+            let mut present = reader.read(&tree, Vec::new(), found)?;
+            present.knobs = current_knobs(&sweep, &present.lowered);
+            if hpa_has_neither(&table, ["manifest", "name"]) {
+                for case in &mut cases {
+                    replace(&mut case.lowered, &present.lowered);
                 }
             }
-            cases.push((knobs, lowered, digest));
-            Some(cases.len() - 1)
+            Some(present)
         }
     };
-    let experiment = assemble(header, &sweep, lowered, base_digest, cases, current);
-    Some(Experiment { base_is_first_case, ..experiment })
+    let objective = Objective { attainment: base.scenario.slo.attainment };
+    let (plan, manifests) = plan_of(cases, present, &sweep, Seed(header.seed), objective);
+    Some(Experiment {
+        name: header.name,
+        base: base.scenario,
+        base_is_first_case: !first.is_empty(),
+        base_manifest: base.manifest,
+        plan,
+        manifests,
+        profile: base.profile,
+        price_note: base.price_note,
+        queries: base.queries,
+        inputs: Vec::new(),
+    })
 }
 
 /// The experiment file with its overrides.
@@ -193,62 +198,32 @@ fn outer(
     read
 }
 
-/// The experiment of a base and its cases, of which `current` is the present manifest.
-fn assemble(
-    header: Header,
+/// The plan of the `cases` and of the `present` manifest behind them, with the HPA object of each.
+fn plan_of(
+    mut cases: Vec<CaseRead>,
+    present: Option<CaseRead>,
     sweep: &Sweep,
-    lowered: Lowered,
-    base_digest: String,
-    cases: Expanded,
-    current: Option<usize>,
-) -> Experiment {
+    seed: Seed,
+    objective: Objective,
+) -> (Plan, Vec<Option<HpaManifest>>) {
+    let current = present.is_some().then_some(cases.len());
+    cases.extend(present);
     let width = cases.len().saturating_sub(1).to_string().len().max(3);
-    let attainment = lowered.scenario.slo.attainment;
-    let mut manifests = Vec::with_capacity(cases.len());
-    let mut all = blake3::Hasher::new();
-    all.update(base_digest.as_bytes());
-    let cases = cases
-        .into_iter()
-        .enumerate()
-        .map(|(index, (knobs, lowered, digest))| {
-            manifests.push(lowered.manifest);
-            all.update(digest.as_bytes());
-            let id = if current == Some(index) {
-                "current".to_owned()
-            } else {
-                format!("c{index:0width$}")
-            };
-            Case { id, knobs, scenario: lowered.scenario, digest }
-        })
-        .collect();
-    all.update(format!("{} {} {}", header.seed, sweep.replications, sweep.confidence).as_bytes());
-    Experiment {
-        name: header.name,
-        base: lowered.scenario,
-        base_is_first_case: false,
-        base_manifest: lowered.manifest,
-        base_digest,
-        plan: Plan {
-            cases,
-            replications: sweep.replications,
-            confidence: sweep.confidence,
-            seed: Seed(header.seed),
-            objective: Objective { attainment },
-            current,
-        },
-        manifests,
-        profile: lowered.profile,
-        price_note: lowered.price_note,
-        queries: lowered.queries,
-        digest: all.finalize().to_hex().to_string(),
-        inputs: Vec::new(),
-    }
+    let named = cases.into_iter().enumerate().map(|(index, case)| {
+        let id =
+            if current == Some(index) { "current".to_owned() } else { format!("c{index:0width$}") };
+        let CaseRead { knobs, lowered, digest } = case;
+        (Case { id, knobs, scenario: lowered.scenario, digest }, lowered.manifest)
+    });
+    let (cases, manifests) = named.unzip();
+    let (replications, confidence) = (sweep.replications, sweep.confidence);
+    (Plan { cases, replications, confidence, seed, objective, current }, manifests)
 }
 
-/// Whether the file says nothing about the HPA object itself.
-fn is_unnamed(table: &Table) -> bool {
+/// Whether the file has an `[hpa]` with neither of the `keys`.
+fn hpa_has_neither(table: &Table, keys: [&str; 2]) -> bool {
     let hpa = table.get("hpa").map(|entry| &entry.node.value);
-    matches!(hpa, Some(Value::Table(t)) if t.get("manifest").is_none() && t.get("name").is_none())
+    matches!(hpa, Some(Value::Table(t)) if keys.iter().all(|key| t.get(key).is_none()))
 }
 
 /// Gives the HPA of a case the metadata and the scale target of the `present` one, which it would replace: applied
@@ -266,16 +241,14 @@ fn replace(case: &mut Lowered, present: &Lowered) {
 
 /// The sweep's columns for the present manifest: its metric and target; other columns stay empty.
 fn current_knobs(sweep: &Sweep, lowered: &Lowered) -> Vec<(String, String)> {
-    let metric = match &lowered.scenario.autoscaler {
-        Autoscaler::Hpa(setup) => setup.spec.metrics.first(),
-        Autoscaler::Fixed(_) | Autoscaler::Schedule(_) => None,
-    };
+    let metric = lowered.scenario.autoscaler.hpa().and_then(|setup| setup.spec.metrics.first());
     let target = metric.and_then(|m| m.target()).map(|t| {
         let quantity = t.average_value.as_ref().or(t.value.as_ref());
         quantity.map(|q| q.canonical().to_string()).or(t.average_utilization.map(|u| u.to_string()))
     });
-    let firsts = sweep.axes.iter().filter_map(|axis| axis.first());
-    firsts
+    let first = sweep.points_of(0);
+    first
+        .iter()
         .flat_map(|point| point.knobs.iter())
         .filter_map(|(key, _)| match key.as_str() {
             "metric" => Some((key.clone(), metric?.metric_name().to_owned())),
@@ -360,18 +333,16 @@ fn with_manifest(table: &Table, manifest: &str, inputs: &Inputs<'_>, flag: &str)
 
 /// The entries that are not part of a case.
 fn outer_keys(table: &Table) -> Table {
-    let outer = |key: &str| ["schema", "name", "seed", "sweep"].contains(&key);
-    Table { entries: table.entries.iter().filter(|e| outer(&e.key)).cloned().collect() }
+    let outer = |entry: &&Entry| OUTER_KEYS.contains(&entry.key.as_str());
+    Table { entries: table.entries.iter().filter(outer).cloned().collect() }
 }
 
-/// The first case's changes, if the file's own HPA has neither metrics nor a manifest.
-fn first_if_needed(table: &Table) -> impl FnOnce(&Sweep) -> Option<Vec<Change>> {
-    let hpa = table.get("hpa").map(|e| &e.node.value);
-    let needed = matches!(hpa, Some(Value::Table(t)) if t.get("metrics").is_none() && t.get("manifest").is_none());
-    move |sweep| {
-        let firsts = sweep.axes.iter().filter_map(|axis| axis.first());
-        needed.then(|| firsts.flat_map(|p| p.changes.iter().cloned()).collect())
+/// What makes the base of the file: nothing, or the first case's changes if `[hpa]` leaves its metrics to the sweep.
+fn changes_of_base(table: &Table, sweep: &Sweep) -> Vec<Change> {
+    if !hpa_has_neither(table, ["metrics", "manifest"]) {
+        return Vec::new();
     }
+    sweep.points_of(0).iter().flat_map(|point| point.changes.iter().cloned()).collect()
 }
 
 fn changed(table: &Table, changes: &[Change]) -> Result<Table, Box<Diagnostic>> {
@@ -382,94 +353,112 @@ fn changed(table: &Table, changes: &[Change]) -> Result<Table, Box<Diagnostic>> 
     Ok(table)
 }
 
-fn lower_case(
-    table: &Table,
-    span: &Span,
-    inputs: &Inputs<'_>,
-    registry: &Registry,
-    name: &str,
-    found: &mut Vec<Diagnostic>,
-) -> Option<Lowered> {
-    let context = Context::reading(registry);
-    let lowered = {
-        let root = Fields::root(&context, Some(table), span.clone());
-        for key in ["schema", "name", "seed", "sweep"] {
-            let _ = root.key(key, "").any(Kind::Table);
-        }
-        lower::scenario(&root, inputs, name)
-    };
-    for finding in context.into_parts().0 {
-        if !found.contains(&finding) {
-            found.push(finding);
-        }
-    }
-    lowered
+/// A case as it was read.
+struct CaseRead {
+    /// As in [`Case::knobs`].
+    knobs: Vec<(String, String)>,
+    lowered: Lowered,
+    /// As in [`Case::digest`].
+    digest: String,
 }
 
-type Expanded = Vec<(Vec<(String, String)>, Lowered, String)>;
+/// Reads cases, each a tree of its own; what they have in common.
+struct CaseReader<'a> {
+    inputs: &'a Inputs<'a>,
+    registry: &'a Registry,
+    /// The whole file.
+    span: &'a Span,
+    /// The experiment's name.
+    name: &'a str,
+}
 
-/// All cases in grid order; the last axis varies fastest.
-fn expand(
-    table: &Table,
-    span: &Span,
-    sweep: &Sweep,
-    inputs: &Inputs<'_>,
-    registry: &Registry,
-    name: &str,
-    found: &mut Vec<Diagnostic>,
-) -> Option<Expanded> {
-    let count: usize = sweep.axes.iter().map(Vec::len).product();
-    let limit = found.len() + MAX_CASE_FINDINGS;
-    let mut cases = Expanded::with_capacity(count);
-    let (mut complete, mut silenced) = (true, false);
-    for index in 0..count {
-        let mut rest = index;
-        let mut points: Vec<&Point> = Vec::with_capacity(sweep.axes.len());
-        for axis in sweep.axes.iter().rev() {
-            points.push(&axis[rest % axis.len()]);
-            rest /= axis.len();
-        }
-        points.reverse();
-        let changes: Vec<Change> = points.iter().flat_map(|p| p.changes.iter().cloned()).collect();
-        let knobs = points.iter().flat_map(|p| p.knobs.iter().cloned()).collect();
-        let tree = match changed(table, &changes) {
-            Ok(tree) => tree,
-            Err(error) => {
-                if !found.contains(&error) {
-                    found.push(*error);
-                }
-                complete = false;
-                continue;
+impl CaseReader<'_> {
+    /// `None` if an error was found.
+    fn lower(&self, table: &Table, found: &mut Vec<Diagnostic>) -> Option<Lowered> {
+        let context = Context::reading(self.registry);
+        let lowered = {
+            let root = Fields::root(&context, Some(table), self.span.clone());
+            for key in OUTER_KEYS {
+                let _ = root.key(key, "").any(Kind::Table);
             }
+            lower::scenario(&root, self.inputs, self.name)
         };
-        match lower_case(&tree, span, inputs, registry, name, found) {
-            Some(lowered) => {
-                let digest = digest(&tree, inputs, &lowered);
-                cases.push((knobs, lowered, digest));
-            }
-            None => complete = false,
+        for finding in context.into_parts().0 {
+            add_new(found, finding);
         }
-        if found.len() > limit {
-            if !complete {
-                break;
+        lowered
+    }
+
+    /// `None` if an error was found.
+    fn read(
+        &self,
+        table: &Table,
+        knobs: Vec<(String, String)>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<CaseRead> {
+        let lowered = self.lower(table, found)?;
+        let digest = digest(table, self.inputs, &lowered);
+        Some(CaseRead { knobs, lowered, digest })
+    }
+
+    /// All cases in grid order; the last axis varies fastest.
+    fn expand(
+        &self,
+        table: &Table,
+        sweep: &Sweep,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Vec<CaseRead>> {
+        let count: usize = sweep.axes.iter().map(Vec::len).product();
+        let limit = found.len() + MAX_CASE_FINDINGS;
+        let mut cases = Vec::with_capacity(count);
+        let (mut complete, mut silenced) = (true, false);
+        for index in 0..count {
+            let points = sweep.points_of(index);
+            let changes: Vec<Change> =
+                points.iter().flat_map(|p| p.changes.iter().cloned()).collect();
+            let knobs = points.iter().flat_map(|p| p.knobs.iter().cloned()).collect();
+            let tree = match changed(table, &changes) {
+                Ok(tree) => tree,
+                Err(error) => {
+                    add_new(found, *error);
+                    complete = false;
+                    continue;
+                }
+            };
+            match self.read(&tree, knobs, found) {
+                Some(case) => cases.push(case),
+                None => complete = false,
             }
-            // Warnings leave the grid whole; that there are more is said below.
-            found.truncate(limit);
-            silenced = true;
+            if found.len() > limit {
+                if !complete {
+                    break;
+                }
+                // Warnings leave the grid whole; that there are more is said below.
+                found.truncate(limit);
+                silenced = true;
+            }
         }
+        if silenced {
+            let title =
+                format!("more cases have warnings; the first {MAX_CASE_FINDINGS} are shown");
+            found.push(Diagnostic::warning(Code::Suspicious, title).at(self.span, ""));
+        }
+        complete.then_some(cases)
     }
-    if silenced {
-        let title = format!("more cases have warnings; the first {MAX_CASE_FINDINGS} are shown");
-        found.push(Diagnostic::warning(Code::Suspicious, title).at(span, ""));
+}
+
+/// What one case has found, others find again: it is told once.
+fn add_new(found: &mut Vec<Diagnostic>, finding: Diagnostic) {
+    if !found.contains(&finding) {
+        found.push(finding);
     }
-    complete.then_some(cases)
 }
 
 /// Digest of what decides a case's results: its keys in canonical form, its profile and the files it names.
 fn digest(table: &Table, inputs: &Inputs<'_>, lowered: &Lowered) -> String {
     let mut text = String::new();
     for entry in &table.entries {
-        if !["schema", "name", "seed", "sweep"].contains(&entry.key.as_str()) {
+        if !OUTER_KEYS.contains(&entry.key.as_str()) {
             text.push_str(&entry.key);
             text.push('=');
             canonical(&entry.node.value, &mut text);

@@ -211,7 +211,7 @@ fn a_manifest_is_the_base_and_keys_go_on_top() {
     let tolerance = behavior.scale_down.as_ref().unwrap().tolerance.as_ref().unwrap();
     assert_eq!(tolerance.milli_value(), 200);
     assert_eq!(setup.controller.kube_minor, 35);
-    assert_ne!(plain.base_digest, changed.base_digest);
+    assert_ne!(plain.plan.cases[0].digest, changed.plan.cases[0].digest);
     // The exported object carries the change.
     assert_eq!(changed.base_manifest.unwrap().spec.max_replicas, 9);
 }

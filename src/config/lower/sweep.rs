@@ -5,6 +5,9 @@ use crate::config::grid;
 use crate::config::reader::Fields;
 use crate::config::tree::{self, Entry, Node, Step, Table, Value};
 
+/// Keys that are not part of a case.
+pub(crate) const OUTER_KEYS: [&str; 4] = ["schema", "name", "seed", "sweep"];
+
 /// One change to the tree.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
@@ -34,6 +37,20 @@ pub(crate) struct Sweep {
     pub(crate) confidence: f64,
     /// Axes from slow to fast; each has at least one point.
     pub(crate) axes: Vec<Vec<Point>>,
+}
+
+impl Sweep {
+    /// The points of one case, an axis each, with cases counted in grid order: the last axis varies fastest.
+    pub(crate) fn points_of(&self, case: usize) -> Vec<&Point> {
+        let mut rest = case;
+        let mut points: Vec<&Point> = Vec::with_capacity(self.axes.len());
+        for axis in self.axes.iter().rev() {
+            points.push(&axis[rest % axis.len()]);
+            rest /= axis.len();
+        }
+        points.reverse();
+        points
+    }
 }
 
 /// Reads `[sweep]`. `None` if its grid cannot be made; an absent table gives no axes and one replication.
@@ -155,8 +172,7 @@ fn axis(a: &Fields<'_>) -> Option<Vec<Point>> {
             return None;
         }
     };
-    if matches!(&path[0], Step::Key(k) if ["sweep", "seed", "schema", "name"].contains(&k.as_str()))
-    {
+    if matches!(&path[0], Step::Key(k) if OUTER_KEYS.contains(&k.as_str())) {
         a.report(
             Diagnostic::error(Code::Override, format!("`{key}` cannot be an axis"))
                 .at(&span, "it is not part of a case"),
