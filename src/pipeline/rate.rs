@@ -5,7 +5,7 @@
 //! window's start is compared with the gap between samples, so that one that began inside the window grows more; and
 //! sums are not compensated.
 
-use super::series::Series;
+use super::series::Column;
 use crate::units::{SimDuration, SimTime};
 
 /// What a window of one counter holds.
@@ -19,11 +19,11 @@ struct Growth {
     increase: f64,
 }
 
-/// The growth of `column` over the samples after `from` that show at `as_of`; `None` with fewer than two.
-fn growth(series: &Series, column: usize, as_of: SimTime, from: SimTime) -> Option<Growth> {
+/// The growth of a counter over the samples after `from`; `None` with fewer than two.
+fn growth(counter: Column<'_>, from: SimTime) -> Option<Growth> {
     let mut found: Option<Growth> = None;
     let mut last = 0.0;
-    for (at, value) in series.window(as_of, from, column) {
+    for (at, value) in counter.after(from) {
         match &mut found {
             None => {
                 let growth =
@@ -42,37 +42,22 @@ fn growth(series: &Series, column: usize, as_of: SimTime, from: SimTime) -> Opti
     found.filter(|growth| growth.samples > 1)
 }
 
-/// `rate(counter[window])` at `as_of`, per second.
-pub(super) fn rate(
-    series: &Series,
-    column: usize,
-    as_of: SimTime,
-    window: SimDuration,
-) -> Option<f64> {
-    let (growth, factor) = extrapolated(series, column, as_of, window)?;
+/// `rate(counter[window])`, per second.
+pub(super) fn rate(counter: Column<'_>, window: SimDuration) -> Option<f64> {
+    let (growth, factor) = extrapolated(counter, window)?;
     Some(growth * (factor / window.as_secs_f64()))
 }
 
-/// `increase(counter[window])` at `as_of`. Not the rate times the window: adapters truncate, and 60 would become
-/// 59.999.
-pub(super) fn increase(
-    series: &Series,
-    column: usize,
-    as_of: SimTime,
-    window: SimDuration,
-) -> Option<f64> {
-    let (growth, factor) = extrapolated(series, column, as_of, window)?;
+/// `increase(counter[window])`. Not the rate times the window: adapters truncate, and 60 would become 59.999.
+pub(super) fn increase(counter: Column<'_>, window: SimDuration) -> Option<f64> {
+    let (growth, factor) = extrapolated(counter, window)?;
     Some(growth * factor)
 }
 
 /// The growth of a counter over the samples of a window, and the factor that extends it to the window's edges.
-fn extrapolated(
-    series: &Series,
-    column: usize,
-    as_of: SimTime,
-    window: SimDuration,
-) -> Option<(f64, f64)> {
-    let growth = growth(series, column, as_of, as_of - window)?;
+fn extrapolated(counter: Column<'_>, window: SimDuration) -> Option<(f64, f64)> {
+    let as_of = counter.as_of;
+    let growth = growth(counter, as_of - window)?;
     let sampled = (growth.last_at - growth.first_at).as_secs_f64();
     let mean_gap = sampled / f64::from(growth.samples - 1);
     // Differences of integer times, as there: differences of seconds would be off in the last digit.
@@ -93,22 +78,20 @@ fn extrapolated(
     Some((growth.increase, (sampled + to_start + to_end) / sampled))
 }
 
-/// Cloud Monitoring's `ALIGN_RATE`: the growth over the `window` that ends with the newest point, with the value at
-/// its start interpolated, per second.
+/// Cloud Monitoring's `ALIGN_RATE`: the growth over the `window` that ends with the newest point after `oldest`, with
+/// the value at its start interpolated, per second.
 // Source: k8s-stackdriver custom-metrics-stackdriver-adapter: ALIGN_RATE over 60 s for cumulative metrics.
 // ASSUMPTION(A240): the window ends with the newest visible point, and a series younger than the window grew from
 // its first point; Google does not publish how partial windows are aligned.
 pub(super) fn aligned_rate(
-    series: &Series,
-    column: usize,
-    as_of: SimTime,
+    counter: Column<'_>,
     oldest: SimTime,
     window: SimDuration,
 ) -> Option<f64> {
-    let (newest_at, _) = series.window(as_of, oldest, column).last()?;
+    let (newest_at, _) = counter.after(oldest).last()?;
     let start = newest_at - window;
-    let whole = growth(series, column, as_of, start)?;
-    let before = series.window(as_of, oldest, column).take_while(|(at, _)| *at <= start).last();
+    let whole = growth(counter, start)?;
+    let before = counter.after(oldest).take_while(|(at, _)| *at <= start).last();
     // The part of the step across the start that lies inside.
     let across = before.map_or(0.0, |(at, value)| {
         let step = if whole.first < value { whole.first } else { whole.first - value };
@@ -119,15 +102,10 @@ pub(super) fn aligned_rate(
 }
 
 /// `avg_over_time(gauge[window])`.
-pub(super) fn avg_over_time(
-    series: &Series,
-    column: usize,
-    as_of: SimTime,
-    from: SimTime,
-) -> Option<f64> {
+pub(super) fn avg_over_time(gauge: Column<'_>, window: SimDuration) -> Option<f64> {
     let mut count = 0_u32;
     let mut sum = Sum::default();
-    for (_, value) in series.window(as_of, from, column) {
+    for (_, value) in gauge.after(gauge.as_of - window) {
         sum.add(value);
         count += 1;
     }
@@ -163,13 +141,8 @@ impl Sum {
 }
 
 /// `max_over_time(gauge[window])`.
-pub(super) fn max_over_time(
-    series: &Series,
-    column: usize,
-    as_of: SimTime,
-    from: SimTime,
-) -> Option<f64> {
-    series.window(as_of, from, column).map(|(_, value)| value).max_by(f64::total_cmp)
+pub(super) fn max_over_time(gauge: Column<'_>, window: SimDuration) -> Option<f64> {
+    gauge.after(gauge.as_of - window).map(|(_, value)| value).max_by(f64::total_cmp)
 }
 
 /// Relative difference of neighbouring buckets that is float noise.
@@ -214,6 +187,7 @@ pub(super) fn histogram_quantile(q: f64, bounds: &[f64], buckets: &mut [f64]) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::series::Series;
     use super::*;
 
     fn at(s: f64) -> SimTime {
@@ -230,7 +204,7 @@ mod tests {
     }
 
     fn minute(series: &Series, as_of: f64) -> Option<f64> {
-        rate(series, 0, at(as_of), SimDuration::from_secs(60))
+        rate(series.column(0, at(as_of)), SimDuration::from_secs(60))
     }
 
     #[test]
@@ -283,7 +257,7 @@ mod tests {
             counter(&[(10.0, 0.0), (25.0, 30.0), (40.0, 30.0), (55.0, 45.0), (80.0, 95.0)]);
         let window = SimDuration::from_secs(60);
         // From 20 s (20) to 80 s (95).
-        let seen = aligned_rate(&series, 0, at(90.0), SimTime::ZERO, window).unwrap();
+        let seen = aligned_rate(series.column(0, at(90.0)), SimTime::ZERO, window).unwrap();
         assert!((seen - 75.0 / 60.0).abs() < 1e-9, "{seen}");
     }
 
@@ -330,7 +304,7 @@ mod tests {
             (&fresh, 352.0, 90, 1.1488888888888889E+01, 1.2765432098765433E-01),
         ] {
             let (series, window) = (counter(points), SimDuration::from_secs(window));
-            let seen = [increase, rate].map(|f| f(&series, 0, at(as_of), window));
+            let seen = [increase, rate].map(|f| f(series.column(0, at(as_of)), window));
             assert_eq!(seen, [Some(growth), Some(per_second)], "{points:?} at {as_of}");
         }
     }
@@ -347,6 +321,9 @@ mod tests {
         for (s, value) in [(10.0, 0.7), (20.0, 0.1), (30.0, 0.2)] {
             series.push(at(s), at(s), Some(&[value]));
         }
-        assert_eq!(avg_over_time(&series, 0, at(30.0), SimTime::ZERO), Some(1.0 / 3.0));
+        assert_eq!(
+            avg_over_time(series.column(0, at(30.0)), SimDuration::from_secs(30)),
+            Some(1.0 / 3.0)
+        );
     }
 }

@@ -75,23 +75,37 @@ impl Series {
         }
     }
 
-    /// (time, value) of one metric in the scrapes after `from` that are visible at `now`, in order of time.
-    pub(super) fn window(
-        &self,
-        now: SimTime,
-        from: SimTime,
-        metric: usize,
-    ) -> impl Iterator<Item = (SimTime, f64)> + '_ {
-        self.scrapes
+    /// Value number `index` of each scrape, as a query at `as_of` sees them.
+    pub(super) fn column(&self, index: usize, as_of: SimTime) -> Column<'_> {
+        Column { series: self, index, as_of }
+    }
+}
+
+/// One value of every scrape that a query sees.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column<'a> {
+    series: &'a Series,
+    index: usize,
+    /// When the query is made.
+    pub(super) as_of: SimTime,
+}
+
+impl<'a> Column<'a> {
+    /// (time, value) of the scrapes after `from` that have values, in order of time.
+    pub(super) fn after(self, from: SimTime) -> impl Iterator<Item = (SimTime, f64)> + 'a {
+        let Self { series, index, as_of } = self;
+        series
+            .scrapes
             .iter()
             .enumerate()
-            .filter(move |(_, s)| s.has_values && s.visible_at <= now && s.scraped_at > from)
-            .map(move |(i, s)| (s.scraped_at, self.values[i * self.width + metric]))
+            .filter(move |(_, s)| s.has_values && s.visible_at <= as_of && s.scraped_at > from)
+            .map(move |(i, s)| (s.scraped_at, series.values[i * series.width + index]))
     }
 
-    /// The newest scrape visible at `now`, with its value of one metric.
-    pub(super) fn newest(&self, now: SimTime, metric: usize) -> Option<(Scrape, f64)> {
-        let i = self.scrapes.iter().rposition(|s| s.visible_at <= now)?;
-        Some((self.scrapes[i], self.values[i * self.width + metric]))
+    /// The newest scrape, with its value.
+    pub(super) fn newest(self) -> Option<(Scrape, f64)> {
+        let Series { scrapes, values, width } = self.series;
+        let i = scrapes.iter().rposition(|s| s.visible_at <= self.as_of)?;
+        Some((scrapes[i], values[i * width + self.index]))
     }
 }

@@ -3,7 +3,7 @@
 use super::config::{Adapter, PipelineConfig};
 use super::query::{Function, Origin, Query};
 use super::rate;
-use super::series::Series;
+use super::series::{Column, Series};
 use crate::rng::{Dist, Generator, Seed, Stream};
 use crate::units::{PodId, SimDuration, SimTime};
 use rand::RngExt as _;
@@ -208,8 +208,8 @@ impl Targets {
         if target.shows_from.is_none_or(|from| from > as_of) {
             return None;
         }
-        let series = &target.series;
-        let (scrape, newest) = series.newest(as_of, first)?;
+        let column = target.series.column(first, as_of);
+        let (scrape, newest) = column.newest()?;
         let at = scrape.scraped_at;
         let value = match query.function {
             Function::Instant => {
@@ -217,30 +217,24 @@ impl Targets {
                 let fresh = at >= as_of - self.config.lookback;
                 (scrape.has_values && fresh).then_some(newest)
             }
-            Function::AvgOverTime(w) => rate::avg_over_time(series, first, as_of, as_of - w),
-            Function::MaxOverTime(w) => rate::max_over_time(series, first, as_of, as_of - w),
-            Function::Rate(window) => self.rate(series, first, as_of, window),
-            Function::Increase(window) => rate::increase(series, first, as_of, window),
+            Function::AvgOverTime(window) => rate::avg_over_time(column, window),
+            Function::MaxOverTime(window) => rate::max_over_time(column, window),
+            Function::Rate(window) => self.rate(column, window),
+            Function::Increase(window) => rate::increase(column, window),
             Function::Quantile { window, .. } => {
-                self.rate(series, first, as_of, window)?;
+                self.rate(column, window)?;
                 return Some(Read::Buckets(at));
             }
         };
         value.map(|value| Read::Value(value, at))
     }
 
-    fn rate(
-        &self,
-        series: &Series,
-        column: usize,
-        as_of: SimTime,
-        window: SimDuration,
-    ) -> Option<f64> {
+    fn rate(&self, counter: Column<'_>, window: SimDuration) -> Option<f64> {
         if self.config.keeps_last() {
-            let oldest = as_of - self.config.lookback;
-            return rate::aligned_rate(series, column, as_of, oldest, window);
+            let oldest = counter.as_of - self.config.lookback;
+            return rate::aligned_rate(counter, oldest, window);
         }
-        rate::rate(series, column, as_of, window)
+        rate::rate(counter, window)
     }
 
     /// Adds the rates of a histogram's buckets to `sums`.
@@ -252,9 +246,9 @@ impl Targets {
         as_of: SimTime,
         sums: &mut [rate::Sum],
     ) {
-        for (column, sum) in sums.iter_mut().enumerate() {
-            let window = query.function.window();
-            sum.add(self.rate(&target.series, first + column, as_of, window).unwrap_or(0.0));
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let bucket = target.series.column(first + i, as_of);
+            sum.add(self.rate(bucket, query.function.window()).unwrap_or(0.0));
         }
     }
 
