@@ -7,18 +7,8 @@ use crate::config::profile::GpuProfile;
 use crate::config::reader::Fields;
 use crate::hpa::{ControllerConfig, HpaSpec, SyncMode, SyncSchedule};
 use crate::pipeline::{Adapter, Faults, Outage, Part, PipelineConfig, SystemMetrics};
-use crate::rng::Dist;
 use crate::sim::{DeviceModel, Fallback, FallbackBehavior, KedaConfig};
 use crate::units::{Milli, SimDuration, SimTime};
-
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Stackdriver,
-    PrometheusAdapter,
-    Keda,
-    GkeNative,
-    Direct,
-}
 
 /// What `[pipeline]` says.
 pub(super) struct Pipeline {
@@ -72,40 +62,40 @@ pub(super) fn pipeline(
     vllm_minor: u32,
 ) -> Pipeline {
     let table = root.key("pipeline", "How a metric becomes a number the HPA sees").table_or_empty();
-    let kind = table
+    let base = table
         .key("adapter", "What answers the HPA. Source: the guide uses the Stackdriver adapter")
         .choice_or(
             &[
-                ("stackdriver", Kind::Stackdriver),
-                ("prometheus-adapter", Kind::PrometheusAdapter),
-                ("keda", Kind::Keda),
-                ("gke-native", Kind::GkeNative),
-                ("direct", Kind::Direct),
+                ("stackdriver", PipelineConfig::stackdriver()),
+                ("prometheus-adapter", PipelineConfig::prometheus_adapter()),
+                ("keda", PipelineConfig::keda()),
+                ("gke-native", PipelineConfig::gke_native()),
+                ("direct", PipelineConfig::direct()),
             ],
-            Kind::Stackdriver,
+            PipelineConfig::stackdriver(),
         );
     let scrape_interval = table
         .key("scrape_interval", "Scrape period of every pod. Source: the guide's PodMonitoring")
-        .duration_or(SimDuration::from_millis(100)..=DAY, SimDuration::from_secs(15));
+        .duration_or(SimDuration::from_millis(100)..=DAY, base.scrape_interval);
     let ingest = table
         .key("ingest", "From a scrape until the sample can be queried. Estimate")
         .shown(
             "by adapter: 5 s (p95 10 s) for stackdriver, 0.2 s (p95 1 s) for Prometheus and gke-native, 0 direct",
         )
-        .delay_or(&ingestion_delay(kind));
+        .delay_or(&base.ingest);
     let lookback = table
         .key(
             "lookback",
             "Older samples are not served. Source: Stackdriver adapter and Prometheus, 5 min",
         )
-        .duration_or(SimDuration::from_secs(1)..=DAY, SimDuration::from_secs(300));
+        .duration_or(SimDuration::from_secs(1)..=DAY, base.lookback);
     let new_series_delay = table
         .key(
             "new_series_delay",
             "Further delay before the first sample of a new pod shows. Estimate",
         )
         .shown("\"10s\"; stackdriver only")
-        .delay_or(&Dist::Constant(SimDuration::from_secs(10)));
+        .delay_or(&PipelineConfig::NEW_SERIES_DELAY);
     let external_cache_ttl = table
         .key(
             "external_cache_ttl",
@@ -117,17 +107,20 @@ pub(super) fn pipeline(
         .key("refresh", "Period at which the adapter renews what it answers. Source: live query")
         .shown("none: each query is live; 30 s was measured on one cluster")
         .duration(SimDuration::from_millis(1)..=DAY);
-    warn_about_copies(&table, kind);
-    let keda = keda(&table, kind);
-    let adapter = match kind {
-        Kind::Stackdriver => Adapter::Stackdriver { new_series_delay, external_cache_ttl },
-        Kind::PrometheusAdapter => Adapter::PrometheusAdapter { refresh },
-        Kind::Keda => Adapter::Keda {
+    warn_about_copies(&table, &base.adapter);
+    let has_keda = matches!(base.adapter, Adapter::Keda { .. });
+    let keda = keda(&table, has_keda);
+    let faults = faults(&table, &base.adapter);
+    let adapter = match base.adapter {
+        Adapter::Stackdriver { .. } => {
+            Adapter::Stackdriver { new_series_delay, external_cache_ttl }
+        }
+        Adapter::PrometheusAdapter { .. } => Adapter::PrometheusAdapter { refresh },
+        Adapter::Keda { .. } => Adapter::Keda {
             cached: keda.cached.then_some(keda.config.polling_interval).or(refresh),
             ignore_null_values: keda.ignore_null_values,
         },
-        Kind::GkeNative => Adapter::GkeNative,
-        Kind::Direct => Adapter::Direct,
+        plain @ (Adapter::GkeNative | Adapter::Direct) => plain,
     };
     let config = PipelineConfig {
         scrape_interval,
@@ -135,35 +128,20 @@ pub(super) fn pipeline(
         lookback,
         adapter,
         system: system(&table),
-        faults: faults(&table, kind),
+        faults,
     };
     Pipeline {
         names: names(&table, &config, vllm_minor),
         config,
         devices: devices(&table, profile, gpu_memory_utilization),
-        keda: (kind == Kind::Keda).then_some(keda),
-    }
-}
-
-/// From a scrape until its sample can be queried.
-fn ingestion_delay(kind: Kind) -> Dist {
-    // ASSUMPTION(A44): Google documents "a few seconds" for existing series; Prometheus paths are local.
-    match kind {
-        Kind::Stackdriver => {
-            Dist::LogNormal { median: SimDuration::from_secs(5), p95: SimDuration::from_secs(10) }
-        }
-        Kind::PrometheusAdapter | Kind::Keda | Kind::GkeNative => Dist::LogNormal {
-            median: SimDuration::from_millis(200),
-            p95: SimDuration::from_secs(1),
-        },
-        Kind::Direct => Dist::Constant(SimDuration::ZERO),
+        keda: has_keda.then_some(keda),
     }
 }
 
 /// Tells of copies that the adapter does not keep.
-fn warn_about_copies(table: &Fields<'_>, kind: Kind) {
-    let renews = matches!(kind, Kind::PrometheusAdapter | Kind::Keda);
-    for (key, has) in [("refresh", renews), ("external_cache_ttl", kind == Kind::Stackdriver)] {
+fn warn_about_copies(table: &Fields<'_>, adapter: &Adapter) {
+    let caches = matches!(adapter, Adapter::Stackdriver { .. });
+    for (key, has) in [("refresh", has_prometheus(adapter)), ("external_cache_ttl", caches)] {
         if table.has(key) && !has {
             let title = format!("`pipeline.{key}` changes nothing with this adapter");
             table.report(
@@ -173,6 +151,11 @@ fn warn_about_copies(table: &Fields<'_>, kind: Kind) {
             );
         }
     }
+}
+
+/// Whether a Prometheus server is on the path.
+fn has_prometheus(adapter: &Adapter) -> bool {
+    matches!(adapter, Adapter::PrometheusAdapter { .. } | Adapter::Keda { .. })
 }
 
 /// `[pipeline.keda]`.
@@ -186,9 +169,9 @@ struct Keda {
     ignore_null_values: bool,
 }
 
-fn keda(table: &Fields<'_>, kind: Kind) -> Keda {
+fn keda(table: &Fields<'_>, is_adapter: bool) -> Keda {
     let t = table.key("keda", "What a ScaledObject says besides its HPA").table_or_empty();
-    if kind != Kind::Keda && table.has("keda") {
+    if !is_adapter && table.has("keda") {
         table.report(
             Diagnostic::error(Code::Conflict, "`[pipeline.keda]` needs `adapter = \"keda\"`")
                 .at(&table.key_span("keda"), ""),
@@ -268,7 +251,7 @@ fn system(table: &Fields<'_>) -> SystemMetrics {
     }
 }
 
-fn faults(table: &Fields<'_>, kind: Kind) -> Faults {
+fn faults(table: &Fields<'_>, adapter: &Adapter) -> Faults {
     let t = table.key("faults", "What goes wrong on the way").table_or_empty();
     let lost_scrapes =
         t.key("lost_scrapes", "Share of scrapes that fail").number_or(0.0..=1.0, 0.0);
@@ -287,7 +270,7 @@ fn faults(table: &Fields<'_>, kind: Kind) -> Faults {
                     ],
                     Part::Adapter,
                 );
-            if part == Part::Prometheus && matches!(kind, Kind::Stackdriver | Kind::GkeNative | Kind::Direct) {
+            if part == Part::Prometheus && !has_prometheus(adapter) {
                 o.report(
                     Diagnostic::error(Code::Conflict, "this path has no Prometheus server")
                         .at(&o.span_of("part"), "")
