@@ -207,15 +207,14 @@ pub fn run(setup: &Setup<'_>) -> Result<Vec<Row>, BacktestError> {
     if setup.actual.is_some() && recorded.is_none() {
         return fault("the actual series have neither `replicas_current` nor `replicas_desired`");
     }
-    let config = ControllerConfig::for_minor(setup.kube_minor);
     let schedule = SyncSchedule {
-        sync_period: config.sync_period,
+        sync_period: SyncSchedule::DEFAULT_SYNC_PERIOD,
         mode: SyncMode::Locked,
         fetch_latency: SimDuration::ZERO,
         write_latency: SimDuration::ZERO,
     };
-    let sync_s = config.sync_period.as_secs_f64();
-    let mut hpa = Hpa::new(setup.spec, config);
+    let sync_s = schedule.sync_period.as_secs_f64();
+    let mut hpa = Hpa::new(setup.spec, ControllerConfig::for_minor(setup.kube_minor));
     let mut own = setup.spec.defaulted().min_replicas.unwrap_or(1).max(1);
     let reporting_series = matching::reporting_series(actual);
     let mut pods = Pods { born: Vec::new(), reporting_series, startup_s: setup.startup_s };

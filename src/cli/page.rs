@@ -141,7 +141,7 @@ fn facts(loaded: &Loaded, scenario: &Scenario) -> Vec<Fact> {
         let value = format!(
             "Kubernetes 1.{}, a sync every {}, tolerance {}, {} to {} replicas",
             controller.kube_minor,
-            controller.sync_period,
+            setup.schedule.sync_period,
             controller.tolerance,
             setup.spec.defaulted().min_replicas.unwrap_or(1),
             setup.spec.max_replicas

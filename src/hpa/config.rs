@@ -4,12 +4,10 @@ use std::ops::RangeInclusive;
 
 use crate::units::SimDuration;
 
-/// kube-controller-manager's settings that the algorithm reads.
+/// kube-controller-manager's settings that the algorithm reads; those of its loop are in [`super::SyncSchedule`].
 /// Source: pkg/controller/podautoscaler/config/v1alpha1/defaults.go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControllerConfig {
-    /// `--horizontal-pod-autoscaler-sync-period`.
-    pub sync_period: SimDuration,
     /// `--horizontal-pod-autoscaler-tolerance`, a share.
     pub tolerance: f64,
     /// `--horizontal-pod-autoscaler-downscale-stabilization`.
@@ -39,7 +37,6 @@ impl ControllerConfig {
     /// Default flags and gates of Kubernetes 1.`kube_minor`.
     pub fn for_minor(kube_minor: u32) -> Self {
         Self {
-            sync_period: SimDuration::from_secs(15),
             tolerance: 0.1,
             downscale_stabilization: SimDuration::from_secs(300),
             cpu_initialization_period: SimDuration::from_secs(300),

@@ -32,10 +32,10 @@ pub struct SyncSchedule {
 }
 
 impl SyncSchedule {
-    /// Start of the first reconcile of an HPA first seen at `seen`.
-    pub fn first(&self, seen: SimTime) -> SimTime {
-        seen + self.sync_period
-    }
+    /// Default of `--horizontal-pod-autoscaler-sync-period`.
+    // Source: pkg/controller/podautoscaler/config/v1alpha1/defaults.go.
+    pub const DEFAULT_SYNC_PERIOD: SimDuration = SimDuration::from_secs(15);
+
     /// When a reconcile that started at `start` decides.
     pub fn decide_at(&self, start: SimTime) -> SimTime {
         start + self.fetch_latency

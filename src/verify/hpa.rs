@@ -65,7 +65,6 @@ struct Scenario {
 /// Flags; absent ones have their defaults.
 #[derive(Default, Deserialize)]
 struct Controller {
-    sync_period_s: Option<f64>,
     downscale_stabilization_s: Option<f64>,
     tolerance: Option<f64>,
     cpu_initialization_period_s: Option<f64>,
@@ -177,7 +176,6 @@ fn config(scenario: &Scenario) -> ControllerConfig {
     let (flags, gates) = (&scenario.controller, &scenario.features);
     let duration = |s: Option<f64>, or: SimDuration| s.map_or(or, SimDuration::from_secs_f64);
     ControllerConfig {
-        sync_period: duration(flags.sync_period_s, default.sync_period),
         tolerance: flags.tolerance.unwrap_or(default.tolerance),
         downscale_stabilization: duration(
             flags.downscale_stabilization_s,

@@ -333,7 +333,6 @@ fn controller_flags_are_read() {
          \"5s\"\ntolerance = 0.2\nsync_mode = \"locked\"\n"
     );
     let Autoscaler::Hpa(setup) = scenario(&text).autoscaler else { panic!("an HPA") };
-    assert_eq!(setup.controller.sync_period, SimDuration::from_secs(5));
     assert_eq!(setup.schedule.sync_period, SimDuration::from_secs(5));
     assert_eq!(setup.controller.tolerance, 0.2);
     assert_eq!(setup.schedule.mode, SyncMode::Locked);

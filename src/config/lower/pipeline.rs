@@ -305,10 +305,13 @@ pub(super) fn controller(root: &Fields<'_>, kube_minor: u32) -> (ControllerConfi
         .table_or_empty();
     let base = ControllerConfig::for_minor(kube_minor);
     let hour = SimDuration::ZERO..=SimDuration::from_secs(3600);
+    let sync_period = table
+        .key("sync_period", "--horizontal-pod-autoscaler-sync-period. Source: Kubernetes")
+        .duration_or(
+            SimDuration::from_millis(100)..=*hour.end(),
+            SyncSchedule::DEFAULT_SYNC_PERIOD,
+        );
     let controller = ControllerConfig {
-        sync_period: table
-            .key("sync_period", "--horizontal-pod-autoscaler-sync-period. Source: Kubernetes")
-            .duration_or(SimDuration::from_millis(100)..=*hour.end(), base.sync_period),
         tolerance: table
             .key("tolerance", "--horizontal-pod-autoscaler-tolerance. Source: Kubernetes")
             .number_or(0.0..=100.0, base.tolerance),
@@ -337,7 +340,7 @@ pub(super) fn controller(root: &Fields<'_>, kube_minor: u32) -> (ControllerConfi
     };
     let second = SimDuration::ZERO..=SimDuration::from_secs(60);
     let schedule = SyncSchedule {
-        sync_period: controller.sync_period,
+        sync_period,
         mode: table
             .key(
                 "sync_mode",
