@@ -154,126 +154,131 @@ pub(super) fn feeds(
             .find(|(path, _)| below(path, &parent) && path.ends_with("name"))
             .or_else(|| places.iter().find(|(path, _)| *path == parent))
             .map_or_else(|| fallback(t), |(_, span)| span.clone());
-        match feed(metric, name, names, pipeline) {
+        match feed(metric, name, &place, names, pipeline) {
             Ok(feed) => {
                 warn(t, metric, &feed, &place, pipeline);
                 warn_about_old_name(t, name, names.vllm_minor, &place);
                 feeds.push(feed);
             }
-            Err(diagnostic) => t.report(diagnostic(&place)),
+            Err(diagnostic) => t.report(*diagnostic),
         }
     }
     (feeds.len() == spec.metrics.len()).then_some(feeds)
 }
 
-type Refusal = Box<dyn Fn(&Span) -> Diagnostic>;
-
-fn refuse(make: impl Fn(&Span) -> Diagnostic + 'static) -> Refusal {
-    Box::new(make)
-}
-
+/// Where the value of one metric, called `name` at `place`, comes from.
 fn feed(
     metric: &MetricSpec,
     name: &str,
+    place: &Span,
     names: &Names,
     pipeline: &PipelineConfig,
-) -> Result<MetricFeed, Refusal> {
-    let named = name.to_owned();
+) -> Result<MetricFeed, Box<Diagnostic>> {
     if matches!(metric.kind.as_str(), "Resource" | "ContainerResource") {
         if name == "cpu" {
             return Ok(MetricFeed::instant(Signal::Cpu, FeedShape::Resource));
         }
-        return Err(refuse(move |place| {
-            unknown(&named).at(place, "of the resources only `cpu` is simulated")
-        }));
+        return Err(unknown(name).at(place, "of the resources only `cpu` is simulated").into());
     }
     let per_pod = metric.kind == "Pods";
-    if let Some(rule) = names.rules.iter().find(|rule| rule.name == name) {
-        if per_pod && rule.query.aggregate.is_some() {
-            return Err(refuse(move |place| {
-                let title = format!("`{named}` is one value, a Pods metric needs one per pod");
-                Diagnostic::error(Code::Conflict, title)
-                    .at(place, "")
-                    .help("make the metric `External`, or write `sum by (pod) (...)`")
-            }));
-        }
-        // Source: keda pkg/scalers/prometheus_scaler.go, ExecutePromQuery: more than one element is an error. The
-        // router is one target; other adapters hand all elements over, and the HPA adds them up.
-        let keda = matches!(pipeline.adapter, Adapter::Keda { .. });
-        let several = !rule.signal.is_of_the_router();
-        if keda && several && !per_pod && rule.query.aggregate.is_none() {
-            return Err(refuse(move |place| {
-                let title = format!("the query of `{named}` has one value per pod, KEDA takes one");
-                Diagnostic::error(Code::Conflict, title)
-                    .at(place, "KEDA's trigger fails as soon as there are two pods")
-                    .help(
-                        "write `sum(...)` in the rule's query; of a quantile, `sum by (le) (...)`",
-                    )
-            }));
-        }
-        let aggregate = rule.query.aggregate.unwrap_or(Aggregate::Sum);
-        return Ok(MetricFeed {
-            signal: rule.signal,
-            function: rule.query.function,
-            shape: if per_pod { FeedShape::PerPod } else { FeedShape::Total(aggregate) },
-            above: rule.query.above,
-            factor: rule.query.factor,
-        });
+    match names.rules.iter().find(|rule| rule.name == name) {
+        Some(rule) => feed_of_rule(rule, per_pod, place, pipeline),
+        None => feed_of_name(name, per_pod, place, names.rate_window, pipeline),
     }
-    let shape = if per_pod { FeedShape::PerPod } else { FeedShape::SUM };
-    let signal = signal_of(name);
-    if per_pod && signal.is_some_and(Signal::is_of_the_router) {
-        return Err(refuse(move |place| {
-            let title = format!("`{named}` is a metric of the router, not of the pods");
-            Diagnostic::error(Code::Conflict, title)
-                .at(place, "a Pods metric asks for one value per pod")
-                .help("make the metric `External`")
-        }));
+}
+
+/// A metric whose name has a query.
+fn feed_of_rule(
+    rule: &Rule,
+    per_pod: bool,
+    place: &Span,
+    pipeline: &PipelineConfig,
+) -> Result<MetricFeed, Box<Diagnostic>> {
+    let Rule { name, query, signal, .. } = rule;
+    if per_pod && query.aggregate.is_some() {
+        let title = format!("`{name}` is one value, a Pods metric needs one per pod");
+        return Err(Diagnostic::error(Code::Conflict, title)
+            .at(place, "")
+            .help("make the metric `External`, or write `sum by (pod) (...)`")
+            .into());
+    }
+    // Source: keda pkg/scalers/prometheus_scaler.go, ExecutePromQuery: more than one element is an error. The
+    // router is one target; other adapters hand all elements over, and the HPA adds them up.
+    let keda = matches!(pipeline.adapter, Adapter::Keda { .. });
+    if keda && !signal.is_of_the_router() && !per_pod && query.aggregate.is_none() {
+        let title = format!("the query of `{name}` has one value per pod, KEDA takes one");
+        return Err(Diagnostic::error(Code::Conflict, title)
+            .at(place, "KEDA's trigger fails as soon as there are two pods")
+            .help("write `sum(...)` in the rule's query; of a quantile, `sum by (le) (...)`")
+            .into());
+    }
+    let aggregate = query.aggregate.unwrap_or(Aggregate::Sum);
+    Ok(MetricFeed {
+        signal: *signal,
+        function: query.function,
+        shape: if per_pod { FeedShape::PerPod } else { FeedShape::Total(aggregate) },
+        above: query.above,
+        factor: query.factor,
+    })
+}
+
+/// A metric whose name is that of a signal.
+fn feed_of_name(
+    name: &str,
+    per_pod: bool,
+    place: &Span,
+    rate_window: SimDuration,
+    pipeline: &PipelineConfig,
+) -> Result<MetricFeed, Box<Diagnostic>> {
+    let unheard = || {
+        let found = unknown(name).at(place, near(name));
+        // As KEDA names the metrics of its triggers.
+        if name.starts_with("s0-") || name.starts_with("s1-") {
+            return found.help(format!(
+                "add `[[pipeline.rules]]` with `name = \"{name}\"` and the trigger's `query`"
+            ));
+        }
+        found.help(known())
+    };
+    let Some(signal) = signal_of(name) else { return Err(unheard().into()) };
+    if per_pod && signal.is_of_the_router() {
+        let title = format!("`{name}` is a metric of the router, not of the pods");
+        return Err(Diagnostic::error(Code::Conflict, title)
+            .at(place, "a Pods metric asks for one value per pod")
+            .help("make the metric `External`")
+            .into());
     }
     // Source: GKE documentation, expose custom metrics for autoscaling: gauges of pods, as Pods metrics.
-    let native = |signal: Signal| {
-        per_pod && signal.kind() == SignalKind::Gauge && signal.origin() == Some(Origin::Server)
-    };
-    if matches!(pipeline.adapter, Adapter::GkeNative) && signal.is_some_and(|s| !native(s)) {
-        return Err(refuse(move |place| {
-            let title = format!("`{named}` does not come through GKE's own metrics agent");
-            Diagnostic::error(Code::Conflict, title)
-                .at(place, "it hands over gauges of the pods")
-                .help("make it a Pods metric of a gauge, or choose another `pipeline.adapter`")
-        }));
+    let native =
+        per_pod && signal.kind() == SignalKind::Gauge && signal.origin() == Some(Origin::Server);
+    if matches!(pipeline.adapter, Adapter::GkeNative) && !native {
+        let title = format!("`{name}` does not come through GKE's own metrics agent");
+        return Err(Diagnostic::error(Code::Conflict, title)
+            .at(place, "it hands over gauges of the pods")
+            .help("make it a Pods metric of a gauge, or choose another `pipeline.adapter`")
+            .into());
     }
-    match signal.map(|signal| (signal, signal.kind())) {
-        Some((signal, SignalKind::Gauge)) => Ok(MetricFeed::instant(signal, shape)),
-        Some((signal, SignalKind::Counter)) => Ok(MetricFeed {
-            function: Function::Rate(names.rate_window),
+    let shape = if per_pod { FeedShape::PerPod } else { FeedShape::SUM };
+    match signal.kind() {
+        SignalKind::Gauge => Ok(MetricFeed::instant(signal, shape)),
+        SignalKind::Counter => Ok(MetricFeed {
+            function: Function::Rate(rate_window),
             ..MetricFeed::instant(signal, shape)
         }),
-        Some((signal, SignalKind::Histogram)) => {
+        SignalKind::Histogram => {
             let example = format!(
                 "histogram_quantile(0.95, sum by (le) (rate({}_bucket[1m])))",
                 signal.name()
             );
-            Err(refuse(move |place| {
-                Diagnostic::error(Code::UnknownMetric, format!("`{named}` is a histogram"))
-                    .at(place, "an HPA needs one number")
-                    .help(format!(
-                        "add `[[pipeline.rules]]` with a name of your own and `query = \"{example}\"`, \
-                         and use that name here"
-                    ))
-            }))
+            Err(Diagnostic::error(Code::UnknownMetric, format!("`{name}` is a histogram"))
+                .at(place, "an HPA needs one number")
+                .help(format!(
+                    "add `[[pipeline.rules]]` with a name of your own and `query = \"{example}\"`, \
+                     and use that name here"
+                ))
+                .into())
         }
-        Some((_, SignalKind::Resource)) | None => {
-            let keda = name.starts_with("s0-") || name.starts_with("s1-");
-            Err(refuse(move |place| {
-                let found = unknown(&named).at(place, near(&named));
-                if keda {
-                    return found.help(format!(
-                        "add `[[pipeline.rules]]` with `name = \"{named}\"` and the trigger's `query`"
-                    ));
-                }
-                found.help(known())
-            }))
-        }
+        SignalKind::Resource => Err(unheard().into()),
     }
 }
 
