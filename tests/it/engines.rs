@@ -12,6 +12,21 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Runs `scenario` with both engines; their whole records must be the same text.
+pub(crate) fn assert_engines_agree(scenario: &mut Scenario, seed: u64) {
+    let mut run = |mode| {
+        Arc::make_mut(&mut scenario.engine).mode = mode;
+        format!("{:?}", run_workload(scenario, Seed(seed), RecordLevel::Requests))
+    };
+    let (fast, stepwise) = (run(EngineMode::Fast), run(EngineMode::Stepwise));
+    let same = fast.bytes().zip(stepwise.bytes()).take_while(|(a, b)| a == b).count();
+    let around = |text: &str| {
+        let from = same.saturating_sub(300);
+        String::from_utf8_lossy(&text.as_bytes()[from..text.len().min(same + 60)]).into_owned()
+    };
+    assert!(fast == stepwise, "{}\nagainst\n{}", around(&fast), around(&stepwise));
+}
+
 /// Every shipped experiment, cut to twenty minutes: all files of a run, every request included.
 #[test]
 fn every_shipped_experiment_writes_the_same_bytes() {
@@ -121,16 +136,6 @@ proptest! {
     /// Whole systems with preemption storms, aborts, caps, drains, crashes, lost machines and scrapes at any time.
     #[test]
     fn random_systems_do_not_tell_the_engines_apart(mut scenario in scenarios(), seed: u64) {
-        let mut run = |mode| {
-            Arc::make_mut(&mut scenario.engine).mode = mode;
-            format!("{:?}", run_workload(&scenario, Seed(seed), RecordLevel::Requests))
-        };
-        let (fast, stepwise) = (run(EngineMode::Fast), run(EngineMode::Stepwise));
-        let same = fast.bytes().zip(stepwise.bytes()).take_while(|(a, b)| a == b).count();
-        let around = |text: &str| {
-            let from = same.saturating_sub(300);
-            String::from_utf8_lossy(&text.as_bytes()[from..text.len().min(same + 60)]).into_owned()
-        };
-        prop_assert!(fast == stepwise, "{}\nagainst\n{}", around(&fast), around(&stepwise));
+        assert_engines_agree(&mut scenario, seed);
     }
 }

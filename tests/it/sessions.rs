@@ -1,6 +1,7 @@
 //! Conversations and shared prefixes, from the workload to the blocks that the engine finds again.
 
 use crate::cli_support::Scratch;
+use crate::engines::assert_engines_agree;
 use crate::support;
 use hpasim::engine::{
     Chain, Effect, EngineMode, EngineRequest, Prompt, Replica, RequestRecord, Segment, TokenSpan,
@@ -532,17 +533,7 @@ proptest! {
         mut scenario in any_scenario(),
         seed: u64,
     ) {
-        let mut run = |mode| {
-            Arc::make_mut(&mut scenario.engine).mode = mode;
-            format!("{:?}", run_workload(&scenario, Seed(seed), RecordLevel::Requests))
-        };
-        let (fast, stepwise) = (run(EngineMode::Fast), run(EngineMode::Stepwise));
-        let same = fast.bytes().zip(stepwise.bytes()).take_while(|(a, b)| a == b).count();
-        let around = |text: &str| {
-            let from = same.saturating_sub(300);
-            String::from_utf8_lossy(&text.as_bytes()[from..text.len().min(same + 60)]).into_owned()
-        };
-        prop_assert!(fast == stepwise, "{}\nagainst\n{}", around(&fast), around(&stepwise));
+        assert_engines_agree(&mut scenario, seed);
     }
 }
 
