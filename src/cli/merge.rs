@@ -6,7 +6,7 @@ use super::{Context, Exit, output, sweep};
 use crate::export::{read_units, unit_key};
 use crate::rng::Seed;
 use crate::sim::Measures;
-use crate::sweep::{Outcome, SweepResult, Unit};
+use crate::sweep::{Outcome, Shard, SweepResult, Unit};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -68,8 +68,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         origin.experiment.display()
     );
     let plan = &loaded.experiment.plan;
-    let all = (0..plan.cases.len())
-        .flat_map(|case| (0..plan.replications).map(move |replication| Unit { case, replication }));
+    let all = plan.units(Shard::WHOLE, |_| 0.0).into_iter();
     let outcomes: Vec<(Unit, Option<Outcome>)> = all
         .map(|unit| (unit, units.get(&unit_key(plan, unit)).copied().map(Outcome::Done)))
         .collect();

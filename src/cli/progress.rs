@@ -4,7 +4,7 @@ use super::{Context, complain};
 use crate::export::{read_units, unit_key, unit_line};
 use crate::report::progress_text;
 use crate::sim::Measures;
-use crate::sweep::{Outcome, Plan, Progress, Unit};
+use crate::sweep::{Outcome, Plan, Shard, Unit};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
@@ -41,9 +41,7 @@ impl UnitLog {
             };
         }
         let by_key = read_units(&text);
-        let units = (0..plan.cases.len()).flat_map(|case| {
-            (0..plan.replications).map(move |replication| Unit { case, replication })
-        });
+        let units = plan.units(Shard::WHOLE, |_| 0.0).into_iter();
         let known =
             units.filter_map(|unit| Some((unit, *by_key.get(&unit_key(plan, unit))?))).collect();
         let mut options = OpenOptions::new();
@@ -169,10 +167,9 @@ impl<'a> Bar<'a> {
             .filter(|(_, mean)| mean.slo_attainment >= objective)
             .min_by(|a, b| a.1.cost_usd.total_cmp(&b.1.cost_usd))
     }
-}
 
-impl Progress for Bar<'_> {
-    fn finished(&mut self, unit: Unit, outcome: &Outcome) -> Result<(), String> {
+    /// Logs a unit and shows that it is done.
+    pub(crate) fn finished(&mut self, unit: Unit, outcome: &Outcome) -> Result<(), String> {
         self.log.append(&unit_line(self.plan, unit, outcome))?;
         self.drawn.inc(1);
         if let Outcome::Done(measures) = outcome {

@@ -5,8 +5,7 @@ use super::progress::{Bar, UnitLog};
 use super::{Context, Exit, interrupt, output, page, shard};
 use crate::export::{self, Deployable, File, adapters};
 use crate::report;
-use crate::sim::Autoscaler;
-use crate::sweep::{self, Options, Shard, SweepResult};
+use crate::sweep::{self, Options, Outcome, Shard, SweepResult};
 use anyhow::anyhow;
 use std::path::{Path, PathBuf};
 
@@ -66,7 +65,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         known: &|unit| known.get(&unit).copied(),
         cancelled: &interrupt::asked,
     };
-    let result = sweep::run(plan, &options, &mut bar).map_err(anyhow::Error::msg)?;
+    let mut finished = |unit, outcome: &Outcome| bar.finished(unit, outcome);
+    let result = sweep::run(plan, &options, &mut finished).map_err(anyhow::Error::msg)?;
     bar.finish();
     let done: usize = result.cases.iter().map(|case| case.done().count()).sum();
     let failed: usize = result.cases.iter().map(|case| case.failures().count()).sum();

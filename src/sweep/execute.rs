@@ -25,36 +25,23 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// Told about units as they finish, always from the thread that called the sweep; asked whether to go on from
-/// the working threads.
-pub trait Progress {
-    /// A unit finished; calls come in the order of finishing, which depends on the machine. Returning an
-    /// error stops the sweep as a cancellation does (the log of finished units cannot be written).
-    fn finished(&mut self, unit: Unit, outcome: &Outcome) -> Result<(), String>;
-}
-
-/// No progress.
-pub struct Silent;
-
-impl Progress for Silent {
-    fn finished(&mut self, _: Unit, _: &Outcome) -> Result<(), String> {
-        Ok(())
-    }
-}
+/// Told of each unit that finished, always from the thread that called the sweep, in the order of finishing, which
+/// depends on the machine. An error stops the sweep as a cancellation does (the log of finished units cannot be written).
+pub type Finished<'a> = dyn FnMut(Unit, &Outcome) -> Result<(), String> + 'a;
 
 /// Runs `work` for every unit on `jobs` threads, starting them in the given order, and returns the outcomes in
-/// that order. `None` marks units that were not begun because `cancelled` said so or `progress` failed.
+/// that order. `None` marks units that were not begun because `cancelled` said so or `finished` failed.
 ///
 /// A panic inside `work` is caught and becomes that unit's [`Outcome::Failed`]. The answer does not depend
 /// on `jobs`, provided `work` is a function of its argument.
 ///
 /// # Errors
-/// The message of `progress`, after the units in flight have ended; or that no threads could be started.
+/// The message of `finished`, after the units in flight have ended; or that no threads could be started.
 pub fn execute(
     units: &[Unit],
     jobs: usize,
     cancelled: &(dyn Fn() -> bool + Sync),
-    progress: &mut dyn Progress,
+    finished: &mut Finished<'_>,
     work: &(dyn Fn(Unit) -> Measures + Sync),
 ) -> Result<Vec<Option<Outcome>>, String> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; units.len()];
@@ -86,7 +73,7 @@ pub fn execute(
         drop(sender);
         for (index, outcome) in receiver {
             if trouble.is_none()
-                && let Err(message) = progress.finished(units[index], &outcome)
+                && let Err(message) = finished(units[index], &outcome)
             {
                 trouble = Some(message);
                 next.store(units.len(), Ordering::Relaxed);
@@ -124,7 +111,8 @@ mod tests {
     fn outcomes_are_in_order_for_any_number_of_jobs() {
         let units = plan(9, 3).units(Shard::WHOLE, |_| 1.0);
         let run = |jobs| {
-            execute(&units, jobs, &|| false, &mut Silent, &|unit| cost(number(unit))).unwrap()
+            execute(&units, jobs, &|| false, &mut |_, _| Ok(()), &|unit| cost(number(unit)))
+                .unwrap()
         };
         let one = run(1);
         assert_eq!(one, run(4));
@@ -137,7 +125,7 @@ mod tests {
     #[test]
     fn a_panic_is_the_failure_of_its_unit_only() {
         let units = plan(4, 1).units(Shard::WHOLE, |_| 1.0);
-        let outcomes = execute(&units, 2, &|| false, &mut Silent, &|unit| {
+        let outcomes = execute(&units, 2, &|| false, &mut |_, _| Ok(()), &|unit| {
             assert!(unit.case != 2, "law L1: case {} lost a request", unit.case);
             cost(0.0)
         })
@@ -152,27 +140,25 @@ mod tests {
     fn cancelled_units_are_not_begun() {
         let units = plan(50, 1).units(Shard::WHOLE, |_| 1.0);
         let stop = AtomicBool::new(false);
-        let outcomes = execute(&units, 1, &|| stop.load(Ordering::SeqCst), &mut Silent, &|unit| {
-            stop.store(unit.case == 4, Ordering::SeqCst);
-            cost(1.0)
-        })
-        .unwrap();
+        let outcomes =
+            execute(&units, 1, &|| stop.load(Ordering::SeqCst), &mut |_, _| Ok(()), &|unit| {
+                stop.store(unit.case == 4, Ordering::SeqCst);
+                cost(1.0)
+            })
+            .unwrap();
         assert_eq!(outcomes.iter().filter(|o| o.is_some()).count(), 5);
     }
 
     #[test]
     fn a_failing_log_stops_the_sweep() {
-        struct Full(u32);
-        impl Progress for Full {
-            fn finished(&mut self, _: Unit, _: &Outcome) -> Result<(), String> {
-                self.0 += 1;
-                if self.0 < 3 { Ok(()) } else { Err("no space left on device".to_owned()) }
-            }
-        }
+        let mut lines = 0;
+        let mut log = |_: Unit, _: &Outcome| {
+            lines += 1;
+            if lines < 3 { Ok(()) } else { Err("no space left on device".to_owned()) }
+        };
         let units = plan(1000, 1).units(Shard::WHOLE, |_| 1.0);
-        let mut progress = Full(0);
-        let answer = execute(&units, 2, &|| false, &mut progress, &|_| cost(1.0));
+        let answer = execute(&units, 2, &|| false, &mut log, &|_| cost(1.0));
         assert_eq!(answer, Err("no space left on device".to_owned()));
-        assert_eq!(progress.0, 3);
+        assert_eq!(lines, 3);
     }
 }

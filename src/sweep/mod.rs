@@ -6,7 +6,7 @@
 //! delays (common random numbers), and differences between cases are taken pair by pair.
 //!
 //! Nothing here reads a clock or a file. Progress, cancellation and the log of finished units belong to the
-//! caller, who implements [`Progress`].
+//! caller, who gives [`Options`] and [`Finished`].
 
 mod arrivals;
 mod case_result;
@@ -18,7 +18,7 @@ mod run;
 mod warnings;
 
 pub use case_result::CaseResult;
-pub use execute::{Outcome, Progress, Silent, Unit, execute};
+pub use execute::{Finished, Outcome, Unit, execute};
 pub use objective::{Savings, pareto_front, recommend, savings};
 pub use plan::{Case, Objective, Plan, Shard};
 pub use result::SweepResult;

@@ -1,7 +1,7 @@
 //! A sweep over simulated scenarios.
 
 use super::arrivals::ArrivalStore;
-use super::execute::{Outcome, Progress, Unit, execute};
+use super::execute::{Finished, Outcome, Unit, execute};
 use super::plan::{Plan, Shard};
 use super::result::SweepResult;
 use crate::sim::{Measures, RecordLevel, run_realised, run_workload};
@@ -21,11 +21,11 @@ pub struct Options<'a> {
 /// Runs every unit of the shard that is not known, and aggregates what is there.
 ///
 /// # Errors
-/// The message of `progress`, if it fails.
+/// The message of `finished`, if it fails.
 pub fn run(
     plan: &Plan,
     options: &Options<'_>,
-    progress: &mut dyn Progress,
+    finished: &mut Finished<'_>,
 ) -> Result<SweepResult, String> {
     let mut known: Vec<(Unit, Option<Outcome>)> = Vec::new();
     let mut units: Vec<Unit> = Vec::new();
@@ -48,6 +48,6 @@ pub fn run(
         let arrivals = arrivals.take(unit.case, unit.replication, scenario, seed);
         run_realised(scenario, seed, &arrivals, RecordLevel::Measures).measures
     };
-    let outcomes = execute(&units, options.jobs, options.cancelled, progress, &work)?;
+    let outcomes = execute(&units, options.jobs, options.cancelled, finished, &work)?;
     Ok(SweepResult::of(plan, known.into_iter().chain(units.into_iter().zip(outcomes))))
 }

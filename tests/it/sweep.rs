@@ -6,7 +6,7 @@ use hpasim::hpa::{HpaSpec, Quantity};
 use hpasim::rng::Seed;
 use hpasim::sim::{Measures, RecordLevel, Signal, realise, run_realised, run_workload};
 use hpasim::sweep::{
-    Case, Objective, Options, Outcome, Plan, Shard, Silent, SweepResult, Unit, run, warnings,
+    Case, Objective, Options, Outcome, Plan, Shard, SweepResult, Unit, run, warnings,
 };
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ fn options(jobs: usize, known: &dyn Fn(Unit) -> Option<Measures>) -> Options<'_>
 }
 
 fn swept(plan: &Plan, jobs: usize) -> SweepResult {
-    run(plan, &options(jobs, &|_| None), &mut Silent).expect("silent progress never fails")
+    run(plan, &options(jobs, &|_| None), &mut |_, _| Ok(())).expect("silent progress never fails")
 }
 
 /// Bits of all measures: NaN is equal to itself here.
@@ -108,7 +108,7 @@ fn shards_and_resume_reproduce_the_whole() {
     let mut known: BTreeMap<Unit, Measures> = BTreeMap::new();
     for index in [1, 2] {
         let part = Options { shard: Shard { index, count: 2 }, ..options(1, &|_| None) };
-        let result = run(&plan, &part, &mut Silent).unwrap();
+        let result = run(&plan, &part, &mut |_, _| Ok(())).unwrap();
         for (case, outcome) in result.cases.iter().enumerate() {
             for (replication, measures) in outcome.done() {
                 assert!(known.insert(Unit { case, replication }, *measures).is_none(), "run twice");
@@ -116,7 +116,8 @@ fn shards_and_resume_reproduce_the_whole() {
         }
     }
     assert_eq!(known.len(), 6);
-    let resumed = run(&plan, &options(1, &|unit| known.get(&unit).copied()), &mut Silent).unwrap();
+    let resumed =
+        run(&plan, &options(1, &|unit| known.get(&unit).copied()), &mut |_, _| Ok(())).unwrap();
     assert_eq!(bits(&whole), bits(&resumed));
     assert_eq!(whole.recommended, resumed.recommended);
 }
