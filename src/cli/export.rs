@@ -2,13 +2,13 @@
 
 use super::experiment::{self, Sources};
 use super::{Context, Exit, output};
-use crate::config::parse_duration;
+use crate::config::{Experiment, parse_duration};
 use crate::export::adapters::{self, Format, Surroundings, Triggers};
 use crate::export::{self, Deployable};
 use crate::hpa::validation::is_dns1123_label;
-use crate::manifest;
+use crate::manifest::{self, HpaManifest};
 use crate::pipeline::{Adapter, PipelineConfig};
-use crate::sim::{Autoscaler, Fallback, FallbackBehavior, HpaSetup, KedaConfig};
+use crate::sim::{Fallback, FallbackBehavior, HpaSetup, KedaConfig, Scenario};
 use crate::units::Milli;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
@@ -60,8 +60,26 @@ fn namespace(text: &str) -> Result<String, String> {
         .to_owned())
 }
 
+/// The HPA of a scenario of `experiment`, ready to be written: its `own` object if it has one, below `header`. `None`
+/// without an HPA.
+pub(super) fn deployable(
+    scenario: &Scenario,
+    own: Option<&HpaManifest>,
+    header: String,
+    experiment: &Experiment,
+) -> Option<Deployable> {
+    let setup = scenario.autoscaler.hpa()?;
+    Some(Deployable {
+        manifest: export::hpa_manifest(own, &setup.spec, &experiment.name),
+        header,
+        format: format_of(&scenario.pipeline.adapter),
+        surroundings: surroundings(&scenario.pipeline, setup, &experiment.queries),
+        kube_minor: setup.controller.kube_minor,
+    })
+}
+
 /// The format for the adapter of an experiment.
-pub(super) fn format_of(adapter: &Adapter) -> Format {
+fn format_of(adapter: &Adapter) -> Format {
     match adapter {
         Adapter::PrometheusAdapter { .. } => Format::PrometheusAdapter,
         Adapter::Keda { .. } => Format::Keda,
@@ -71,7 +89,7 @@ pub(super) fn format_of(adapter: &Adapter) -> Format {
 }
 
 /// What the manifests of an experiment are written for.
-pub(super) fn surroundings(
+fn surroundings(
     pipeline: &PipelineConfig,
     setup: &HpaSetup,
     queries: &BTreeMap<String, String>,
@@ -128,29 +146,23 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 fn experiment(path: &Path, context: &Context) -> anyhow::Result<(String, Deployable)> {
     let sources = Sources { experiment: path, hpa: None, current: None };
     let loaded = experiment::load("export", &sources, context)?;
-    let scenario = &loaded.experiment.base;
-    let Autoscaler::Hpa(setup) = &scenario.autoscaler else {
-        bail!("{}: its replicas are given, there is no HPA to export", path.display());
-    };
-    experiment::tell_first_case(&loaded, context);
-    let own = loaded.experiment.base_manifest.as_ref();
+    let experiment = &loaded.experiment;
     let provenance = &loaded.provenance;
-    let of = if loaded.experiment.base_is_first_case {
+    let of = if experiment.base_is_first_case {
         "with the first of all values that its sweep varies"
     } else {
         "as it stands there"
     };
-    let hpa = Deployable {
-        manifest: export::hpa_manifest(own, &setup.spec, &loaded.experiment.name),
-        header: format!(
-            "The HPA of experiment {}, {of}: not the result of a sweep.\nMade by: {}",
-            provenance.experiment, provenance.command
-        ),
-        format: format_of(&scenario.pipeline.adapter),
-        surroundings: surroundings(&scenario.pipeline, setup, &loaded.experiment.queries),
-        kube_minor: setup.controller.kube_minor,
+    let header = format!(
+        "The HPA of experiment {}, {of}: not the result of a sweep.\nMade by: {}",
+        provenance.experiment, provenance.command
+    );
+    let own = experiment.base_manifest.as_ref();
+    let Some(hpa) = deployable(&experiment.base, own, header, experiment) else {
+        bail!("{}: its replicas are given, there is no HPA to export", path.display());
     };
-    Ok((loaded.experiment.name.clone(), hpa))
+    experiment::tell_first_case(&loaded, context);
+    Ok((experiment.name.clone(), hpa))
 }
 
 /// The recommendation that a sweep left in `directory`.

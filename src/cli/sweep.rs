@@ -151,18 +151,8 @@ fn deployable(loaded: &Loaded, result: &SweepResult) -> Option<Deployable> {
     let plan = &loaded.experiment.plan;
     let index = result.recommended?;
     let scenario = &plan.cases[index].scenario;
-    let Autoscaler::Hpa(setup) = &scenario.autoscaler else { return None };
     let own = loaded.experiment.manifests[index].as_ref();
     let figures = &result.cases[index];
-    Some(Deployable {
-        manifest: export::hpa_manifest(own, &setup.spec, &loaded.experiment.name),
-        header: export::recommendation_header(&loaded.provenance, plan, figures, index),
-        format: super::export::format_of(&scenario.pipeline.adapter),
-        surroundings: super::export::surroundings(
-            &scenario.pipeline,
-            setup,
-            &loaded.experiment.queries,
-        ),
-        kube_minor: setup.controller.kube_minor,
-    })
+    let header = export::recommendation_header(&loaded.provenance, plan, figures, index);
+    super::export::deployable(scenario, own, header, &loaded.experiment)
 }
