@@ -11,6 +11,7 @@ mod watch;
 
 pub use budget::{budget_table, start_up_text, waterfall};
 pub use explain::{decision_text, events_text, explained_count, held_text, reconcile_text};
+pub(crate) use figures::counted;
 pub use run::{run_summary, scale_log};
 pub use sweep::{Heading, progress_text, sweep_summary};
 pub(crate) use text_table::{Align, text_table};

@@ -1,7 +1,7 @@
 //! `hpasim profile check`: profiles against published serving benchmarks.
 
 use super::server::ServerArgs;
-use super::{Context, Exit, output, requests};
+use super::{Context, Exit, output, percent, requests, signed_percent};
 use crate::calibrate::benchmark::{self, Figure, Row};
 use crate::calibrate::check::{
     Checked, Kind, Machine, Medians, Outcome, check, family, left_out, medians,
@@ -184,14 +184,6 @@ fn broken(limits: &[(Kind, f64)], by_family: &Medians) -> Vec<String> {
     lines
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
-fn signed(share: f64) -> String {
-    format!("{:+.1} %", share * 100.0)
-}
-
 /// Three to five digits of a figure.
 fn figure(value: f64) -> String {
     let decimals = if value >= 1000.0 {
@@ -241,7 +233,7 @@ fn each_row(rows: &[Row], outcomes: &[Outcome]) -> String {
                 let (measured, error) = (row.measured(f)?, checked.error(row, f)?);
                 let simulated = checked.simulated[f as usize]?;
                 let name = format!("  {}", f.column());
-                Some(vec![name, figure(measured), figure(simulated), signed(error)])
+                Some(vec![name, figure(measured), figure(simulated), signed_percent(error)])
             })
             .collect();
         let _ = writeln!(out, "{}", describe(row, checked));

@@ -1,9 +1,8 @@
 //! `hpasim profile fit`: a profile from one's own measurements.
 
 use super::inputs::{Inputs, Wanted, read};
-use super::requests::percent;
 use super::server::ServerArgs;
-use super::{Context, Exit, load, output, requests, weights};
+use super::{Context, Exit, load, output, percent, requests, signed_percent};
 use crate::calibrate::fit::{Fit, Outcome, Residual, fit};
 use crate::calibrate::replay::Candidate;
 use crate::calibrate::requests::Figures;
@@ -13,7 +12,7 @@ use crate::config::profile::{
     COEFFICIENTS, Constants, GpuProfile, MeasuredKv, NoProfile, ServerDefaults, Status, Weights,
     model_name,
 };
-use crate::report::{Align, text_table};
+use crate::report::{Align, counted, text_table};
 use anyhow::{anyhow, bail};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -144,7 +143,7 @@ pub(super) fn run(args: &Args, constants: &Constants, context: &Context) -> anyh
     if let Some(error) = worst.filter(|e| e.abs() > ACCEPTED) {
         context.warn(&format!(
             "the throughput of an open-loop run that was not fitted is off by {}: more than 10 %",
-            percent(error)
+            signed_percent(error)
         ));
         return Ok(Exit::Negative);
     }
@@ -253,28 +252,18 @@ impl Checks {
         for (k, name) in ["throughput", "TTFT", "TPOT"].into_iter().enumerate() {
             let errors = self.runs.iter().filter_map(|r| r.figures[k]).map(|(m, s)| s / m - 1.0);
             if let Some((_, worst)) = Fit::spread(errors) {
-                parts.push(format!("{name} within {}", share(worst)));
+                parts.push(format!("{name} within {}", percent(worst)));
             }
         }
         for (name, _, measured, simulated) in &self.traces {
             parts.push(format!(
                 "{name}: mean TTFT {}, makespan {}",
-                percent(simulated.ttft_mean_s / measured.ttft_mean_s - 1.0),
-                percent(simulated.makespan_s / measured.makespan_s - 1.0)
+                signed_percent(simulated.ttft_mean_s / measured.ttft_mean_s - 1.0),
+                signed_percent(simulated.makespan_s / measured.makespan_s - 1.0)
             ));
         }
         parts.join(", ")
     }
-}
-
-/// `1 file`, `2 files`.
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// `1.2 %`.
-fn share(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
 }
 
 /// Four digits.
@@ -294,8 +283,8 @@ fn report(fit: &Fit, start: &Theta, inputs: &Inputs, checks: &Checks, args: &Arg
     let _ = writeln!(
         out,
         "{} from {}, host terms of vLLM {}, {} rounds\n",
-        count(fit.residuals.len(), "data point"),
-        count(inputs.sources.len(), "file"),
+        counted(fit.residuals.len(), "data point"),
+        counted(inputs.sources.len(), "file"),
         args.server.version(),
         fit.rounds
     );
@@ -322,7 +311,7 @@ fn coefficients(fit: &Fit, start: &Theta) -> String {
                 (*name).to_owned(),
                 figure(before),
                 figure(now),
-                share(*error),
+                percent(*error),
                 if now == 0.0 { "fitted: no cost seen" } else { "fitted" }.to_owned(),
             ],
             Outcome::Unseen => kept(name, before, "kept: the data say too little of it"),
@@ -359,9 +348,9 @@ fn residuals(all: &[Residual]) -> String {
     let rows: Vec<Vec<String>> = shown
         .iter()
         .map(|r| {
-            let left_out = r.left_out_error().map_or_else(|| "-".to_owned(), percent);
+            let left_out = r.left_out_error().map_or_else(|| "-".to_owned(), signed_percent);
             let numbers =
-                [figure(r.measured_ms), figure(r.fitted_ms), percent(r.error()), left_out];
+                [figure(r.measured_ms), figure(r.fitted_ms), signed_percent(r.error()), left_out];
             std::iter::once(r.name.clone()).chain(numbers).collect()
         })
         .collect();
@@ -378,7 +367,7 @@ fn residuals(all: &[Residual]) -> String {
 fn errors(all: &[Residual]) -> String {
     let mut text = String::new();
     if let Some((median, worst)) = Fit::spread(all.iter().map(Residual::error)) {
-        let _ = write!(text, "median error {}, worst {}", share(median), share(worst));
+        let _ = write!(text, "median error {}, worst {}", percent(median), percent(worst));
     }
     let left_out: Vec<f64> = all.iter().filter_map(Residual::left_out_error).collect();
     let alone = all.len() - left_out.len();
@@ -386,8 +375,8 @@ fn errors(all: &[Residual]) -> String {
         let _ = write!(
             text,
             "; each left out in turn: median {}, worst {}",
-            share(median),
-            share(worst)
+            percent(median),
+            percent(worst)
         );
     }
     if alone > 0 {
@@ -412,7 +401,7 @@ fn whole_runs(checks: &Checks) -> String {
                     let cells = pair.map_or_else(
                         || ["-".to_owned(), String::new()],
                         |(measured, simulated)| {
-                            [figure(measured), percent(simulated / measured - 1.0)]
+                            [figure(measured), signed_percent(simulated / measured - 1.0)]
                         },
                     );
                     row.extend(cells);
@@ -443,7 +432,7 @@ fn adopt(
     profile.summary = format!(
         "{}, {}, {} x {}, fitted by hpasim {}",
         profile.model.name,
-        weights(profile.weights),
+        profile.weights.as_str(),
         profile.tensor_parallel_size,
         profile.gpu.title,
         env!("CARGO_PKG_VERSION")
@@ -482,7 +471,7 @@ fn adopt(
     let whole = checks.words();
     profile.known_error = format!(
         "{}: {}{}{whole}",
-        count(fit.residuals.len(), "data point"),
+        counted(fit.residuals.len(), "data point"),
         errors(&fit.residuals),
         if whole.is_empty() { "" } else { "; whole runs: " }
     );
@@ -512,8 +501,8 @@ fn comment(fit: &Fit, inputs: &Inputs, args: &Args) -> String {
     let mut text = format!(
         "Fitted by `hpasim profile fit`: non-negative least squares on relative errors of {} from {},\n\
          host terms of vLLM {} taken off; t0 and p are the GPU's.",
-        count(fit.residuals.len(), "data point"),
-        count(inputs.sources.len(), "file"),
+        counted(fit.residuals.len(), "data point"),
+        counted(inputs.sources.len(), "file"),
         args.server.version()
     );
     if !kept.is_empty() {

@@ -1,6 +1,6 @@
 //! `hpasim profile list`: the built-in profiles.
 
-use super::{UTILIZATION, load, output, weights};
+use super::{UTILIZATION, load, output};
 use crate::config::profile::{Constants, GpuProfile};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
@@ -23,7 +23,7 @@ pub(super) fn run(constants: &Constants) -> anyhow::Result<()> {
         table.add_row([
             name.to_owned(),
             profile.tensor_parallel_size.to_string(),
-            weights(profile.weights).to_owned(),
+            profile.weights.as_str().to_owned(),
             profile.kv_tokens(UTILIZATION, profile.gpu.overhead_tokens).to_string(),
             profile.price.usd_per_hour.to_string(),
             profile.price.machine_type.clone(),

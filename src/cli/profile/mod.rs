@@ -10,7 +10,7 @@ mod show;
 
 use super::{Context, Exit, output};
 use crate::config::Diagnostics;
-use crate::config::profile::{Constants, GpuProfile, Weights};
+use crate::config::profile::{Constants, GpuProfile};
 
 /// Show the GPU profiles
 #[derive(clap::Args, Debug)]
@@ -79,10 +79,12 @@ fn load(name: &str, constants: &Constants) -> anyhow::Result<GpuProfile> {
     GpuProfile::parse(&mut found, source, constants).ok_or_else(|| found.into())
 }
 
-/// The word of files for a number format.
-fn weights(weights: Weights) -> &'static str {
-    match weights {
-        Weights::Bf16 => "bf16",
-        Weights::Fp8 => "fp8",
-    }
+/// `1.2 %`.
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// `+1.2 %`.
+fn signed_percent(share: f64) -> String {
+    format!("{:+.1} %", share * 100.0)
 }

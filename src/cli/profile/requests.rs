@@ -1,7 +1,7 @@
 //! `hpasim profile check --requests`: a per-request trace of a real server, replayed.
 
 use super::server::ServerArgs;
-use super::{Exit, load, output};
+use super::{Exit, load, output, signed_percent};
 use crate::calibrate::requests::{Figures, RequestTrace};
 use crate::cli::terminal_width;
 use crate::config::profile::Constants;
@@ -51,11 +51,6 @@ pub(super) fn run(
     Ok(Exit::Done)
 }
 
-/// `+1.2 %`.
-pub(super) fn percent(share: f64) -> String {
-    format!("{:+.1} %", share * 100.0)
-}
-
 /// Measured and simulated figures of a trace.
 pub(super) fn table(measured: &Figures, simulated: &Figures) -> String {
     let columns = ["figure", "measured", "simulated", "error"]
@@ -74,7 +69,7 @@ pub(super) fn table(measured: &Figures, simulated: &Figures) -> String {
         let (measured, simulated) = pair?;
         // A figure that was not measured to be anything has no relative error.
         let error =
-            if measured > 0.0 { percent(simulated / measured - 1.0) } else { String::new() };
+            if measured > 0.0 { signed_percent(simulated / measured - 1.0) } else { String::new() };
         let number = |x: f64| format!("{x:.3}");
         Some(vec![name.to_owned(), number(measured), number(simulated), error])
     })

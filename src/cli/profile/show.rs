@@ -1,8 +1,9 @@
 //! `hpasim profile show`: one profile in words and figures.
 
-use super::{MINOR, UTILIZATION, weights};
+use super::{MINOR, UTILIZATION};
 use crate::config::profile::{COEFFICIENTS, GpuProfile};
 use crate::engine::{BatchShape, StepModel};
+use crate::report::counted;
 use std::fmt::Write as _;
 
 /// The profile as text.
@@ -16,7 +17,7 @@ pub(super) fn describe(profile: &GpuProfile) -> anyhow::Result<String> {
         profile.gpu.title,
         profile.gpu.name,
         profile.model.weight_bytes(profile.weights) as f64 / 1e9,
-        weights(profile.weights),
+        profile.weights.as_str(),
     )?;
     let words = [
         "ms, fixed cost of a step",
@@ -80,11 +81,10 @@ pub(super) fn describe(profile: &GpuProfile) -> anyhow::Result<String> {
     } else {
         writeln!(
             out,
-            "price: {} USD/h per {} with {} GPU{} ({}, confidence {})",
+            "price: {} USD/h per {} with {} ({}, confidence {})",
             price.usd_per_hour,
             price.machine_type,
-            price.gpus,
-            if price.gpus == 1 { "" } else { "s" },
+            counted(price.gpus as usize, "GPU"),
             price.basis,
             price.confidence
         )?;

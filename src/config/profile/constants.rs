@@ -100,6 +100,19 @@ pub enum Weights {
     Fp8,
 }
 
+impl Weights {
+    /// All, in order.
+    pub const ALL: [Self; 2] = [Self::Bf16, Self::Fp8];
+
+    /// Name in profiles.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::Fp8 => "fp8",
+        }
+    }
+}
+
 /// A machine type of the cloud.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Machine {

@@ -114,10 +114,7 @@ impl GpuProfile {
         let Some(coefficients) = derive(gpu, model, tensor_parallel_size, weights) else {
             return Err(NoProfile::NumberFormat(format!("{} has no fp8", gpu.title)));
         };
-        let format = match weights {
-            Weights::Bf16 => "bf16",
-            Weights::Fp8 => "fp8",
-        };
+        let format = weights.as_str();
         let (model_name, title) = (&model.name, &gpu.title);
         Ok(Self {
             summary: format!(

@@ -32,7 +32,7 @@ pub(super) fn profile(root: &Fields<'_>, constants: &Constants) -> Option<GpuPro
         .u32_or(1..=64, 1);
     let weights = root
         .key("weights", "Number format of the weights")
-        .choice_or(&[("bf16", Weights::Bf16), ("fp8", Weights::Fp8)], Weights::Bf16);
+        .choice_or(&Weights::ALL.map(|w| (w.as_str(), w)), Weights::Bf16);
     let range = 0.0..=10_000.0;
     let ingest_ms = root
         .key("ingest_ms", "Time before the engine sees a request [ms]")

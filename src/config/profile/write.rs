@@ -1,6 +1,6 @@
 //! Writes a profile as the file that [`GpuProfile::parse`] reads.
 
-use super::{COEFFICIENTS, Constants, GpuConstants, GpuProfile, ModelShape, SeqCost, Weights};
+use super::{COEFFICIENTS, Constants, GpuConstants, GpuProfile, ModelShape, SeqCost};
 use std::fmt::Write as _;
 
 /// What each coefficient is, for the comments of a file, in the order of [`COEFFICIENTS`].
@@ -47,12 +47,8 @@ impl GpuProfile {
         if known_model {
             let _ = writeln!(out, "model = {}", quoted(&self.model.name));
         }
-        let weights = match self.weights {
-            Weights::Bf16 => "bf16",
-            Weights::Fp8 => "fp8",
-        };
         let _ = writeln!(out, "tensor_parallel_size = {}", self.tensor_parallel_size);
-        let _ = writeln!(out, "weights = {}", quoted(weights));
+        let _ = writeln!(out, "weights = {}", quoted(self.weights.as_str()));
         if let Some((value, status)) = self.ingest_ms {
             let value = six_digits(value);
             let _ = writeln!(
