@@ -156,10 +156,6 @@ fn arrivals(rate: f64, gaps: Gaps, count: usize, seed: Seed) -> Vec<SimTime> {
         .collect()
 }
 
-/// Work of the API server per request on a fast machine: parsing, template, tokenising.
-// ASSUMPTION(A209): 1 ms: with all prompts sent at once, runs of vLLM 0.8.5 that only prefill lose 1.0-1.1 ms per
-// prompt against their own step times, at 111 to 407 tokens per prompt alike.
-pub const API_WORK: SimDuration = SimDuration::from_ps(PS_PER_MS);
 /// From one hand-over to the engine to the next: the first request of a burst goes alone into the next step.
 // ASSUMPTION(A212): a tenth of a millisecond; anything between an engine's wake-up and a step gives the same.
 const HAND_OVER: SimDuration = SimDuration::from_ps(PS_PER_MS / 10);

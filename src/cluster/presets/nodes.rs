@@ -65,16 +65,6 @@ pub fn provisioning(accelerator: Accelerator) -> Dist {
     }
 }
 
-/// Chance of a stock-out that a stress case may assume for one on-demand request; no public base.
-// ASSUMPTION(A107): our guess.
-pub const fn stock_out_stress_probability(accelerator: Accelerator) -> f64 {
-    match accelerator {
-        Accelerator::L4 => 0.01,
-        Accelerator::A100 => 0.05,
-        Accelerator::H100 => 0.15,
-    }
-}
-
 /// No stock-outs, with the delay that one would be reported after.
 // ASSUMPTION(A108): reported after 30-90 s.
 pub fn no_stock_out() -> StockOut {
@@ -128,7 +118,7 @@ pub fn no_faults() -> FaultConfig {
 }
 
 /// From the removal decision until a VM is gone.
-// ASSUMPTION(A109): 30-90 s.
+// ASSUMPTION(A107): 30-90 s.
 pub fn node_delete() -> Dist {
     lognormal(60, 90)
 }
