@@ -6,7 +6,7 @@
 //! The histogram is this crate's own and not a library's, for one reason: a closed-form engine reports
 //! inter-token gaps as arithmetic progressions of millions of terms, and [`LatencyHistogram::add_progression`]
 //! spreads one over its buckets at the cost of the buckets it touches, with the same result as adding each
-//! term. Counts are integers, so merging is exact and does not depend on the order.
+//! term. Counts are integers, so the order of adding does not matter.
 
 mod histogram;
 mod interval;

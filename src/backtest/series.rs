@@ -25,11 +25,6 @@ pub struct Series {
 }
 
 impl Series {
-    /// The newest value at `t` \[s\]; `None` in a gap.
-    pub fn at(&self, t: f64) -> Option<f64> {
-        self.newest(t).map(|(_, value)| value)
-    }
-
     /// The newest value at `t` \[s\] with its own time; `None` in a gap.
     pub fn newest(&self, t: f64) -> Option<(f64, f64)> {
         let end = self.samples.partition_point(|s| s.0 <= t);
@@ -221,7 +216,7 @@ mod tests {
     fn an_evaluation_of_query_range_without_a_sample_is_a_gap() {
         let found =
             parse(r#"[{"metric":{},"values":[[0,"1"],[15,"2"],[60,"3"],[75,"4"]]}]"#).unwrap();
-        let read = |t| found[0].at(t);
+        let read = |t| found[0].newest(t).map(|(_, value)| value);
         assert_eq!(
             [read(15.0), read(29.9), read(30.0), read(59.0)],
             [Some(2.0), Some(2.0), None, None]
@@ -249,10 +244,10 @@ mod tests {
         let found = parse("t_s,series,value\n-60,q,1\n-60,r,5\n0,q,NaN\n15,q,3\n").unwrap();
         let q = &found[0];
         assert_eq!(
-            [q.at(-61.0), q.at(-1.0), q.at(0.0), q.at(16.0)],
-            [None, Some(1.0), None, Some(3.0)]
+            [q.newest(-61.0), q.newest(-1.0), q.newest(0.0), q.newest(16.0)],
+            [None, Some((-60.0, 1.0)), None, Some((15.0, 3.0))]
         );
-        assert_eq!([q.at(315.0), q.at(315.1)], [Some(3.0), None]);
+        assert_eq!([q.newest(315.0), q.newest(315.1)], [Some((15.0, 3.0)), None]);
         assert_eq!([q.held(1.0), q.held(9_999.0)], [Some(1.0), Some(3.0)]);
         assert!(fails("t_s,series,value\n0,q,many\n").starts_with("line 2: `many`"));
         assert!(fails("").contains("empty"));

@@ -52,15 +52,6 @@ impl Sources {
     pub fn get(&self, id: SourceId) -> &Source {
         &self.0[id.0 as usize]
     }
-
-    /// Line and column, both from 1, of a byte offset; the column counts characters.
-    pub fn line_column(&self, id: SourceId, offset: usize) -> (usize, usize) {
-        let Source { text, first_line, .. } = self.get(id);
-        let before = &text.as_bytes()[..offset.min(text.len())];
-        let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |p| p + 1);
-        let line = before.split(|&b| b == b'\n').count() + first_line - 1;
-        (line, String::from_utf8_lossy(&before[line_start..]).chars().count() + 1)
-    }
 }
 
 /// A byte range of a source.

@@ -64,8 +64,7 @@ pub struct TextPiece {
     pub len: u32,
 }
 
-/// What the gateway knows of one replica. Fill only what [`Policy::needs_gauges`] asks for; the rest
-/// may be 0.
+/// What the gateway knows of one replica. Its load may be 0 unless the policy [reads it](Policy::reads_load).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EndpointView {
     /// Which pod.
@@ -128,11 +127,6 @@ impl Policy {
             picker.prefix.blocks_per_pod.get_or_insert(blocks);
         }
         self
-    }
-
-    /// Whether the policy reads `waiting`, `running` and `kv_usage`.
-    pub const fn needs_gauges(self) -> bool {
-        matches!(self, Self::EndpointPicker(_))
     }
 
     /// Whether requests may be shed, so that somebody must say which.

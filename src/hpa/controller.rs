@@ -31,7 +31,6 @@ pub struct Hpa {
     decision: Decision,
     /// A scale write is awaited, with `status.desiredReplicas` from before it.
     pending: Option<i32>,
-    last_scale_time: Option<SimTime>,
     scratch: Scratch,
 }
 
@@ -58,15 +57,8 @@ impl Hpa {
             scale_down_events: Vec::new(),
             decision: Decision::default(),
             pending: None,
-            last_scale_time: None,
             scratch: Scratch::default(),
         }
-    }
-
-    /// Edits the spec; memory and conditions stay, and no reconcile is triggered, as in the cluster.
-    pub fn set_spec(&mut self, spec: &HpaSpec) {
-        self.spec = spec.defaulted();
-        self.plan = Plan::new(&self.spec, &self.config);
     }
 
     /// Forgets recommendations and scale events, as a restart or a leader change of the controller
@@ -107,17 +99,9 @@ impl Hpa {
     pub(super) fn plan(&self) -> &Plan {
         &self.plan
     }
-    /// The controller's settings.
-    pub fn config(&self) -> &ControllerConfig {
-        &self.config
-    }
     /// The last decision.
     pub fn decision(&self) -> &Decision {
         &self.decision
-    }
-    /// `status.lastScaleTime`.
-    pub fn last_scale_time(&self) -> Option<SimTime> {
-        self.last_scale_time
     }
     /// The unstabilised recommendations in memory, in slot order.
     pub fn recommendations(&self) -> &[Recommendation] {
@@ -212,7 +196,6 @@ impl Hpa {
         self.decision.conditions.set(kind, true, reason, Detail::Replicas(new), at);
         self.store_scale_event(current, new, at);
         self.update_scaled_to_zero(current, new, at);
-        self.last_scale_time = Some(at);
         &self.decision
     }
 

@@ -11,7 +11,7 @@ use super::behavior::{
 };
 use super::calculator::{self, PodGroup};
 use super::controller::Hpa;
-use super::decision::{Branch, ConditionType, PodCounts};
+use super::decision::{Branch, PodCounts};
 use super::observation::{MetricReading, Observation, PodKey};
 use super::plan::Formula;
 use super::quantity::Quantity;
@@ -368,11 +368,6 @@ impl Explanation {
         }
         lines
     }
-
-    /// The message of one condition, if it is set.
-    pub fn condition(&self, kind: ConditionType) -> Option<&str> {
-        self.conditions.iter().find(|c| c.0 == kind.as_str()).map(|c| c.3.as_str())
-    }
 }
 
 impl MetricExplanation {
@@ -575,7 +570,8 @@ mod tests {
         let held: Vec<i32> = window.recommendations.iter().map(|r| r.0).collect();
         assert_eq!((held, window.picked), (vec![0, 8, 10, 2], 10));
         assert_eq!((third.stabilized, third.rates.clone()), (Some(4), Rates::Unused));
-        let message = third.condition(ConditionType::AbleToScale).unwrap();
+        let able = third.conditions.iter().find(|c| c.0 == "AbleToScale").unwrap();
+        let message = &able.3;
         assert!(message.starts_with("recent recommendations were higher"), "{message}");
     }
 

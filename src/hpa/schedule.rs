@@ -72,7 +72,7 @@ mod tests {
 
     fn starts(mode: SyncMode, seen_ms: u64, writes: bool) -> Vec<u64> {
         let s = schedule(mode);
-        let mut start = s.first(SimTime::ZERO + SimDuration::from_millis(seen_ms));
+        let mut start = SimTime::ZERO + SimDuration::from_millis(seen_ms) + s.sync_period;
         (0..3)
             .map(|_| {
                 let at = start.as_nanos() as u64 / 1_000_000;

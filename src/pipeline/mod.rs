@@ -109,11 +109,6 @@ impl Pipeline {
         self.widths[origin as usize] > 0
     }
 
-    /// Values that a scrape of this origin must have: those of its queries, in their order.
-    pub fn width(&self, origin: Origin) -> usize {
-        self.widths[origin as usize]
-    }
-
     /// A target exists from `now` on; returns the time of its first scrape, at or after `now`. `None` if it exists
     /// already: a server that restarts in its pod stays the same target, and its scrapes go on.
     pub fn target_up(&mut self, now: SimTime, origin: Origin, pod: PodId) -> Option<SimTime> {

@@ -109,28 +109,9 @@ impl LatencyHistogram {
         }
     }
 
-    /// Adds all counts of `other`; the order of merges does not matter.
-    pub fn merge(&mut self, other: &Self) {
-        if other.counts.len() > self.counts.len() {
-            self.counts.resize(other.counts.len(), 0);
-        }
-        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            *mine += theirs;
-        }
-        self.count += other.count;
-        self.sum += other.sum;
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-    }
-
     /// Number of values.
     pub fn count(&self) -> u64 {
         self.count
-    }
-
-    /// Sum of all values \[ps\], exact.
-    pub fn sum_ps(&self) -> u128 {
-        self.sum
     }
 
     /// Mean of all values, rounded down to a picosecond; `None` when empty.
@@ -279,26 +260,6 @@ mod tests {
             let exact = values[rank as usize - 1] as f64;
             let got = histogram.quantile(per_mille).unwrap().as_ps() as f64;
             prop_assert!((got / exact - 1.0).abs() <= 1e-3, "{got} against {exact}");
-        }
-
-        /// Merging two halves gives the whole.
-        #[test]
-        fn merge_is_exact(values in prop::collection::vec(0_u64..1 << 60, 0..50), cut in 0_usize..50) {
-            let cut = cut.min(values.len());
-            let of = |part: &[u64]| {
-                let mut histogram = LatencyHistogram::new();
-                for value in part {
-                    histogram.add(ps(*value), 1);
-                }
-                histogram
-            };
-            let mut left = of(&values[..cut]);
-            left.merge(&of(&values[cut..]));
-            let whole = of(&values);
-            prop_assert_eq!(left.count(), whole.count());
-            prop_assert_eq!(left.sum_ps(), whole.sum_ps());
-            prop_assert_eq!(left.quantile(950), whole.quantile(950));
-            prop_assert_eq!((left.min(), left.max()), (whole.min(), whole.max()));
         }
     }
 }

@@ -37,9 +37,4 @@ impl SweepResult {
             .and_then(|(to, from)| savings(&cases[from], &cases[to], plan.confidence));
         Self { cases, pareto, recommended, savings }
     }
-
-    /// Whether every unit ran to its end.
-    pub fn is_complete(&self) -> bool {
-        self.cases.iter().all(CaseResult::is_complete)
-    }
 }

@@ -1,6 +1,6 @@
 //! The rate of arrivals over time, and the gaps between them in operational time.
 
-use super::{ParamError, draw, not_negative, positive};
+use super::{ParamError, not_negative, positive};
 use crate::units::SimDuration;
 use std::sync::Arc;
 
@@ -28,23 +28,6 @@ impl Renewal {
     pub fn gamma_cv(cv: f64) -> Result<Self, ParamError> {
         positive("cv", cv)?;
         Ok(Self::Gamma { shape: 1.0 / (cv * cv) })
-    }
-
-    /// Weibull gaps with this coefficient of variation, from 0.01 to 100.
-    // CV^2 = G(1 + 2/k) / G(1 + 1/k)^2 - 1 falls with k: solved by bisection on ln k.
-    pub fn weibull_cv(cv: f64) -> Result<Self, ParamError> {
-        if !(0.01..=100.0).contains(&cv) {
-            return Err(ParamError::new("cv", "must lie in 0.01..=100"));
-        }
-        let cv2 = |k: f64| {
-            draw::exp(draw::ln_gamma(1.0 + 2.0 / k) - 2.0 * draw::ln_gamma(1.0 + 1.0 / k)) - 1.0
-        };
-        let (mut low, mut high) = (draw::ln(0.05), draw::ln(500.0));
-        for _ in 0..80 {
-            let middle = f64::midpoint(low, high);
-            if cv2(draw::exp(middle)) > cv * cv { low = middle } else { high = middle }
-        }
-        Ok(Self::Weibull { shape: draw::exp(f64::midpoint(low, high)) })
     }
 
     fn check(self) -> Result<(), ParamError> {

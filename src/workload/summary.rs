@@ -122,22 +122,6 @@ impl Summary {
     pub fn peak_to_mean(&self, width_s: u64) -> Option<f64> {
         self.windows.iter().find(|w| w.width_s == width_s).map(WindowFigures::peak_to_mean)
     }
-
-    /// The workload in one line.
-    pub fn one_line(&self) -> String {
-        let peak =
-            self.peak_to_mean(60).map_or(String::new(), |p| format!(", peak/mean@60s {p:.2}"));
-        format!(
-            "{} requests in {:.0} s, {:.2} requests/s{peak}, prompt mean {:.0} p95 {:.0}, output mean {:.0} p95 {:.0} tokens",
-            self.requests,
-            self.span_s,
-            self.mean_rps,
-            self.prompt.mean,
-            self.prompt.percentiles[5],
-            self.output.mean,
-            self.output.percentiles[5],
-        )
-    }
 }
 
 fn window_figures(

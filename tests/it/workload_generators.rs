@@ -51,8 +51,9 @@ fn poisson_gamma_and_weibull_meet_rate_cv_and_dispersion() {
         (Renewal::Exponential, 1.0),
         (Renewal::gamma_cv(0.5).unwrap(), 0.5),
         (Renewal::gamma_cv(3.0).unwrap(), 3.0),
-        (Renewal::weibull_cv(0.5).unwrap(), 0.5),
-        (Renewal::weibull_cv(2.0).unwrap(), 2.0),
+        // CV^2 = G(1 + 2/k) / G(1 + 1/k)^2 - 1: G(2) / G(3/2)^2 = 4 / pi, G(5) / G(3)^2 = 6.
+        (Renewal::Weibull { shape: 2.0 }, (4.0 / std::f64::consts::PI - 1.0).sqrt()),
+        (Renewal::Weibull { shape: 0.5 }, 5_f64.sqrt()),
     ] {
         let s = summary(&generate(constant(5.0, renewal), 40_000, 1));
         assert!(s.requests > 190_000);

@@ -64,11 +64,6 @@ impl Accelerator {
             Self::H100 => "h100",
         }
     }
-
-    /// The accelerator of that name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|a| a.as_str() == name)
-    }
 }
 
 impl Storage {
@@ -83,11 +78,6 @@ impl Storage {
             Self::Pd => "pd",
             Self::Streamer => "streamer",
         }
-    }
-
-    /// The storage of that name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| s.as_str() == name)
     }
 }
 
@@ -192,16 +182,5 @@ mod tests {
         assert_eq!(l4(32), lognormal(105, 200));
         let twice = Dist::LogNormal { median: SimDuration::from_millis(157_500), p95: secs(300) };
         assert_eq!(l4(64), twice);
-    }
-
-    #[test]
-    fn names_are_read_back() {
-        for accelerator in Accelerator::ALL {
-            assert_eq!(Accelerator::parse(accelerator.as_str()), Some(accelerator));
-        }
-        for storage in Storage::ALL {
-            assert_eq!(Storage::parse(storage.as_str()), Some(storage));
-        }
-        assert_eq!(Storage::parse("nfs"), None);
     }
 }
