@@ -4,7 +4,7 @@
 //! means "not stated". Rows are kept as their source states them: what a row means is the business of
 //! [`plan`](super::plan).
 
-use std::collections::BTreeMap;
+use super::data::{DataError, Record, Table};
 
 /// What one row measured, in the order of [`Figure::ALL`]; `None` = not stated.
 pub type Measured = [Option<f64>; Figure::ALL.len()];
@@ -148,16 +148,6 @@ impl Row {
     }
 }
 
-/// What is wrong with the file, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {message}")]
-pub struct BenchmarkError {
-    /// Line of the file, from 1.
-    pub line: u64,
-    /// What is wrong with it.
-    pub message: String,
-}
-
 /// Spellings of a cell without a value. A rate of `inf` is none: the arrival says what it was.
 const ABSENT: [&str; 7] = ["", "nan", "n/a", "na", "-", "none", "inf"];
 
@@ -169,124 +159,82 @@ const REQUIRED: [&str; 6] =
 ///
 /// # Errors
 /// Everything that is wrong, at once: missing columns, rows of another width, cells that are no number.
-pub fn read(text: &str) -> Result<Vec<Row>, Vec<BenchmarkError>> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
-    let mut errors = Vec::new();
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(error) => return Err(vec![BenchmarkError { line: 1, message: error.to_string() }]),
-    };
-    let mut columns = BTreeMap::new();
-    for (index, name) in header.iter().enumerate() {
-        // A byte order mark is no part of the first name.
-        columns.insert(name.trim_start_matches('\u{feff}').trim().to_owned(), index);
-    }
-    for name in REQUIRED {
-        if !columns.contains_key(name) {
-            errors.push(BenchmarkError { line: 1, message: format!("no column `{name}`") });
-        }
-    }
-    if !Figure::ALL.iter().any(|f| columns.contains_key(f.column())) {
+pub fn read(text: &str) -> Result<Vec<Row>, Vec<DataError>> {
+    let mut table = Table::new(text, &REQUIRED);
+    if !Figure::ALL.iter().any(|f| table.has(f.column())) {
         let message =
             format!("no measured figure: no column such as `{}`", Figure::ALL[0].column());
-        errors.push(BenchmarkError { line: 1, message });
+        table.errors.push(DataError { line: 1, message });
     }
-    if !errors.is_empty() {
-        return Err(errors);
+    if !table.errors.is_empty() {
+        return Err(table.errors);
     }
     let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => {
-                let line = error.position().map_or(1, csv::Position::line);
-                errors.push(BenchmarkError { line, message: error.to_string() });
-                continue;
-            }
-        };
-        let line = record.position().map_or(1, csv::Position::line);
-        if record.len() != header.len() {
-            let message = format!("{} cells, the header has {}", record.len(), header.len());
-            errors.push(BenchmarkError { line, message });
-            continue;
+    while let Some(mut record) = table.next() {
+        let (cells, columns) = record.width();
+        if cells == columns {
+            rows.push(row(&mut record));
+        } else {
+            record.fault(format!("{cells} cells, the header has {columns}"));
         }
-        let mut cells = Cells { columns: &columns, record: &record, line, errors: &mut errors };
-        rows.push(cells.row());
     }
-    if errors.is_empty() { Ok(rows) } else { Err(errors) }
+    if table.errors.is_empty() { Ok(rows) } else { Err(table.errors) }
 }
 
-/// The cells of one record by name.
-struct Cells<'a> {
-    columns: &'a BTreeMap<String, usize>,
-    record: &'a csv::StringRecord,
-    line: u64,
-    errors: &'a mut Vec<BenchmarkError>,
+fn row(record: &mut Record<'_>) -> Row {
+    let mut measured = [None; Figure::ALL.len()];
+    for (slot, figure) in measured.iter_mut().zip(Figure::ALL) {
+        *slot = number(record, figure.column(), 1e12);
+    }
+    let text = |record: &Record<'_>, name| record.text(name).to_owned();
+    let id = text(record, "id");
+    Row {
+        line: record.line,
+        id: if id.is_empty() { format!("line {}", record.line) } else { id },
+        source: text(record, "source"),
+        gpu: text(record, "gpu"),
+        n_replicas: count(record, "n_replicas").unwrap_or(1),
+        model: text(record, "model"),
+        tp: count(record, "tp").unwrap_or(1),
+        dtype: text(record, "dtype"),
+        engine_version: text(record, "engine_version"),
+        max_num_seqs: count(record, "max_num_seqs"),
+        max_num_batched_tokens: count(record, "max_num_batched_tokens"),
+        kv_tokens: number(record, "kv_tokens", 1e12).map(|n| n as u64),
+        prefix_cache: text(record, "prefix_cache"),
+        workload: text(record, "workload"),
+        input_len_mean: number(record, "input_len_mean", 1e7),
+        output_len_mean: number(record, "output_len_mean", 1e7),
+        len_dist: text(record, "len_dist"),
+        arrival: text(record, "arrival"),
+        request_rate: number(record, "request_rate", 1e6),
+        concurrency: count(record, "concurrency"),
+        num_prompts: count(record, "num_prompts"),
+        measured,
+        notes: text(record, "notes"),
+    }
 }
 
-impl Cells<'_> {
-    fn row(&mut self) -> Row {
-        let id = self.text("id");
-        let mut measured = [None; Figure::ALL.len()];
-        for (slot, figure) in measured.iter_mut().zip(Figure::ALL) {
-            *slot = self.number(figure.column(), 1e12);
-        }
-        Row {
-            line: self.line,
-            id: if id.is_empty() { format!("line {}", self.line) } else { id },
-            source: self.text("source"),
-            gpu: self.text("gpu"),
-            n_replicas: self.count("n_replicas").unwrap_or(1),
-            model: self.text("model"),
-            tp: self.count("tp").unwrap_or(1),
-            dtype: self.text("dtype"),
-            engine_version: self.text("engine_version"),
-            max_num_seqs: self.count("max_num_seqs"),
-            max_num_batched_tokens: self.count("max_num_batched_tokens"),
-            kv_tokens: self.number("kv_tokens", 1e12).map(|n| n as u64),
-            prefix_cache: self.text("prefix_cache"),
-            workload: self.text("workload"),
-            input_len_mean: self.number("input_len_mean", 1e7),
-            output_len_mean: self.number("output_len_mean", 1e7),
-            len_dist: self.text("len_dist"),
-            arrival: self.text("arrival"),
-            request_rate: self.number("request_rate", 1e6),
-            concurrency: self.count("concurrency"),
-            num_prompts: self.count("num_prompts"),
-            measured,
-            notes: self.text("notes"),
-        }
+/// A number above 0 and at most `max`; empty cells, `nan` and the like are absent.
+fn number(record: &mut Record<'_>, name: &str, max: f64) -> Option<f64> {
+    let text = record.text(name);
+    if ABSENT.iter().any(|absent| text.eq_ignore_ascii_case(absent)) {
+        return None;
     }
+    let value = text.parse::<f64>().ok().filter(|value| *value > 0.0 && *value <= max);
+    if value.is_none() {
+        let message = format!("`{name}`: `{text}` is no number above 0 (at most {max:e})");
+        record.fault(message);
+    }
+    value
+}
 
-    fn text(&self, name: &str) -> String {
-        let cell = self.columns.get(name).and_then(|&index| self.record.get(index));
-        cell.unwrap_or_default().trim().to_owned()
+/// A whole number; tables often write `256.0`.
+fn count(record: &mut Record<'_>, name: &str) -> Option<u32> {
+    let value = number(record, name, 1e9)?;
+    if value.fract() != 0.0 {
+        record.fault(format!("`{name}`: `{value}` is no whole number"));
+        return None;
     }
-
-    /// A number above 0 and at most `max`; empty cells, `nan` and the like are absent.
-    fn number(&mut self, name: &str, max: f64) -> Option<f64> {
-        let text = self.text(name);
-        if ABSENT.iter().any(|absent| text.eq_ignore_ascii_case(absent)) {
-            return None;
-        }
-        match text.parse::<f64>() {
-            Ok(value) if value > 0.0 && value <= max => Some(value),
-            _ => {
-                let message = format!("`{name}`: `{text}` is no number above 0 (at most {max:e})");
-                self.errors.push(BenchmarkError { line: self.line, message });
-                None
-            }
-        }
-    }
-
-    /// A whole number; tables often write `256.0`.
-    fn count(&mut self, name: &str) -> Option<u32> {
-        let value = self.number(name, 1e9)?;
-        if value.fract() != 0.0 {
-            let message = format!("`{name}`: `{value}` is no whole number");
-            self.errors.push(BenchmarkError { line: self.line, message });
-            return None;
-        }
-        Some(value as u32)
-    }
+    Some(value as u32)
 }

@@ -57,6 +57,11 @@ impl<'a> Table<'a> {
         Self { reader, text, ends, header, errors }
     }
 
+    /// Whether there is a column of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.header.iter().any(|h| h == name)
+    }
+
     /// The next row; rows that are no CSV are errors and skipped.
     pub(super) fn next(&mut self) -> Option<Record<'_>> {
         let mut cells = csv::StringRecord::new();
@@ -85,6 +90,11 @@ impl<'a> Table<'a> {
 }
 
 impl Record<'_> {
+    /// Its number of cells, and that of the header.
+    pub(super) fn width(&self) -> (usize, usize) {
+        (self.cells.len(), self.header.len())
+    }
+
     /// The cell of a column; empty if there is none.
     pub(super) fn text(&self, name: &str) -> &str {
         let column = self.header.iter().position(|h| h == name);

@@ -235,7 +235,7 @@ fn bad_input_is_named_at_once_and_nothing_is_written() {
     scratch.write("rows.csv", "id,gpu\n1,2\n");
     let ended = check(&scratch, &[]);
     assert_eq!(ended.code, 2);
-    assert!(ended.stderr.contains("rows.csv:1: no column `model`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("rows.csv:1: there is no column `model`"), "{}", ended.stderr);
     assert_eq!(check(&scratch, &["--fail-on", "speed=5%"]).code, 2);
     assert_eq!(scratch.hpasim(&["profile", "check"]).code, 2);
 }
