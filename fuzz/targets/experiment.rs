@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use hpasim::config::{Loader, Options, Override, load};
+use hpasim::config::{Loader, Options, load};
 use hpasim::rng::Seed;
 use hpasim::sim::{RecordLevel, run_workload};
 use libfuzzer_sys::fuzz_target;
@@ -33,7 +33,7 @@ fn files(text: &str) -> Files<'_> {
 
 fuzz_target!(|text: &str| {
     let files = files(text);
-    let short = Override { argument: format!("duration={MINUTES}m") };
+    let short = format!("duration={MINUTES}m");
     for overrides in [Vec::new(), vec![short]] {
         let is_short = !overrides.is_empty();
         let options = Options { overrides, ..Options::default() };

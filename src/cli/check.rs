@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let options = Options { overrides: context.overrides(), ..Options::default() };
+    let options = Options { overrides: context.common.set.clone(), ..Options::default() };
     let mut failed = Vec::new();
     for file in &args.files {
         let path = file.to_string_lossy();

@@ -1,7 +1,7 @@
 //! Loading an experiment for a command, and what its outputs say about its origin.
 
 use super::{Context, Files, quoted, terminal_width};
-use crate::config::{self, Experiment, Options, Override};
+use crate::config::{self, Experiment, Options};
 use crate::export::Provenance;
 use crate::report::Heading;
 use crate::sim::{Scenario, Slo, realise};
@@ -39,9 +39,9 @@ pub(crate) fn load(
 ) -> anyhow::Result<Loaded> {
     one_from_stdin(sources)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut overrides = context.overrides();
+    let mut overrides = context.common.set.clone();
     if let Some(seed) = context.common.seed {
-        overrides.push(Override { argument: format!("seed={}", seed.0) });
+        overrides.push(format!("seed={}", seed.0));
     }
     let options =
         Options { overrides, hpa: sources.hpa.map(text), current: sources.current.map(text) };

@@ -30,7 +30,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Diagnostics, Loader, Override};
+use crate::config::{Diagnostics, Loader};
 use crate::rng::Seed;
 
 /// Tunes Kubernetes autoscaling for LLM serving offline.
@@ -142,11 +142,6 @@ impl Context {
         )
     }
 
-    /// The `--set` arguments for the experiment loader.
-    pub(crate) fn overrides(&self) -> Vec<Override> {
-        self.common.set.iter().map(|argument| Override { argument: argument.clone() }).collect()
-    }
-
     /// A remark on standard error, unless `--quiet`.
     pub(crate) fn note(&self, text: &str) {
         if !self.common.quiet {
@@ -255,11 +250,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Ok(exit)) => exit.code(),
         Ok(Err(error)) => report(&error, &context),
         Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("unknown");
+            let text = crate::sweep::panic_text(&*panic).unwrap_or("unknown");
             complain(&format!("error: internal error: {text}"));
             complain(&format!("hint: this is a bug of hpasim {}", env!("CARGO_PKG_VERSION")));
             FAILURE

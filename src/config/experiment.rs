@@ -13,18 +13,11 @@ pub trait Loader {
     fn read(&self, path: &str) -> Result<Vec<u8>, String>;
 }
 
-/// One `--set KEY=VALUE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Override {
-    /// The whole argument, `KEY=VALUE`. VALUE is TOML; what is no TOML is taken as a string.
-    pub argument: String,
-}
-
 /// What the command line adds to an experiment file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// `--set`, in order.
-    pub overrides: Vec<Override>,
+    /// `--set`, in order: `KEY=VALUE`. VALUE is TOML; what is no TOML is taken as a string.
+    pub overrides: Vec<String>,
     /// `--hpa FILE`: this manifest instead of the file's `[hpa]`. Relative to the working directory.
     pub hpa: Option<String>,
     /// `--current FILE`: the manifest in use today becomes the last case of the plan.

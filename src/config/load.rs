@@ -274,8 +274,7 @@ fn apply(table: &mut Table, inputs: &Inputs<'_>, options: &Options) -> Vec<Diagn
     if let Some(manifest) = &options.hpa {
         *table = with_manifest(table, manifest, inputs, HPA_FLAG);
     }
-    for set in &options.overrides {
-        let text = &set.argument;
+    for text in &options.overrides {
         let source = inputs.sources().add("--set", text.as_str());
         match parse_override(text, source) {
             Ok((path, key_span, node)) => {

@@ -32,6 +32,6 @@ pub use diagnostic::{
     Code, Diagnostic, Diagnostics, Label, Severity, Source, SourceId, Sources, Span,
 };
 pub(crate) use duration::parse as parse_duration;
-pub use experiment::{Experiment, Input, Loader, Options, Override};
+pub use experiment::{Experiment, Input, Loader, Options};
 pub use load::{Loaded, load, registry};
 pub use manifest_file::read_manifest;

@@ -26,7 +26,8 @@ pub enum Outcome {
 }
 
 /// Told of each unit that finished, always from the thread that called the sweep, in the order of finishing, which
-/// depends on the machine. An error stops the sweep as a cancellation does (the log of finished units cannot be written).
+/// depends on the machine. An error stops the sweep as a cancellation does (the log of finished units cannot be
+/// written).
 pub type Finished<'a> = dyn FnMut(Unit, &Outcome) -> Result<(), String> + 'a;
 
 /// Runs `work` for every unit on `jobs` threads, starting them in the given order, and returns the outcomes in
@@ -62,8 +63,12 @@ pub fn execute(
                 while !cancelled() {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(&unit) = units.get(index) else { return };
+                    let failed = |panic: Box<dyn std::any::Any + Send>| {
+                        let text = panic_text(&*panic).unwrap_or("unknown panic");
+                        Outcome::Failed(text.to_owned())
+                    };
                     let outcome = catch_unwind(AssertUnwindSafe(|| work(unit)))
-                        .map_or_else(|panic| Outcome::Failed(message_of(&*panic)), Outcome::Done);
+                        .map_or_else(failed, Outcome::Done);
                     if sender.send((index, outcome)).is_err() {
                         return;
                     }
@@ -84,13 +89,10 @@ pub fn execute(
     trouble.map_or(Ok(outcomes), Err)
 }
 
-/// The text of a panic.
-fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "unknown panic".to_owned())
+/// The message of a panic, if it is a text.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> Option<&str> {
+    let formatted = panic.downcast_ref::<String>().map(String::as_str);
+    formatted.or_else(|| panic.downcast_ref::<&str>().copied())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod run;
 mod warnings;
 
 pub use case_result::CaseResult;
-pub use execute::{Finished, Outcome, Unit, execute};
+pub use execute::{Finished, Outcome, Unit, execute, panic_text};
 pub use objective::{Savings, pareto_front, recommend, savings};
 pub use plan::{Case, Objective, Plan, Shard};
 pub use result::SweepResult;

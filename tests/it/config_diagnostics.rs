@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hpasim::config::{Code, Diagnostics, Loader, Options, Override, Severity, check, load};
+use hpasim::config::{Code, Diagnostics, Loader, Options, Severity, check, load};
 use proptest::prelude::*;
 
 /// Files in memory.
@@ -430,7 +430,7 @@ fn malformed_rows_of_a_trace() {
 fn overrides_are_checked_like_the_file() {
     let set = |argument: &str| {
         let files = Files::default().with("e/x.toml", VALID);
-        let overrides = vec![Override { argument: argument.to_owned() }];
+        let overrides = vec![argument.to_owned()];
         load(&files, "e/x.toml", &Options { overrides, ..Options::default() })
     };
     for (argument, code, parts) in [
@@ -450,8 +450,12 @@ fn overrides_are_checked_like_the_file() {
     }
     let changed = set("slo.ttft=750ms").unwrap();
     assert_eq!(changed.experiment.base.slo.ttft.as_secs_f64(), 0.75);
+    let changed = set("hpa.metrics[0].target_average_value=7").unwrap();
+    let metric = &changed.experiment.base.autoscaler.hpa().unwrap().spec.metrics[0];
+    let target = metric.target().unwrap().average_value.as_ref().unwrap();
+    assert_eq!(target.milli_value(), 7_000);
     let digest = |argument| set(argument).unwrap().experiment.plan.cases[0].digest.clone();
-    assert_ne!(digest("hpa.metrics[0].target_average_value=7"), digest("slo.ttft=2s"));
+    assert_ne!(digest("slo.ttft=750ms"), digest("slo.ttft=2s"));
     let changed = set("seed=18446744073709551615").unwrap();
     assert_eq!(changed.experiment.plan.seed.0, u64::MAX);
 }
@@ -624,7 +628,7 @@ proptest! {
         ]),
     ) {
         let files = Files::default().with("e/x.toml", VALID);
-        let overrides = vec![Override { argument: format!("{key}={value}") }];
+        let overrides = vec![format!("{key}={value}")];
         if let Err(findings) = load(&files, "e/x.toml", &Options { overrides, ..Options::default() }) {
             prop_assert!(findings.has_errors(), "{findings}");
         }

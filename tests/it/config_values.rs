@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hpasim::cluster::{ImagePull, ModelLoad, Packing, ShutdownMode};
-use hpasim::config::{Loader, Options, Override, load};
+use hpasim::config::{Loader, Options, load};
 use hpasim::engine::SchedulerRules;
 use hpasim::gateway::{Admission, Detector, KeepAlive, Picker, Policy, Saturation};
 use hpasim::hpa::SyncMode;
@@ -51,7 +51,7 @@ fn loaded(text: &str, set: &[&str]) -> hpasim::config::Experiment {
         ("e/replicas.csv", "t_s,replicas\n0,1\n60,4\n"),
         ("e/lengths.txt", "10\n20\n"),
     ]));
-    let overrides = set.iter().map(|s| Override { argument: (*s).to_owned() }).collect();
+    let overrides = set.iter().map(|s| (*s).to_owned()).collect();
     match load(&files, "e/x.toml", &Options { overrides, ..Options::default() }) {
         Ok(loaded) => loaded.experiment,
         Err(findings) => panic!("{findings}"),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::support;
-use hpasim::config::{Experiment, Loader, Options, Override, load};
+use hpasim::config::{Experiment, Loader, Options, load};
 use hpasim::hpa::Branch;
 use hpasim::pipeline::{Origin, Pipeline, PipelineConfig, Query};
 use hpasim::rng::Seed;
@@ -64,7 +64,7 @@ pub(crate) fn try_load(
         ("x.toml", format!("schema = 1\n{text}{COMMON}")),
         ("t.csv", trace.to_owned()),
     ]));
-    let overrides = set.iter().map(|s| Override { argument: (*s).to_owned() }).collect();
+    let overrides = set.iter().map(|s| (*s).to_owned()).collect();
     load(&files, "x.toml", &Options { overrides, ..Options::default() })
         .map(|loaded| (loaded.experiment, loaded.warnings.to_string()))
         .map_err(|findings| findings.to_string())

@@ -67,7 +67,8 @@ fn of_experiment(
     args: &Args,
     context: &Context,
 ) -> Result<(Recorded, String)> {
-    let options = config::Options { overrides: context.overrides(), ..config::Options::default() };
+    let options =
+        config::Options { overrides: context.common.set.clone(), ..config::Options::default() };
     let name = path.to_string_lossy();
     let loaded = config::load(&Files, &name, &options)?;
     context.show(&loaded.warnings);
