@@ -34,7 +34,7 @@ impl SimTime {
     /// Later than every instant of a run: "never".
     pub const NEVER: Self = Self(u64::MAX);
     /// The longest supported run: 90 days.
-    pub const MAX_HORIZON: Self = Self(90 * 86_400 * PS_PER_S);
+    pub const MAX_HORIZON: Self = Self(SimDuration::LONGEST_RUN.0);
 
     /// The instant `ps` picoseconds after the start.
     pub const fn from_ps(ps: u64) -> Self {
@@ -67,6 +67,10 @@ impl SimDuration {
     pub const ZERO: Self = Self(0);
     /// Longer than every run.
     pub const MAX: Self = Self(u64::MAX);
+    /// 24 hours.
+    pub const DAY: Self = Self::from_secs(86_400);
+    /// The longest supported run: 90 days.
+    pub const LONGEST_RUN: Self = Self(90 * Self::DAY.0);
 
     /// `ps` picoseconds.
     pub const fn from_ps(ps: u64) -> Self {

@@ -93,8 +93,7 @@ pub(super) fn wait(
     let index = (u64::from(ordinal) << 32) | u64::from(count);
     let luck: f64 = seed.stream(stream, index).random();
     let seconds = -libm::log(1.0 - luck) / per_hour * 3_600.0;
-    let longest = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
-    (seconds < longest.as_secs_f64()).then(|| SimDuration::from_secs_f64(seconds))
+    (seconds < SimDuration::LONGEST_RUN.as_secs_f64()).then(|| SimDuration::from_secs_f64(seconds))
 }
 
 /// How often the kubelet renews its lease, and how often the controller looks.

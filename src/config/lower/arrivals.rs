@@ -3,6 +3,7 @@
 use super::Inputs;
 use super::lengths::{lengths, numbers};
 use super::refused::report_param;
+use super::spans::{any_span, positive_span};
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::config::registry::Kind;
@@ -13,16 +14,6 @@ use crate::workload::{
     Arrivals, Diurnal, Generated, Interpolation, LengthModel, LogNoise, Mmpp, MmppState,
     ParamError, RateCurve, RateModel, Renewal, presets,
 };
-
-/// Longest duration of anything in a workload.
-pub(super) fn any_span() -> std::ops::RangeInclusive<SimDuration> {
-    SimDuration::ZERO..=SimDuration::from_secs(90 * 86_400)
-}
-
-/// Any duration but none.
-pub(super) fn positive_span() -> std::ops::RangeInclusive<SimDuration> {
-    SimDuration::from_millis(1)..=SimDuration::from_secs(90 * 86_400)
-}
 
 /// Rates [requests/s].
 const RATE: std::ops::RangeInclusive<f64> = 0.0..=1e6;

@@ -13,12 +13,14 @@ mod refused;
 mod routing;
 mod sessions;
 mod signals;
+mod spans;
 pub(super) mod sweep;
 mod workload;
 
 pub(super) use inputs::{CURRENT_FLAG, HPA_FLAG, Inputs};
 pub(super) use signals::signal_of;
 
+use spans::{any_span, positive_within_a_day};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,7 +34,7 @@ use crate::cluster::{ModelLoad, NodePool};
 use crate::gateway::Policy;
 use crate::manifest::HpaManifest;
 use crate::sim::{Autoscaler, Scenario, Signal, Slo};
-use crate::units::{SimDuration, SimTime};
+use crate::units::SimDuration;
 use crate::workload::WorkloadSpec;
 
 /// Version of the file format.
@@ -105,18 +107,17 @@ pub(super) fn header(root: &Fields<'_>, stem: &str) -> Header {
 /// Reads everything but the sweep. `None` if an error was reported.
 pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Option<Lowered> {
     let before = root.context().errors();
-    let ninety_days = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
+    let longest = SimDuration::LONGEST_RUN;
     let second = SimDuration::from_secs(1);
     let duration = root
         .key("duration", "Length of the run, at most 90 days")
         .shown("the length of the trace")
-        .duration(second..=ninety_days);
-    let warmup = root
-        .key("warmup", "Left out of all statistics")
-        .duration_or(SimDuration::ZERO..=ninety_days, SimDuration::ZERO);
+        .duration(second..=longest);
+    let warmup =
+        root.key("warmup", "Left out of all statistics").duration_or(any_span(), SimDuration::ZERO);
     let timeline_interval = root
         .key("timeline_interval", "Distance of the rows of timeline.csv")
-        .duration_or(second..=ninety_days, SimDuration::from_secs(15));
+        .duration_or(second..=longest, SimDuration::from_secs(15));
     let profile = engine::model(root, inputs);
     let engine::Engine { minor: vllm_minor, gpu_memory_utilization, config: engine } =
         engine::engine(root, profile.as_ref());
@@ -158,14 +159,13 @@ pub(super) fn scenario(root: &Fields<'_>, inputs: &Inputs<'_>, name: &str) -> Op
 
 fn slo(root: &Fields<'_>) -> Slo {
     let t = root.key("slo", "What a request must meet; both limits count").table_or_empty();
-    let limit = SimDuration::from_millis(1)..=SimDuration::from_secs(86_400);
     Slo {
         ttft: t
             .key("ttft", "Longest time to first token")
-            .duration_or(limit.clone(), SimDuration::from_secs(2)),
+            .duration_or(positive_within_a_day(), SimDuration::from_secs(2)),
         tpot: t
             .key("tpot", "Longest mean gap after the first token")
-            .duration_or(limit, SimDuration::from_millis(100)),
+            .duration_or(positive_within_a_day(), SimDuration::from_millis(100)),
         attainment: t
             .key("attainment", "Share of requests that must meet both")
             .number_or(0.01..=1.0, 0.99),
@@ -240,8 +240,7 @@ fn length_of_run(
     warmup: SimDuration,
 ) -> Option<SimDuration> {
     let natural = workload.and_then(WorkloadSpec::natural_duration);
-    let limit = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
-    let length = duration.or(natural.map(|n| n.min(limit)));
+    let length = duration.or(natural.map(|n| n.min(SimDuration::LONGEST_RUN)));
     let Some(length) = length else {
         if workload.is_some() && !root.has("duration") {
             root.report(

@@ -2,6 +2,7 @@
 
 use super::devices::devices;
 use super::signals::{Names, names};
+use super::spans::{any_span, positive_within_a_day, within_a_day};
 use crate::config::diagnostic::{Code, Diagnostic, Span};
 use crate::config::profile::GpuProfile;
 use crate::config::reader::Fields;
@@ -52,8 +53,6 @@ impl Pipeline {
     }
 }
 
-const DAY: SimDuration = SimDuration::from_secs(86_400);
-
 /// Reads `[pipeline]`.
 pub(super) fn pipeline(
     root: &Fields<'_>,
@@ -76,7 +75,7 @@ pub(super) fn pipeline(
         );
     let scrape_interval = table
         .key("scrape_interval", "Scrape period of every pod. Source: the guide's PodMonitoring")
-        .duration_or(SimDuration::from_millis(100)..=DAY, base.scrape_interval);
+        .duration_or(SimDuration::from_millis(100)..=SimDuration::DAY, base.scrape_interval);
     let ingest = table
         .key("ingest", "From a scrape until the sample can be queried. Estimate")
         .shown(
@@ -88,7 +87,7 @@ pub(super) fn pipeline(
             "lookback",
             "Older samples are not served. Source: Stackdriver adapter and Prometheus, 5 min",
         )
-        .duration_or(SimDuration::from_secs(1)..=DAY, base.lookback);
+        .duration_or(SimDuration::from_secs(1)..=SimDuration::DAY, base.lookback);
     let new_series_delay = table
         .key(
             "new_series_delay",
@@ -102,14 +101,15 @@ pub(super) fn pipeline(
             "stackdriver: --external-metric-cache-ttl, how long an answer for an External metric is given again",
         )
         .shown("none: each is a query. Source: Stackdriver adapter")
-        .duration(SimDuration::from_millis(1)..=DAY);
+        .duration(positive_within_a_day());
     let refresh = table
         .key("refresh", "Period at which the adapter renews what it answers. Source: live query")
         .shown("none: each query is live; 30 s was measured on one cluster")
-        .duration(SimDuration::from_millis(1)..=DAY);
+        .duration(positive_within_a_day());
     warn_about_copies(&table, &base.adapter);
     let has_keda = matches!(base.adapter, Adapter::Keda { .. });
     let keda = keda(&table, has_keda);
+    let system = system(&table);
     let faults = faults(&table, &base.adapter);
     let adapter = match base.adapter {
         Adapter::Stackdriver { .. } => {
@@ -122,14 +122,7 @@ pub(super) fn pipeline(
         },
         plain @ (Adapter::GkeNative | Adapter::Direct) => plain,
     };
-    let config = PipelineConfig {
-        scrape_interval,
-        ingest,
-        lookback,
-        adapter,
-        system: system(&table),
-        faults,
-    };
+    let config = PipelineConfig { scrape_interval, ingest, lookback, adapter, system, faults };
     Pipeline {
         names: names(&table, &config, vllm_minor),
         config,
@@ -177,12 +170,12 @@ fn keda(table: &Fields<'_>, is_adapter: bool) -> Keda {
                 .at(&table.key_span("keda"), ""),
         );
     }
-    let span = SimDuration::ZERO..=DAY;
+    let span = within_a_day();
     let second = SimDuration::from_secs(1);
     let config = KedaConfig {
         polling_interval: t
             .key("polling_interval", "pollingInterval: only wakes and puts to sleep. Source: KEDA")
-            .duration_or(second..=DAY, SimDuration::from_secs(30)),
+            .duration_or(second..=SimDuration::DAY, SimDuration::from_secs(30)),
         cooldown_period: t
             .key("cooldown_period", "cooldownPeriod: from the last activity to zero. Source: KEDA")
             .duration_or(span.clone(), SimDuration::from_secs(300)),
@@ -244,7 +237,7 @@ fn system(table: &Fields<'_>) -> SystemMetrics {
     SystemMetrics {
         interval: t
             .key("interval", "Period of their samples. Source: Google Cloud metrics list, 60 s")
-            .duration_or(SimDuration::from_secs(1)..=DAY, base.interval),
+            .duration_or(SimDuration::from_secs(1)..=SimDuration::DAY, base.interval),
         delay: t
             .key("delay", "Until a sample can be queried. Estimate; documented: up to 240 s")
             .delay_or(&base.delay),
@@ -260,7 +253,6 @@ fn faults(table: &Fields<'_>, adapter: &Adapter) -> Faults {
         .tables()
         .iter()
         .filter_map(|o| {
-            let ninety_days = SimTime::MAX_HORIZON.saturating_since(SimTime::ZERO);
             let part =
                 o.key("part", "adapter: the HPA's queries fail; collector: nothing is scraped; prometheus: both, and KEDA's fallback counts").choice_or(
                     &[
@@ -280,11 +272,11 @@ fn faults(table: &Fields<'_>, adapter: &Adapter) -> Faults {
             let from = o
                 .key("from", "Start, counted from that of the run")
                 .required()
-                .duration(SimDuration::ZERO..=ninety_days);
+                .duration(any_span());
             let until = o
                 .key("until", "End, counted from the start of the run")
                 .required()
-                .duration(SimDuration::ZERO..=ninety_days);
+                .duration(any_span());
             let (from, until) = (from?, until?);
             if until <= from {
                 o.report(

@@ -1,11 +1,10 @@
 //! `[cluster.routing]`: how a request reaches a replica.
 
+use super::spans::{positive_within_a_day, within_a_day};
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::gateway::{Admission, Detector, KeepAlive, Picker, Policy, PrefixMemory, Saturation};
 use crate::units::SimDuration;
-
-const DAY: SimDuration = SimDuration::from_secs(86_400);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -48,7 +47,7 @@ fn keep_alive(table: &Fields<'_>) -> KeepAlive {
                 "keep_alive",
                 "random_per_connection: an idle connection is closed. Source: vLLM's server, 5 s",
             )
-            .duration_or(SimDuration::ZERO..=DAY, SimDuration::from_secs(5)),
+            .duration_or(within_a_day(), SimDuration::from_secs(5)),
         mean_requests: table
             .key(
                 "requests_per_connection",
@@ -85,7 +84,7 @@ fn picker(table: &Fields<'_>) -> Picker {
     let default = Picker::default();
     let prefix = prefix_memory(table, &default.prefix);
     let admission = admission(table);
-    let period = SimDuration::from_millis(1)..=DAY;
+    let period = positive_within_a_day();
     Picker {
         queue_weight,
         kv_weight,

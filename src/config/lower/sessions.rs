@@ -4,6 +4,7 @@ use super::Inputs;
 use super::arrivals::{constant_rate, one_of, open_processes};
 use super::lengths::length;
 use super::refused::report_param;
+use super::spans::within_a_day;
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::units::SimDuration;
@@ -130,8 +131,8 @@ fn arrivals(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Generated> {
 
 /// `think_time`, or the moments and bounds of a lognormal pause.
 fn think(t: &Fields<'_>, preset: Option<Think>) -> Option<Think> {
-    let day = SimDuration::ZERO..=SimDuration::from_secs(86_400);
-    let seconds = |name, doc| t.key(name, doc).duration(day.clone()).map(SimDuration::as_secs_f64);
+    let seconds =
+        |name, doc| t.key(name, doc).duration(within_a_day()).map(SimDuration::as_secs_f64);
     let constant =
         seconds("think_time", "Pause between an answer and the next turn, always the same");
     let mean = seconds("think_time_mean", "Mean of a lognormal pause");

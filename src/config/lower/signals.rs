@@ -48,7 +48,7 @@ pub(super) fn names(table: &Fields<'_>, pipeline: &PipelineConfig, vllm_minor: u
     let rate_window = table
         .key("rate_window", "Window of the rate of a counter that is named without a query")
         .shown("1m for stackdriver, as it aligns; 2m for the others, as `hpasim export` writes it")
-        .duration_or(second..=SimDuration::from_secs(86_400), window);
+        .duration_or(second..=SimDuration::DAY, window);
     let rules = table
         .key("rules", "Names that the adapter answers by a query: `{ name, query }`")
         .tables()

@@ -1,9 +1,10 @@
 //! `[workload]`: one source of requests, or several overlapping `[[workload.stream]]` tables.
 
 use super::Inputs;
-use super::arrivals::{FACTOR, Found, any_span, one_of, open_processes, positive_span};
+use super::arrivals::{FACTOR, Found, one_of, open_processes};
 use super::lengths::lengths;
 use super::refused::report_param;
+use super::spans::{any_span, positive_span};
 use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::reader::Fields;
 use crate::units::SimDuration;

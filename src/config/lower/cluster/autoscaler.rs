@@ -1,8 +1,8 @@
 //! `[cluster.provisioning]`, the part that is the cluster autoscaler's.
 
-use super::{day, positive};
 use crate::cluster::{AutoscalerConfig, Expander, presets};
 use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::lower::spans::{positive_within_a_day, within_a_day};
 use crate::config::reader::Fields;
 
 /// Reads the rules of the autoscaler; `optimize` = GKE's optimize-utilization profile, `max_gpus` = the preset's.
@@ -16,7 +16,7 @@ pub(super) fn autoscaler(
     let autoscaler = AutoscalerConfig {
         scan_interval: t
             .key("scan_interval", "Period of the loop. Source: cluster autoscaler")
-            .duration_or(positive(), base.scan_interval),
+            .duration_or(positive_within_a_day(), base.scan_interval),
         frequent_loops: t
             .key(
                 "frequent_loops",
@@ -31,20 +31,20 @@ pub(super) fn autoscaler(
                 "Age of the oldest pod without a node before nodes are asked for, since more may follow it; acts only where \
                  `gpu_pod_min_age` is shorter. Source: cluster autoscaler, hard-coded (unschedulablePodTimeBuffer)",
             )
-            .duration_or(day(), base.pod_min_age),
+            .duration_or(within_a_day(), base.pod_min_age),
         gpu_pod_min_age: t
             .key(
                 "gpu_pod_min_age",
                 "The same for pods that ask for GPUs. Source: cluster autoscaler, hard-coded \
                  (unschedulablePodWithGpuTimeBuffer)",
             )
-            .duration_or(day(), base.gpu_pod_min_age),
+            .duration_or(within_a_day(), base.gpu_pod_min_age),
         new_pod_scale_up_delay: t
             .key(
                 "new_pod_scale_up_delay",
                 "Younger pods are not seen, beside older ones neither. Source: cluster autoscaler, --new-pod-scale-up-delay",
             )
-            .duration_or(day(), base.new_pod_scale_up_delay),
+            .duration_or(within_a_day(), base.new_pod_scale_up_delay),
         max_gpus: t
             .key(
                 "max_gpus",
@@ -59,30 +59,30 @@ pub(super) fn autoscaler(
                 "backoff_initial",
                 "First backoff after a failed scale-up. Source: cluster autoscaler",
             )
-            .duration_or(day(), base.backoff_initial),
+            .duration_or(within_a_day(), base.backoff_initial),
         backoff_max: t
             .key("backoff_max", "Longest backoff. Source: cluster autoscaler")
-            .duration_or(day(), base.backoff_max),
+            .duration_or(within_a_day(), base.backoff_max),
         backoff_reset: t
             .key("backoff_reset", "A backoff is forgotten after. Source: cluster autoscaler")
-            .duration_or(day(), base.backoff_reset),
+            .duration_or(within_a_day(), base.backoff_reset),
         max_node_provision: t
             .key("max_node_provision", "A node not ready is given up. Source: cluster autoscaler")
-            .duration_or(positive(), base.max_node_provision),
+            .duration_or(positive_within_a_day(), base.max_node_provision),
         scale_down_unneeded: t
             .key("scale_down_unneeded", "A node without pods, or whose pods fit elsewhere, is removed. Source: cluster autoscaler")
             .shown("\"10m\"; \"5m\" with optimize-utilization (estimate)")
-            .duration_or(day(), base.scale_down_unneeded),
+            .duration_or(within_a_day(), base.scale_down_unneeded),
         scale_down_unready: t
             .key(
                 "scale_down_unready",
                 "A node that is not ready and has no pods is removed; GKE's auto-repair comes first unless it is off. Source: \
                  cluster autoscaler, --scale-down-unready-time",
             )
-            .duration_or(day(), base.scale_down_unready),
+            .duration_or(within_a_day(), base.scale_down_unready),
         scale_down_after_add: t
             .key("scale_down_after_add", "No removal after a scale-up. Source: cluster autoscaler")
-            .duration_or(day(), base.scale_down_after_add),
+            .duration_or(within_a_day(), base.scale_down_after_add),
         max_parallel_deletes: t
             .key("max_parallel_deletes", "Nodes deleted at one time. Source: cluster autoscaler")
             .u32_or(1..=1_000, base.max_parallel_deletes),
@@ -118,31 +118,31 @@ pub(super) fn autoscaler(
                 "node_delete_delay_after_taint",
                 "From the decision to drain a node until its pods are evicted. Source: cluster autoscaler, flag of that name",
             )
-            .duration_or(day(), base.node_delete_delay_after_taint),
+            .duration_or(within_a_day(), base.node_delete_delay_after_taint),
         max_graceful_termination: t
             .key(
                 "max_graceful_termination",
                 "Longest grace period that a drain grants a pod. Source: cluster autoscaler",
             )
-            .duration_or(day(), base.max_graceful_termination),
+            .duration_or(within_a_day(), base.max_graceful_termination),
         max_pod_eviction_time: t
             .key(
                 "max_pod_eviction_time",
                 "A drain whose evictions are refused for this long is given up. Source: cluster autoscaler",
             )
-            .duration_or(day(), base.max_pod_eviction_time),
+            .duration_or(within_a_day(), base.max_pod_eviction_time),
         scale_down_after_delete: t
             .key(
                 "scale_down_after_delete",
                 "No removal after one that began. Source: cluster autoscaler, --scale-down-delay-after-delete",
             )
-            .duration_or(day(), base.scale_down_after_delete),
+            .duration_or(within_a_day(), base.scale_down_after_delete),
         scale_down_after_failure: t
             .key(
                 "scale_down_after_failure",
                 "No removal after a drain that was given up. Source: cluster autoscaler",
             )
-            .duration_or(day(), base.scale_down_after_failure),
+            .duration_or(within_a_day(), base.scale_down_after_failure),
     };
     if autoscaler.backoff_initial > autoscaler.backoff_max {
         t.report(

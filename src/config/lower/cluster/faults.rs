@@ -1,8 +1,8 @@
 //! `[cluster.faults]`: what goes wrong.
 
-use super::{day, run};
 use crate::cluster::{FaultConfig, FaultKind, ScriptedFault, presets};
 use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::lower::spans::{any_span, within_a_day};
 use crate::config::reader::Fields;
 use crate::units::{SimDuration, SimTime};
 
@@ -47,24 +47,24 @@ pub(super) fn faults(table: &Fields<'_>, kube_minor: u32) -> FaultConfig {
                  kubernetes#126287",
             )
             .shown("\"50s\"; \"40s\" before Kubernetes 1.32")
-            .duration_or(day(), presets::node_monitor_grace_period(kube_minor)),
+            .duration_or(within_a_day(), presets::node_monitor_grace_period(kube_minor)),
         unreachable_toleration: t
             .key(
                 "unreachable_toleration",
                 "tolerationSeconds of a pod on a NotReady node, after which it is deleted and replaced. Source: \
                  DefaultTolerationSeconds",
             )
-            .duration_or(day(), base.unreachable_toleration),
+            .duration_or(within_a_day(), base.unreachable_toleration),
         node_repair: node_repair(&t, base.node_repair),
         restart_backoff_initial: t
             .key(
                 "restart_backoff_initial",
                 "CrashLoopBackOff before the second restart; the first does not wait. Source: kubelet",
             )
-            .duration_or(day(), base.restart_backoff_initial),
+            .duration_or(within_a_day(), base.restart_backoff_initial),
         restart_backoff_max: t
             .key("restart_backoff_max", "Longest CrashLoopBackOff. Source: kubelet")
-            .duration_or(day(), base.restart_backoff_max),
+            .duration_or(within_a_day(), base.restart_backoff_max),
     }
 }
 
@@ -83,7 +83,7 @@ fn node_repair(t: &Fields<'_>, usual: Option<SimDuration>) -> Option<SimDuration
             "A machine is recreated when its node has been NotReady for this long. Source: GKE node auto-repair",
         )
         .shown("\"10m\"")
-        .duration(day());
+        .duration(within_a_day());
     if !auto_repair && after.is_some() {
         t.report(
             Diagnostic::error(Code::Conflict, "`node_repair` has no effect without auto-repair")
@@ -95,7 +95,7 @@ fn node_repair(t: &Fields<'_>, usual: Option<SimDuration>) -> Option<SimDuration
 }
 
 fn one(t: &Fields<'_>) -> Option<ScriptedFault> {
-    let at = t.key("at", "When, from the start of the run").required().duration(run());
+    let at = t.key("at", "When, from the start of the run").required().duration(any_span());
     let kind = t
         .key(
             "kind",
@@ -110,7 +110,7 @@ fn one(t: &Fields<'_>) -> Option<ScriptedFault> {
         ]);
     let replica =
         t.key("replica", "Which of the running servers, the oldest first").u32_or(0..=100_000, 0);
-    let lasts = t.key("for", "Length of an unready spell").shown("30s").duration(day());
+    let lasts = t.key("for", "Length of an unready spell").shown("30s").duration(within_a_day());
     if let (Some(Kind::Crash | Kind::Preemption | Kind::NodeLoss), Some(_)) = (kind, lasts) {
         t.report(
             Diagnostic::error(Code::Conflict, "only an unready spell has a length")

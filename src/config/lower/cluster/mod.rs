@@ -80,17 +80,6 @@ impl Preset {
 
 const MB: f64 = 1e6;
 
-fn run() -> std::ops::RangeInclusive<SimDuration> {
-    SimDuration::ZERO..=SimDuration::from_secs(90 * 86_400)
-}
-
-fn day() -> std::ops::RangeInclusive<SimDuration> {
-    SimDuration::ZERO..=SimDuration::from_secs(86_400)
-}
-fn positive() -> std::ops::RangeInclusive<SimDuration> {
-    SimDuration::from_millis(1)..=SimDuration::from_secs(86_400)
-}
-
 /// Reads `[cluster]`.
 pub(super) fn cluster(
     root: &Fields<'_>,

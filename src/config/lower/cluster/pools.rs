@@ -1,10 +1,11 @@
 //! Node pools: the keys of `[cluster]` and `[cluster.provisioning]` describe one, `[[cluster.pools]]` several.
 
+use super::Preset;
 use super::requests::{self, Requests};
-use super::{Preset, day, run};
 use crate::cluster::presets::{self, Accelerator, Storage};
 use crate::cluster::{Capacity, NodePool, Preemption, Quota, StockOut};
 use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::lower::spans::{any_span, within_a_day};
 use crate::config::profile::{Constants, GpuProfile};
 use crate::config::reader::Fields;
 use crate::config::tree::Value;
@@ -152,8 +153,8 @@ pub(super) fn provisioning(t: &Fields<'_>, pool: &mut NodePool) {
 fn windows(t: &Fields<'_>) -> Vec<(SimTime, SimTime)> {
     let tables = t.key("stock_outs", "Times in which no node can be had").tables();
     let window = |t: &Fields<'_>| {
-        let from = t.key("from", "From the start of the run").required().duration(run());
-        let until = t.key("until", "From the start of the run").required().duration(run());
+        let from = t.key("from", "From the start of the run").required().duration(any_span());
+        let until = t.key("until", "From the start of the run").required().duration(any_span());
         let (from, until) = (from?, until?);
         if from >= until {
             t.report(
@@ -359,7 +360,7 @@ fn sized(t: &Fields<'_>, base: &NodePool, requests: &Requests, constants: &Const
 
 /// The keys of machines whose time is limited, as that of flex-start is.
 fn flex_start(t: &Fields<'_>, pool: &mut NodePool) {
-    let longest = SimDuration::from_secs(90 * 86_400);
+    let longest = SimDuration::LONGEST_RUN;
     pool.max_run_duration = t
         .key("max_run_duration", "A node is drained and removed this long after it became ready")
         .shown("\"7d\" for flex-start (source: the reference ComputeClass), else never")
@@ -509,7 +510,7 @@ fn preemption(t: &Fields<'_>, capacity: Capacity) -> Preemption {
                 "preemption_notice",
                 "Pods are told that long before the 30 s shutdown, of which they have 15. Source: GKE Spot VMs",
             )
-            .duration_or(day(), base.notice),
+            .duration_or(within_a_day(), base.notice),
         ..base
     }
 }

@@ -1,9 +1,10 @@
 //! `[cluster.startup]`: from a bound pod to traffic.
 
-use super::{MB, Preset, day, positive};
+use super::{MB, Preset};
 use crate::cluster::presets::{self, Accelerator, EngineStart, ModelSize, Storage};
 use crate::cluster::{ImagePull, ModelLoad, Probe, ProbeConfig, Rate, StartupConfig, StorageLoad};
 use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::lower::spans::{positive_within_a_day, within_a_day};
 use crate::config::reader::Fields;
 use crate::units::SimDuration;
 
@@ -275,8 +276,10 @@ pub(super) fn probe(t: &Fields<'_>, preset: Preset) -> ProbeConfig {
     let probe = |t: &Fields<'_>, base: Probe| Probe {
         initial_delay: t
             .key("initial_delay", "`initialDelaySeconds`, from the start of the container")
-            .duration_or(day(), base.initial_delay),
-        period: t.key("period", "`periodSeconds`").duration_or(positive(), base.period),
+            .duration_or(within_a_day(), base.initial_delay),
+        period: t
+            .key("period", "`periodSeconds`")
+            .duration_or(positive_within_a_day(), base.period),
         failure_threshold: t
             .key("failure_threshold", "`failureThreshold`")
             .u32_or(1..=1_000_000, base.failure_threshold),

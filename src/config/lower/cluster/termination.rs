@@ -1,9 +1,10 @@
 //! `[cluster.termination]`: from the deletion of a pod to a free GPU.
 
-use super::{Preset, day};
+use super::Preset;
 use crate::cluster::presets;
 use crate::cluster::{DeletionCost, ShutdownMode, TerminationConfig};
 use crate::config::diagnostic::{Code, Diagnostic};
+use crate::config::lower::spans::within_a_day;
 use crate::config::reader::Fields;
 use crate::units::SimDuration;
 
@@ -36,7 +37,7 @@ pub(super) fn termination(
     let timeout = t
         .key("shutdown_timeout", "--shutdown-timeout: a draining server stops after this long")
         .shown("as long as the grace period allows; 30s with preset llm-d")
-        .duration(day());
+        .duration(within_a_day());
     let set = t
         .key(
             "preset",
@@ -70,10 +71,10 @@ pub(super) fn termination(
     let result = TerminationConfig {
         grace: t
             .key("grace", "terminationGracePeriodSeconds. Source: Kubernetes; the guide sets none")
-            .duration_or(day(), base.grace),
+            .duration_or(within_a_day(), base.grace),
         pre_stop: t
             .key("pre_stop", "Sleep of the preStop hook. Source: the guide has none")
-            .duration_or(day(), base.pre_stop),
+            .duration_or(within_a_day(), base.pre_stop),
         shutdown,
         endpoint_removal: t
             .key("endpoint_removal", "From the deletion until no new request comes. Estimate")
