@@ -2,7 +2,7 @@
 
 use super::{Context, Exit, output};
 use crate::backtest::{self, MetricIs, Setup};
-use crate::config::{parse_duration, read_manifest};
+use crate::config::{minor_of, parse_duration, read_manifest};
 use crate::export::File;
 use crate::hpa::ControllerConfig;
 use anyhow::{Context as _, anyhow, bail};
@@ -119,11 +119,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 /// `1.34` or `v1.34.2`, as the minor release.
 pub(super) fn kube_minor(text: &str) -> Result<u32, String> {
     let supported = ControllerConfig::SUPPORTED_MINORS;
-    let mut parts = text.trim_start_matches('v').split('.');
-    match (parts.next(), parts.next().and_then(|minor| minor.parse().ok())) {
-        (Some("1"), Some(minor)) if supported.contains(&minor) => Ok(minor),
-        _ => Err(format!("a release from 1.{} to 1.{}", supported.start(), supported.end())),
-    }
+    minor_of(text, "1", &supported)
+        .ok_or_else(|| format!("a release from 1.{} to 1.{}", supported.start(), supported.end()))
 }
 
 /// The start-up times that an argument asks for \[s\].

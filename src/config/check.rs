@@ -92,10 +92,7 @@ fn extension_of(text: &str) -> &'static str {
 fn unreadable(path: &str, reason: &str) -> Checked {
     let mut findings = Diagnostics::default();
     let source = findings.sources.add(path, "");
-    findings.push(
-        Diagnostic::error(Code::Unreadable, format!("cannot read `{path}`: {reason}"))
-            .at(&Span { source, range: 0..0 }, ""),
-    );
+    findings.push(Diagnostic::unreadable(path, reason, &Span { source, range: 0..0 }));
     Checked { summary: None, findings }
 }
 

@@ -99,6 +99,11 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// The file at `path`, named at `span`, cannot be read.
+    pub(crate) fn unreadable(path: &str, reason: &str, span: &Span) -> Self {
+        Self::error(Code::Unreadable, format!("cannot read `{path}`: {reason}")).at(span, "")
+    }
+
     /// An error of kind `code`.
     pub fn error(code: Code, title: impl Into<String>) -> Self {
         Self {

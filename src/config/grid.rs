@@ -78,10 +78,7 @@ pub(super) fn values(node: &Node) -> Result<Vec<Node>, Problem> {
             None => Ok(items.clone()),
         },
         Value::Table(table) => range(table, &node.span),
-        other => {
-            let label = format!("this is {}", other.kind());
-            Err(Problem::new(Code::Type, "must be a list or a range", label).help(HINT))
-        }
+        _ => Err(Problem::wrong_type("a list or a range", node).help(HINT)),
     }
 }
 

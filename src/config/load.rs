@@ -145,9 +145,7 @@ fn table_of(
         Ok(text) => text,
         Err(reason) => {
             let source = inputs.sources().add(path, "");
-            let title = format!("cannot read `{path}`: {reason}");
-            let span = Span { source, range: 0..0 };
-            found.push(Diagnostic::error(Code::Unreadable, title).at(&span, ""));
+            found.push(Diagnostic::unreadable(path, &reason, &Span { source, range: 0..0 }));
             return None;
         }
     };

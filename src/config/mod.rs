@@ -35,3 +35,4 @@ pub(crate) use duration::parse as parse_duration;
 pub use experiment::{Experiment, Input, Loader, Options};
 pub use load::{Loaded, load, registry};
 pub use manifest_file::read_manifest;
+pub(crate) use values::minor_of;

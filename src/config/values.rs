@@ -64,8 +64,7 @@ pub(crate) fn preset_of<T, E>(
     make: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, Problem> {
     let Value::String(name) = &node.value else {
-        let label = format!("this is {}", node.value.kind());
-        return Err(Problem::new(Code::Type, "must be the name of a preset", label));
+        return Err(Problem::wrong_type("the name of a preset", node));
     };
     make(name).map_err(|_| {
         let label = nearest(name, names.iter().copied())
@@ -86,6 +85,34 @@ pub(crate) fn word_of<T: Clone>(word: &str, words: &[(&str, T)]) -> Result<T, Pr
         None => "not one of them".to_owned(),
     };
     Err(Problem::new(Code::Choice, format!("must be one of {list}"), label))
+}
+
+/// The minor release N of `major.N` or `major.N.P`, if it is one of those `supported`.
+pub(crate) fn minor_of(text: &str, major: &str, supported: &RangeInclusive<u32>) -> Option<u32> {
+    let mut parts = text.trim_start_matches('v').split('.');
+    let is_major = parts.next() == Some(major);
+    let minor = parts.next().and_then(|minor| minor.parse().ok());
+    minor.filter(|minor| is_major && supported.contains(minor))
+}
+
+/// The minor release that a node names, as `example` does; `hint` helps with one that is not supported.
+pub(crate) fn release_of(
+    node: &Node,
+    major: &str,
+    supported: &RangeInclusive<u32>,
+    example: &str,
+    hint: Option<&str>,
+) -> Result<u32, Problem> {
+    // A number is fine too: its literal text is kept, and shells take quotes away.
+    let (Value::String(text) | Value::Float(_, text)) = &node.value else {
+        return Err(Problem::wrong_type(&format!("a string, as in \"{example}\""), node));
+    };
+    minor_of(text, major, supported).ok_or_else(|| {
+        let (first, last) = (supported.start(), supported.end());
+        let title = format!("must be a release from {major}.{first} to {major}.{last}");
+        let problem = Problem::new(Code::Version, title, "not modelled");
+        hint.into_iter().fold(problem, Problem::help)
+    })
 }
 
 /// A whole number within `range`.
@@ -159,12 +186,12 @@ fn between<T: std::fmt::Display + PartialEq>(min: &T, max: &T, open: &T) -> Stri
 pub(crate) fn delay_of(node: &Node) -> Result<Dist, Problem> {
     let hint = "a delay is a duration, `{ median = \"60s\", p95 = \"120s\" }` or \
                 `{ values = [\"50s\", \"70s\"] }`";
-    let all = SimDuration::ZERO..=SimDuration::from_secs(86_400);
+    let all = SimDuration::ZERO..=SimDuration::DAY;
     let Value::Table(table) = &node.value else {
         return duration_of(node, &all).map(Dist::Constant).map_err(|p| p.help(hint));
     };
     let keys: Vec<&str> = table.entries.iter().map(|e| e.key.as_str()).collect();
-    let positive = SimDuration::from_ps(1)..=SimDuration::from_secs(86_400);
+    let positive = SimDuration::from_ps(1)..=SimDuration::DAY;
     match (table.get("median"), table.get("p95"), table.get("values")) {
         (Some(median), Some(p95), None) if keys.len() == 2 => {
             let median = duration_of(&median.node, &positive)?;

@@ -7,8 +7,7 @@ use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::profile::{GpuProfile, INGEST, ServerDefaults, num_gpu_blocks};
 use crate::config::reader::Fields;
 use crate::config::registry::Kind;
-use crate::config::tree::Value;
-use crate::config::values::Problem;
+use crate::config::values::release_of;
 use crate::engine::{
     EngineConfig, EngineMode, SchedulerConfig, SchedulerRules, SchedulingPolicy, StepModel,
     usable_tokens,
@@ -68,23 +67,8 @@ fn vllm_minor(table: &Fields<'_>) -> u32 {
     table
         .key("vllm_version", doc)
         .parse(Kind::Text, Some(format!("\"0.{DEFAULT_MINOR}\"")), |node| {
-            // A number is fine too: its literal text is kept, and shells take quotes away.
-            let (Value::String(text) | Value::Float(_, text)) = &node.value else {
-                let title = "must be a string, as in \"0.33\"";
-                let label = format!("this is {}", node.value.kind());
-                return Err(Problem::new(Code::Type, title, label));
-            };
-            let mut parts = text.trim_start_matches('v').split('.');
-            let minor = match (parts.next(), parts.next().and_then(|m| m.parse().ok())) {
-                (Some("0"), Some(minor)) if VLLM_MINORS.contains(&minor) => Some(minor),
-                _ => None,
-            };
-            minor.ok_or_else(|| {
-                let title = "must be a release from 0.11 to 0.33";
-                Problem::new(Code::Version, title, "not modelled").help(
-                    "older engines schedule differently; the nearest modelled one is \"0.11\"",
-                )
-            })
+            let hint = "older engines schedule differently; the nearest modelled one is \"0.11\"";
+            release_of(node, "0", &VLLM_MINORS, "0.33", Some(hint))
         })
         .unwrap_or(DEFAULT_MINOR)
 }

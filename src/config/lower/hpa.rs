@@ -270,10 +270,7 @@ impl Key<'_, '_> {
 pub(super) fn quantity_of(node: &Node) -> Result<Quantity, Problem> {
     let text = match &node.value {
         Value::String(_) | Value::Integer(_) | Value::Float(..) => node.value.text(),
-        other => {
-            let label = format!("this is {}", other.kind());
-            return Err(Problem::new(Code::Type, "must be a quantity", label));
-        }
+        _ => return Err(Problem::wrong_type("a quantity", node)),
     };
     Quantity::parse(&text).map_err(|error| {
         Problem::new(Code::Quantity, "is not a Kubernetes quantity", error.to_string()).help(

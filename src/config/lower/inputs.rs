@@ -120,8 +120,7 @@ impl<'l> Inputs<'l> {
 
     /// A file that is named at `span` cannot be read.
     pub(super) fn unreadable(&self, path: &str, reason: &str, span: &Span) -> Diagnostic {
-        let title = format!("cannot read `{path}`: {reason}");
-        let finding = Diagnostic::error(Code::Unreadable, title).at(span, "");
+        let finding = Diagnostic::unreadable(path, reason, span);
         if [HPA_FLAG, CURRENT_FLAG].contains(&self.sources().get(span.source).name.as_str()) {
             return finding;
         }

@@ -49,14 +49,8 @@ pub(super) fn disruption(table: &Fields<'_>) -> Disruption {
 
 /// An integer, or a string of an integer and a percent sign.
 fn int_or_percent(node: &Node) -> Result<IntOrPercent, Problem> {
-    let wrong = || {
-        let label = format!("this is {}", node.value.kind());
-        Problem::new(
-            Code::Type,
-            "must be a number of pods or a percentage, as in 1 or \"25%\"",
-            label,
-        )
-    };
+    let wrong =
+        || Problem::wrong_type("a number of pods or a percentage, as in 1 or \"25%\"", node);
     match &node.value {
         Value::Integer(pods) => u32::try_from(*pods).map(IntOrPercent::Int).map_err(|_| wrong()),
         Value::String(text) => match text.strip_suffix('%').map(str::parse::<u32>) {

@@ -14,11 +14,9 @@ use crate::config::diagnostic::{Code, Diagnostic};
 use crate::config::profile::{Constants, GpuProfile};
 use crate::config::reader::Fields;
 use crate::config::registry::Kind;
-use crate::config::tree::Value;
-use crate::config::values::Problem;
+use crate::config::values::release_of;
 use crate::gateway::Policy;
 use crate::hpa::ControllerConfig;
-use crate::units::SimDuration;
 
 /// What `[cluster]` says.
 pub(super) struct Lowered {
@@ -217,24 +215,8 @@ pub(super) fn cluster(
 fn kube_minor(table: &Fields<'_>) -> u32 {
     let supported = ControllerConfig::SUPPORTED_MINORS;
     let default = format!("\"1.{}\"", ControllerConfig::DEFAULT_MINOR);
-    let (first, last) = (*supported.start(), *supported.end());
     table
         .key("kube_version", "Kubernetes release whose HPA controller decides; 1.25 to 1.36")
-        .parse(Kind::Text, Some(default), |node| {
-            // A number is fine too: its literal text is kept, and shells take quotes away.
-            let (Value::String(text) | Value::Float(_, text)) = &node.value else {
-                let title = "must be a string, as in \"1.34\"";
-                let label = format!("this is {}", node.value.kind());
-                return Err(Problem::new(Code::Type, title, label));
-            };
-            let mut parts = text.trim_start_matches('v').split('.');
-            match (parts.next(), parts.next().and_then(|m| m.parse().ok())) {
-                (Some("1"), Some(minor)) if supported.contains(&minor) => Ok(minor),
-                _ => {
-                    let title = format!("must be a release from 1.{first} to 1.{last}");
-                    Err(Problem::new(Code::Version, title, "not modelled"))
-                }
-            }
-        })
+        .parse(Kind::Text, Some(default), |node| release_of(node, "1", &supported, "1.34", None))
         .unwrap_or(ControllerConfig::DEFAULT_MINOR)
 }
