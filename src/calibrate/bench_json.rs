@@ -419,7 +419,8 @@ impl BenchRun {
         }
         // ASSUMPTION(A222): where the file has no `start_times`, the run had the tool's own `--seed`, 0.
         let num_prompts = self.jobs.len() as u64;
-        let bench = VllmBench { request_rate: rate, num_prompts, seed: 0, burstiness };
+        let bench =
+            VllmBench { request_rate: rate, num_prompts, seed: 0, burstiness, test_run: None };
         let times: Vec<SimTime> = bench.times().collect();
         // The clock starts with the first request.
         let first = times.first().copied().unwrap_or(SimTime::ZERO);

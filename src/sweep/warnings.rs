@@ -287,7 +287,8 @@ fn unserved(result: &SweepResult, index: usize) -> Option<String> {
 /// counts them, so a slow case looks better than it is.
 fn held_at_clients(plan: &Plan, result: &SweepResult, index: usize) -> Option<String> {
     let scenario = &plan.cases[index].scenario;
-    if scenario.workload.is_realisable() || scenario.workload.is_closed_loop() {
+    let workload = &scenario.workload;
+    if workload.is_realisable() || workload.is_closed_loop() || workload.has_test_run() {
         return None;
     }
     let (replication, run) = result.cases[index].done().next()?;

@@ -1,5 +1,5 @@
-//! Arrivals that depend on the system they feed: closed-loop users, conversations, and an open loop with a cap on
-//! connections.
+//! Arrivals that depend on the system they feed: closed-loop users, conversations, an open loop with a cap on
+//! connections, and one that starts when its test run is answered.
 
 use super::client::{ArrivalSource, ClosedLoop, Wait};
 use super::draw;
@@ -34,14 +34,60 @@ struct Stream {
 
 enum Source {
     Open(Peekable<BoxedSource>),
+    Tested(Tested),
     Users(UserPool),
     Sessions(Box<SessionPool>),
+}
+
+/// An open stream that starts when its first request, sent alone before, is answered.
+struct Tested {
+    requests: Peekable<BoxedSource>,
+    start: SimTime,
+    output_tokens: u32,
+    test_run: TestRun,
+}
+
+#[derive(Clone, Copy)]
+enum TestRun {
+    Due,
+    UnderWay,
+    /// All requests come this much later than without it.
+    Over {
+        took: SimDuration,
+    },
+}
+
+impl Tested {
+    fn peek(&mut self) -> Option<SimTime> {
+        let first = self.requests.peek()?.arrival;
+        match self.test_run {
+            TestRun::Due => Some(self.start),
+            TestRun::UnderWay => None,
+            TestRun::Over { took } => Some(first + took),
+        }
+    }
+
+    /// The next request, and whether the stream waits for its answer.
+    fn send(&mut self) -> Option<(bool, Request)> {
+        if let TestRun::Due = self.test_run {
+            self.test_run = TestRun::UnderWay;
+            let first = *self.requests.peek()?;
+            return Some((true, Request { output_tokens: self.output_tokens, ..first }));
+        }
+        Some((false, self.requests.next()?))
+    }
+
+    // Source: vllm 0.11.0, benchmarks/lib/ready_checker.py: the load starts at the answer.
+    // ASSUMPTION(A379): a test run that fails starts the load, too; the tool tries again every 5 s.
+    fn tested(&mut self, now: SimTime) {
+        self.test_run = TestRun::Over { took: now - self.start };
+    }
 }
 
 /// Who must be told of an end.
 struct Owner {
     stream: usize,
-    /// The user who waits in a closed loop, or the session.
+    /// The user who waits in a closed loop, or the session; of a test run, 0.
     user: Option<usize>,
 }
 
@@ -78,6 +124,7 @@ impl Stream {
         }
         let at = match &mut self.source {
             Source::Open(requests) => requests.peek()?.arrival,
+            Source::Tested(tested) => tested.peek()?,
             Source::Users(pool) => pool.peek()?,
             Source::Sessions(pool) => pool.peek()?,
         };
@@ -108,7 +155,15 @@ impl Live {
                 | Arrivals::VllmBench(..)
                 | Arrivals::Sessions(_) => {
                     let requests = stream.source(seed, i as u64, until);
-                    Source::Open(requests.expect("an open stream").peekable())
+                    let requests = requests.expect("an open stream").peekable();
+                    match stream.test_run() {
+                        None => Source::Open(requests),
+                        Some(output_tokens) => {
+                            let start = SimTime::ZERO + stream.start;
+                            let test_run = TestRun::Due;
+                            Source::Tested(Tested { requests, start, output_tokens, test_run })
+                        }
+                    }
                 }
             };
             Stream { source, connections: Connections::new(stream.max_connections) }
@@ -149,6 +204,10 @@ impl ArrivalSource for Live {
         let stream = &mut self.streams[index];
         let (user, request) = match &mut stream.source {
             Source::Open(requests) => (None, requests.next()?),
+            Source::Tested(tested) => {
+                let (waits, request) = tested.send()?;
+                (waits.then_some(0), request)
+            }
             Source::Users(pool) => {
                 let (user, request) = pool.send();
                 (Some(user), request)
@@ -170,8 +229,14 @@ impl ArrivalSource for Live {
     fn unsent(&mut self, end: SimTime) -> u64 {
         let mut count = 0;
         for stream in &mut self.streams {
-            let Source::Open(requests) = &mut stream.source else { continue };
-            while requests.next_if(|request| request.arrival < end).is_some() {
+            let (requests, late) = match &mut stream.source {
+                Source::Open(requests) => (requests, SimDuration::ZERO),
+                Source::Tested(Tested { requests, test_run: TestRun::Over { took }, .. }) => {
+                    (requests, *took)
+                }
+                _ => continue,
+            };
+            while requests.next_if(|request| request.arrival + late < end).is_some() {
                 count += 1;
             }
         }
@@ -186,6 +251,7 @@ impl ArrivalSource for Live {
         match (&mut stream.source, user) {
             (Source::Users(pool), Some(user)) => pool.done(now, user),
             (Source::Sessions(pool), Some(session)) => pool.done(now, session),
+            (Source::Tested(tested), Some(_)) => tested.tested(now),
             _ => {}
         }
     }
@@ -294,7 +360,7 @@ impl UserPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::{Clients, LengthModel, Recorded, StreamSpec};
+    use crate::workload::{Clients, LengthModel, Recorded, StreamSpec, VllmBench};
 
     fn users(rows: Vec<(f64, u32, f64)>, wait: Wait) -> WorkloadSpec {
         let lengths = LengthModel::constant(10, 20).unwrap();
@@ -377,6 +443,33 @@ mod tests {
         assert!(!spec.is_realisable());
         // The capped stream sends at 0, 3, .., 12; the other one at 2 and 3, whatever the first one does.
         assert_eq!(serve(&spec, 3, 100), [0, 2, 3, 3, 6, 9, 12].map(SimTime::from_secs));
+    }
+
+    #[test]
+    fn a_load_starts_when_its_test_run_is_answered() {
+        let bench = |test_run| {
+            let bench =
+                VllmBench { request_rate: 2.0, num_prompts: 4, seed: 1, burstiness: 1.0, test_run };
+            let lengths = LengthModel::constant(10, 20).unwrap();
+            let arrivals = Arrivals::VllmBench(bench, lengths);
+            let start = SimDuration::from_secs(5);
+            let stream = StreamSpec { start, ..StreamSpec::new(arrivals) };
+            WorkloadSpec::new(vec![stream], Clients::default()).unwrap()
+        };
+        let spec = bench(Some(7));
+        assert!(!spec.is_realisable());
+        let plain: Vec<SimTime> =
+            bench(None).source(Seed(1), SimTime::from_secs(100)).map(|r| r.arrival).collect();
+        let mut expected = vec![SimTime::from_secs(5)];
+        expected.extend(plain.iter().map(|at| *at + SimDuration::from_secs(3)));
+        assert_eq!(serve(&spec, 3, 100), expected);
+
+        let mut live = Live::new(&spec, Seed(1), SimTime::from_secs(100));
+        let test = live.next_arrival().unwrap();
+        assert_eq!((test.prompt_tokens, test.output_tokens), (10, 7));
+        assert_eq!((live.peek(), live.unsent(SimTime::from_secs(90))), (None, 0));
+        live.on_done(SimTime::from_secs(8), RequestId(0));
+        assert_eq!(live.unsent(expected[3]), 2);
     }
 
     #[test]

@@ -166,9 +166,15 @@ impl WorkloadSpec {
         }
     }
 
-    /// Whether a realisation can be made in advance: no closed-loop stream and no cap on connections.
+    /// Whether a stream starts when its test run is answered ([`VllmBench::test_run`]).
+    pub fn has_test_run(&self) -> bool {
+        self.streams.iter().any(|stream| stream.test_run().is_some())
+    }
+
+    /// Whether a realisation can be made in advance: no closed-loop stream, no test run and no cap on connections.
     pub fn is_realisable(&self) -> bool {
         !self.is_closed_loop()
+            && !self.has_test_run()
             && self.clients.max_connections.is_none()
             && self.streams.iter().all(|s| s.max_connections.is_none())
     }
@@ -182,11 +188,12 @@ impl WorkloadSpec {
                 let own = match &s.arrivals {
                     Arrivals::Replay(trace, t) => Some(t.natural_duration(trace)),
                     Arrivals::Generated(g, _) => g.natural_duration(),
-                    Arrivals::VllmBench(bench, _) => {
+                    // After a test run it depends on the answer.
+                    Arrivals::VllmBench(bench, _) if bench.test_run.is_none() => {
                         Some(SimDuration::from_secs_f64(bench.last_s()))
                     }
                     Arrivals::Sessions(s) => s.arrivals.natural_duration(),
-                    Arrivals::ClosedLoop(_) => None,
+                    Arrivals::VllmBench(..) | Arrivals::ClosedLoop(_) => None,
                 };
                 s.duration.or(own).map(|d| s.start + d)
             })
@@ -244,6 +251,14 @@ impl WorkloadSpec {
 pub(super) type BoxedSource = Box<dyn Iterator<Item = Request> + Send + 'static>;
 
 impl StreamSpec {
+    /// Output tokens of its test run.
+    pub(super) fn test_run(&self) -> Option<u32> {
+        match &self.arrivals {
+            Arrivals::VllmBench(bench, _) => bench.test_run,
+            _ => None,
+        }
+    }
+
     /// What its requests are drawn with, if other streams may send the same.
     fn shared_requests(&self) -> Option<u64> {
         match &self.arrivals {

@@ -3,7 +3,8 @@
 //! Source: vllm 0.11.0 to 0.33.0, benchmarks/serve.py: `numpy.random.seed(seed)`, then in `get_request` one
 //! `numpy.random.gamma(burstiness, 1 / (request_rate * burstiness))` per prompt; the sums are rescaled so that the last
 //! request is sent at `num_prompts / request_rate`. The tool draws its prompts with the same seed, so two runs with one
-//! seed send the same ones.
+//! seed send the same ones. Before that, releases up to 0.13 send the first prompt alone and wait for its answer
+//! (`--ready-check-timeout-sec`, 600 by default there and 0 since).
 
 use super::{ParamError, positive};
 use crate::units::{SimDuration, SimTime};
@@ -20,6 +21,9 @@ pub struct VllmBench {
     pub seed: u32,
     /// `--burstiness`: shape of the gamma gaps; 1 is Poisson.
     pub burstiness: f64,
+    /// The initial test run: the first prompt is sent alone and asks for this many output tokens, and the load starts
+    /// when it ends. `None`: the load starts at once.
+    pub test_run: Option<u32>,
 }
 
 impl VllmBench {
@@ -28,6 +32,9 @@ impl VllmBench {
         positive("request_rate", self.request_rate)?;
         if self.num_prompts == 0 {
             return Err(ParamError::new("num_prompts", "must be at least 1"));
+        }
+        if self.test_run == Some(0) {
+            return Err(ParamError::new("test_run_tokens", "must be at least 1"));
         }
         positive("burstiness", self.burstiness).map(drop)
     }
@@ -229,8 +236,13 @@ mod tests {
 
     #[test]
     fn the_last_request_is_sent_at_prompts_over_rate() {
-        let bench =
-            VllmBench { request_rate: 10.0, num_prompts: 3600, seed: 12_345, burstiness: 1.0 };
+        let bench = VllmBench {
+            request_rate: 10.0,
+            num_prompts: 3600,
+            seed: 12_345,
+            burstiness: 1.0,
+            test_run: None,
+        };
         let times: Vec<SimTime> = bench.times().collect();
         assert_eq!(times.len(), 3600);
         assert!(times.is_sorted());

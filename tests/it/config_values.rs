@@ -418,12 +418,20 @@ fn a_load_generators_options_make_a_source() {
         other => panic!("{other:?}"),
     };
     // Source: vllm 0.33.0, benchmarks/serve.py: 1000 prompts, seed 0, burstiness 1.
-    let usual = VllmBench { request_rate: 2.0, num_prompts: 1000, seed: 0, burstiness: 1.0 };
+    let usual = VllmBench {
+        request_rate: 2.0,
+        num_prompts: 1000,
+        seed: 0,
+        burstiness: 1.0,
+        test_run: None,
+    };
     assert_eq!(bench(&[]), usual);
     let set =
         ["num_prompts=30", "seed=7", "burstiness=0.5"].map(|s| format!("workload.vllm_bench.{s}"));
     let given = VllmBench { num_prompts: 30, seed: 7, burstiness: 0.5, ..usual };
     assert_eq!(bench(&set.each_ref().map(String::as_str)), given);
+    let tested = VllmBench { test_run: Some(128), ..usual };
+    assert_eq!(bench(&["workload.vllm_bench.test_run_tokens=128"]), tested);
 }
 
 /// What tells the user where the prices come from.

@@ -306,7 +306,8 @@ fn streams_of_one_request_seed_send_the_same_requests() {
 fn vllm_bench_sends_what_its_seed_gives() {
     let lengths = LengthModel::pairs((1..=40).map(|i| (40 * i, 100 - i)).collect()).expect("valid");
     let stream = |request_rate: f64, seed: u32| {
-        let bench = VllmBench { request_rate, num_prompts: 60, seed, burstiness: 1.0 };
+        let bench =
+            VllmBench { request_rate, num_prompts: 60, seed, burstiness: 1.0, test_run: None };
         StreamSpec::new(Arrivals::VllmBench(bench, lengths.clone()))
     };
     let streams = vec![stream(2.0, 5), stream(6.0, 5), stream(6.0, 6)];
@@ -334,6 +335,42 @@ fn vllm_bench_sends_what_its_seed_gives() {
     let seeded = StreamSpec { request_seed: Some(5), ..stream(1.0, 5) };
     let error = WorkloadSpec::new(vec![seeded], Clients::default()).expect_err("refused");
     assert!(error.message.contains("`seed` of its own"), "{error}");
+}
+
+/// The load waits for its first prompt, however long the replica takes for it, and then sends that prompt again.
+#[test]
+fn a_test_run_delays_the_load_by_its_own_latency() {
+    let mut engine = support::engine(64, 20_000);
+    engine.scheduler.enable_prefix_caching = true;
+    engine.scheduler.max_model_len = 4096;
+    let mut scenario = support::scenario(engine, Autoscaler::Fixed(1), Vec::new(), 600);
+    let lengths = LengthModel::pairs((5..=40).map(|i| (40 * i, 100 - i)).collect()).expect("valid");
+    let mut rows = |test_run| {
+        let (request_rate, num_prompts, seed, burstiness) = (2.0, 60, 5, 1.0);
+        let bench = VllmBench { request_rate, num_prompts, seed, burstiness, test_run };
+        let start = support::secs(100);
+        let stream =
+            StreamSpec { start, ..StreamSpec::new(Arrivals::VllmBench(bench, lengths.clone())) };
+        scenario.workload = WorkloadSpec::new(vec![stream], Clients::default()).expect("valid");
+        let record = run(&scenario);
+        assert_eq!(record.accounting.arrived, record.accounting.completed);
+        let mut rows: Vec<_> = record.requests.iter().map(|row| row.record).collect();
+        rows.sort_by_key(|r| r.arrival);
+        rows
+    };
+    let plain = rows(None);
+    let tested = rows(Some(700));
+    assert_eq!((plain.len(), tested.len()), (60, 61));
+    let (test, load) = tested.split_first().expect("61 requests");
+    assert_eq!(test.arrival, SimTime::from_secs(100));
+    assert_eq!((test.prompt_tokens, test.output_tokens), (plain[0].prompt_tokens, 700));
+    let took = test.end - test.arrival;
+    assert!(took > support::secs(3), "{took:?}");
+    for (with, without) in load.iter().zip(&plain) {
+        assert_eq!(with.arrival, without.arrival + took);
+        assert_eq!(with.output_tokens, without.output_tokens);
+    }
+    assert_eq!((plain[0].cached_tokens, load[0].cached_tokens > 0), (0, true));
 }
 
 #[test]

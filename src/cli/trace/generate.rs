@@ -77,6 +77,11 @@ fn of_experiment(
     if scenario.workload.is_closed_loop() {
         bail!("the arrivals of a closed loop depend on the answers: there is no trace to write");
     }
+    if scenario.workload.has_test_run() {
+        bail!(
+            "the load starts when its test run is answered: there is no trace to write; leave out `test_run_tokens`"
+        );
+    }
     let seed = context.common.seed.unwrap_or(experiment.plan.seed);
     let until = SimTime::ZERO + scenario.duration;
     let seed_of_run = seed.replication(args.replication);

@@ -170,7 +170,7 @@ fn replay(t: &Fields<'_>, inputs: &Inputs<'_>, max_model_len: u32) -> Option<Arr
 }
 
 /// Keys as the tool's options, with its defaults.
-// Source: vllm 0.33.0, benchmarks/serve.py.
+// Source: vllm 0.33.0, benchmarks/serve.py; the test run: 0.10.2 to 0.13.0, the same and lib/ready_checker.py.
 fn vllm_bench(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
     let request_rate = t
         .key("request_rate", "--request-rate [requests/s]; gaps are rescaled: the last request is sent at num_prompts / request_rate")
@@ -186,12 +186,17 @@ fn vllm_bench(t: &Fields<'_>, inputs: &Inputs<'_>) -> Option<Arrivals> {
     let burstiness = t
         .key("burstiness", "--burstiness: shape of the gamma gaps")
         .number_or(0.0001..=10_000.0, 1.0);
+    let test_run = t
+        .key("test_run_tokens", "The initial test run: the first prompt is sent alone and asks for this many output tokens, and the load starts when it is answered. The tool does so before vLLM 0.14, and later with --ready-check-timeout-sec")
+        .shown("none")
+        .u32(1..=1 << 30);
     let lengths = lengths(t, inputs);
     let bench = VllmBench {
         request_rate: request_rate?,
         num_prompts: num_prompts as u64,
         seed: seed as u32,
         burstiness,
+        test_run,
     };
     Some(Arrivals::VllmBench(bench, lengths?))
 }
