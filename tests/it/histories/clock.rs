@@ -6,7 +6,8 @@
 
 use super::record::History;
 
-/// Scrapes of a recorded stack are this far apart \[s\]; a logged rate ends at the last one.
+/// Scrapes of a recorded stack are this far apart \[s\]. A logged rate ends at the last one, and is that of the time between
+/// the two that a minute holds: `rate` extrapolates their difference to its window.
 const SCRAPE_S: f64 = 30.0;
 /// How far a start may be from the record's \[s\].
 const BEFORE_S: i32 = 30;
@@ -74,11 +75,11 @@ fn apart(logged: &[(f64, f64)], curves: &[Curve], shifts: &[i32]) -> f64 {
     };
     let error = |(t, rate): &(f64, f64)| {
         const PARTS: u32 = 6;
-        let minute = |part: u32| {
+        let per_minute = |part: u32| {
             let end = t - SCRAPE_S * (f64::from(part) + 0.5) / f64::from(PARTS);
-            completed(end) - completed(end - 60.0)
+            (completed(end) - completed(end - SCRAPE_S)) * 60.0 / SCRAPE_S
         };
-        let mean = (0..PARTS).map(minute).sum::<f64>() / f64::from(PARTS);
+        let mean = (0..PARTS).map(per_minute).sum::<f64>() / f64::from(PARTS);
         let error = (mean - rate) / (20.0 + 0.03 * rate);
         (1.0 + error * error).sqrt() - 1.0
     };

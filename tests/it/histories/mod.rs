@@ -79,13 +79,13 @@ fn shown(value: Option<(f64, f64, f64)>, digits: usize) -> String {
     value.map_or("-".into(), |(m, a, b)| format!("{m:.digits$} ({a:.digits$}..{b:.digits$})"))
 }
 
-/// Per history, the largest departures of the median realisation: first scale-up \[s\], share of the mean replicas,
-/// maximum. docs/validation.md has the figures and why `moderate` is not nearer.
-const REACHED: [(&str, f64, f64, f64); 3] = [
-    ("h100-llama8b-hpa-moderate", 30.0, 0.30, 1.0),
-    ("h100-llama8b-hpa-smooth", 30.0, 0.10, 1.0),
-    ("v100-deepseek7b-hpa-r0", 30.0, 0.10, 1.0),
-];
+/// Histories whose load is fully recorded.
+const FULLY_RECORDED: [&str; 3] =
+    ["h100-llama8b-hpa-moderate", "h100-llama8b-hpa-smooth", "v100-deepseek7b-hpa-r0"];
+/// How far the median realisation of those may be off: first scale-up \[s\], share of the mean replicas, maximum.
+const FIRST_UP_S: f64 = 30.0;
+const MEAN_SHARE: f64 = 0.10;
+const MAXIMUM: f64 = 1.0;
 
 /// Closed loop: load, engine, metrics, HPA and start-up together.
 #[test]
@@ -129,25 +129,28 @@ fn autoscaled_histories() {
         row("mean", Some(real.mean), &|m| Some(m.mean), 2);
         let apart = median(simulated.iter().map(|s| s.difference(&recorded)).collect());
         println!("  mean difference {apart:.2} replicas, {:.0} %", 100.0 * apart / real.mean);
-        let Some((_, up_s, share, most)) = REACHED.iter().find(|r| r.0 == history.id) else {
+        if !FULLY_RECORDED.contains(&history.id.as_str()) {
             continue;
-        };
+        }
         let middle = |of: &dyn Fn(&Milestones) -> f64| median(found.iter().map(of).collect());
         let up = middle(&|m| m.first_up_s.unwrap_or(f64::INFINITY));
-        assert!((up - real.first_up_s.unwrap()).abs() <= *up_s, "{}: {up}", history.id);
+        assert!((up - real.first_up_s.unwrap()).abs() <= FIRST_UP_S, "{}: {up}", history.id);
         let mean = middle(&|m| m.mean);
-        assert!((mean / real.mean - 1.0).abs() <= *share, "{}: {mean}", history.id);
-        assert!((middle(&|m| m.max) - real.max).abs() <= *most, "{}", history.id);
+        assert!((mean / real.mean - 1.0).abs() <= MEAN_SHARE, "{}: {mean}", history.id);
+        assert!((middle(&|m| m.max) - real.max).abs() <= MAXIMUM, "{}", history.id);
         compared += 1;
     }
-    let there = REACHED.iter().filter(|reached| by_id(&histories, reached.0).is_some());
+    let there = FULLY_RECORDED.iter().filter(|id| by_id(&histories, id).is_some());
     assert_eq!(compared, there.count());
 }
 
 /// Figures that are means over clients or over time, with the recorded replicas where no HPA decides, and the share of
 /// each that is reached. Others are printed only: overload (TTFT), what the client lost, what no file calibrates.
-const CLOSE: [(&str, &str, f64); 6] = [
-    ("h100-llama8b-fleet", "TPOT mean ms", 0.15),
+const CLOSE: [(&str, &str, f64); 8] = [
+    ("h100-llama8b-fleet", "TPOT mean ms", 0.20),
+    // Not `ext-a`: a little below its capacity there is no queue, a little above there is.
+    ("h100-llama8b-fleet-high", "TTFT mean ms", 0.25),
+    ("h100-llama8b-fleet-mid", "TTFT mean ms", 0.25),
     ("h100-llama8b-fleet", "completed", 0.01),
     ("h100-llama8b-hpa-flat", "KV usage mean", 0.25),
     ("h100-qwen32b-hpa", "ready mean", 0.10),
