@@ -6,7 +6,7 @@ use crate::units::SimDuration;
 impl ClusterConfig {
     /// From a wanted replica to one in service when no node is free, every link at its median: the
     /// autoscaler's wait and half a loop, the first pool's node, attach, image, container, load, engine,
-    /// the readiness probe and the endpoint. Nothing shared, no page cache, no stock-out.
+    /// the startup or else the readiness probe, and the endpoint. Nothing shared, no page cache, no stock-out.
     pub fn typical_cold_start(&self) -> SimDuration {
         let node = self.pools.first().map_or(SimDuration::ZERO, |pool| pool.provisioning.median());
         let startup = &self.startup;
@@ -17,9 +17,10 @@ impl ClusterConfig {
             ImagePull::Time(time) => time.median(),
         };
         let listening = startup.container_start.median() + startup.typical();
-        let ready = listening.max(self.probe.readiness.initial_delay)
-            + self.probe.readiness.period / 2
-            + self.probe.endpoint_delay.median();
+        let probe = self.probe.startup.unwrap_or(self.probe.readiness);
+        let passed = listening.max(probe.initial_delay) + probe.period / 2;
+        let ready =
+            passed.max(self.probe.readiness.initial_delay) + self.probe.endpoint_delay.median();
         let autoscaler = &self.autoscaler;
         let old_enough = autoscaler.min_age().max(autoscaler.new_pod_scale_up_delay);
         let wait = old_enough + autoscaler.scan_interval / 2;

@@ -1,8 +1,10 @@
 //! Machines that end on their own and say so: Spot preemption, and the longest run of flex-start machines.
 //!
 //! Source: Google Cloud documentation, GKE Spot VMs: graceful node shutdown leaves ordinary pods 15 s of the 30 s that
-//! a preempted machine has, and they end as Failed. The Compute Engine documentation: a managed instance group
-//! tries to recreate a preempted machine.
+//! a preempted machine has, and they end as Failed. Until then they stay Ready, and endpoints of their Service:
+//! kubernetes/kubernetes#116965 (they are not deleted, so nobody calls them terminating), #124648 (their readiness
+//! probe has stopped), #125618 (a node that itself says NotReady does not make its pods so). The Compute Engine
+//! documentation: a managed instance group tries to recreate a preempted machine.
 
 use super::Cluster;
 use super::effect::{ClusterEvent, Effect, NodeStage};
@@ -73,10 +75,6 @@ impl Cluster {
         if pod.is_terminating() {
             pod.kill_at = pod.kill_at.min(now + grace);
             return;
-        }
-        if pod.ready {
-            pod.ready = false;
-            pod.ready_transition = Some(now);
         }
         self.end_pod(now, i, grace, out);
     }

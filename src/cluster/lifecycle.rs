@@ -339,8 +339,8 @@ impl Cluster {
         assert!(!self.pods[i].is_deleting(), "law L8: {:?} deleted twice", self.pods[i].id);
         self.pods[i].deleted = Some(now);
         if self.pods[i].stage == PodStage::Terminating {
-            // Its machine is being taken, which is under way already.
-            return;
+            // Its machine is being taken: its end is under way, but its endpoint goes only now.
+            return self.forget_endpoint(now, i, out);
         }
         self.end_pod(now, i, grace, out);
     }
@@ -365,7 +365,9 @@ impl Cluster {
             return self.forget_endpoint(now, i, out);
         }
         self.pods[i].kill_at = now + grace;
-        self.forget_endpoint(now, i, out);
+        if self.pods[i].is_deleting() || !self.pods[i].routed {
+            self.forget_endpoint(now, i, out);
+        }
         let hook = self.config.termination.pre_stop.min(grace);
         if hook > SimDuration::ZERO && (serves || starts) {
             // The kubelet runs the hook of every container that runs, ready or not.
@@ -416,6 +418,9 @@ impl Cluster {
     /// The pod's object goes and its GPUs are free.
     pub(super) fn remove_pod(&mut self, now: SimTime, i: usize, out: &mut Vec<Effect>) {
         if self.pods[i].interrupted {
+            if !self.pods[i].is_deleting() {
+                self.forget_endpoint(now, i, out);
+            }
             self.enter(i, PodStage::Failed, out);
             out.push(Effect::Fault(FaultEvent::PodFailed { pod: self.pods[i].id }));
         }

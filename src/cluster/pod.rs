@@ -172,19 +172,24 @@ impl Pod {
     }
 
     /// When the readiness probe first passes if the server listens from `http_up` on.
-    // Source: kubernetes pkg/kubelet/prober/worker.go: ticks run from the pod's admission, and those before
-    // the initial delay do nothing; a pod is Ready at the first tick that finds the server.
+    // Source: kubernetes pkg/kubelet/prober: ticks run from the pod's admission, and those before the initial delay do
+    // nothing (worker.go); a pod is Ready at the first tick that finds the server, or at once when its startup probe
+    // passes, which has the readiness probe run outside its ticks (prober_manager.go, UpdatePodStatus).
     pub(super) fn ready_at(&self, config: &ClusterConfig, http_up: SimTime) -> SimTime {
         let started = self.container_start.expect("law L8: a listening pod has a container");
         let tick = |probe: Probe, phase: SimDuration, not_before: SimTime| {
             let earliest = not_before.max(started + probe.initial_delay);
             first_tick(started + phase, probe.period, earliest)
         };
+        let readiness = config.probe.readiness;
         let from = match config.probe.startup {
             Some(probe) => tick(probe, self.delays.startup_phase, http_up),
             None => http_up,
         };
-        tick(config.probe.readiness, self.delays.readiness_phase, from)
+        if config.probe.startup.is_some() && started + readiness.initial_delay <= from {
+            return from;
+        }
+        tick(readiness, self.delays.readiness_phase, from)
     }
 
     /// The first tick of the readiness probe at or after `earliest`.

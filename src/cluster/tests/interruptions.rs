@@ -236,11 +236,9 @@ fn a_preempted_node_takes_its_pods_along() {
     let mut driver = Driver::start(&config, 1, 1);
     driver.run_until(at(1_010));
     assert_eq!(driver.cluster.status_replicas(), 1, "the ending pod still counts");
-    assert!(!driver.cluster.pods()[0].is_ready());
     driver.run_until(at(3_000));
     assert_eq!(driver.times_of(Effect::Abort(PodId(0))), [at(1_015)]);
     assert_eq!(driver.entered(0, PodStage::Failed), Some(at(1_015)));
-    assert_eq!(driver.times_of(Effect::OutOfService(PodId(0))), [at(1_002)]);
     assert_eq!(driver.entered(1, PodStage::Pending), Some(at(1_015)));
     assert_eq!(driver.node_entered(0, NodeStage::Deleted), Some(at(1_030)));
     assert_eq!(driver.node_entered(1, NodeStage::Requested), Some(at(1_030)), "no 30 s wait");
@@ -249,6 +247,52 @@ fn a_preempted_node_takes_its_pods_along() {
     assert_eq!(asked(&driver), [], "the autoscaler had nothing to do");
     let billed = at(1_030).as_ps() + (at(3_000) - at(1_030)).as_ps();
     assert_eq!(driver.cluster.usage(at(3_000), 0).node_ps, u128::from(billed));
+}
+
+/// A preempted pod stays Ready and in the endpoints until its process is gone, which refuses what comes meanwhile; one
+/// that is also deleted leaves them from then on, and one that was no endpoint yet becomes none.
+// Source: kubernetes/kubernetes#116965.
+#[test]
+fn a_preempted_pod_is_an_endpoint_until_it_has_failed() {
+    let mut config = fixed();
+    config.probe.readiness.initial_delay = SimDuration::ZERO;
+    scripted(&mut config, 1_000, 0, FaultKind::Preemption);
+    let mut driver = Driver::start(&config, 1, 2);
+    driver.run_until(at(1_014));
+    assert!(driver.cluster.pods()[0].is_ready() && driver.cluster.pods()[0].is_routed());
+    driver.run_until(at(2_000));
+    assert_eq!(driver.entered(0, PodStage::Failed), Some(at(1_015)));
+    assert_eq!(driver.times_of(Effect::OutOfService(PodId(0))), [at(1_017)]);
+    // A server that aborts is gone at once, as when it is deleted.
+    config.termination.shutdown = ShutdownMode::Abort;
+    let mut driver = Driver::start(&config, 1, 2);
+    driver.run_until(at(2_000));
+    assert_eq!(driver.times_of(Effect::OutOfService(PodId(0))), [at(1_002)]);
+    // Deleted 4 s later.
+    config.termination.shutdown = ShutdownMode::Drain { timeout: SimDuration::MAX };
+    let mut driver = Driver::start(&config, 1, 2);
+    driver.replicas(at(1_004), 0);
+    driver.run_until(at(2_000));
+    assert_eq!(driver.times_of(Effect::OutOfService(PodId(0))), [at(1_006)]);
+    assert_eq!(
+        driver.times_of(Effect::Abort(PodId(0))),
+        [at(1_015)],
+        "the grace period is the first"
+    );
+    // Taken between Ready and endpoint.
+    config.faults.scripted.clear();
+    let mut driver = Driver::start(&config, 1, 0);
+    driver.replicas(at(0), 1);
+    let mut until = at(300);
+    while driver.entered(0, PodStage::Ready).is_none() {
+        until += SimDuration::from_millis(100);
+        driver.run_until(until);
+    }
+    let mut out = Vec::new();
+    driver.cluster.preempt(until, NodeId(0), &mut out);
+    driver.take(out);
+    driver.run_until(until + secs(100));
+    assert_eq!(driver.times_of(Effect::InService(PodId(0))), []);
 }
 
 /// The rate is a mean: over many nodes the share that is gone after an hour is 1 - exp(-rate).

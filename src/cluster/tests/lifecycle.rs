@@ -1,5 +1,6 @@
 //! Start-up, readiness, termination and victim order of pods.
 
+use super::super::pod::first_tick;
 use super::*;
 
 /// The whole chain on a new node, second by second.
@@ -41,21 +42,30 @@ fn a_warm_node_skips_autoscaler_and_image() {
     assert!(total >= secs(253) && total < secs(258), "{total:?}");
 }
 
-/// Without the 240 s floor, readiness follows the server.
+/// The startup probe is asked every 30 s; when it passes, the readiness probe does not wait for its own tick.
+// Source: kubernetes pkg/kubelet/prober, UpdatePodStatus; kubernetes/kubernetes#101738.
 #[test]
 fn a_startup_probe_gates_readiness() {
     let mut config = fixed();
-    config.probe.startup =
-        Some(Probe { initial_delay: secs(15), period: secs(30), failure_threshold: 60 });
-    config.probe.readiness.initial_delay = secs(0);
-    for seed in 0..20 {
-        let mut driver = Driver::start(&config, seed, 2);
-        driver.replicas(at(100), 1);
-        driver.replicas(at(200), 2);
-        driver.run_until(at(1_000));
-        let up = driver.entered(2, PodStage::NotReady).unwrap();
-        let delay = driver.entered(2, PodStage::Ready).unwrap() - up;
-        assert!(delay < secs(35), "{delay:?}");
+    let startup = Probe { initial_delay: secs(15), period: secs(30), failure_threshold: 60 };
+    config.probe.startup = Some(startup);
+    // The server is up 90 s after the container's start, and the startup probe passes before 120 s.
+    for (delay_s, at_once) in [(0, true), (90, true), (120, false)] {
+        config.probe.readiness.initial_delay = secs(delay_s);
+        for seed in 0..20 {
+            let mut driver = Driver::start(&config, seed, 2);
+            driver.replicas(at(100), 1);
+            driver.replicas(at(200), 2);
+            driver.run_until(at(1_000));
+            let started = driver.entered(2, PodStage::Loading).unwrap();
+            let up = driver.entered(2, PodStage::NotReady).unwrap();
+            assert_eq!(up - started, secs(90));
+            let pod = &driver.cluster.pods()[1];
+            let passed = first_tick(started + pod.delays.startup_phase, startup.period, up);
+            let later = pod.readiness_tick(config.probe.readiness.period, started + secs(120));
+            let expected = if at_once { passed } else { later };
+            assert_eq!(driver.entered(2, PodStage::Ready), Some(expected), "seed {seed}");
+        }
     }
 }
 
