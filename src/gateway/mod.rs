@@ -120,10 +120,11 @@ impl Policy {
         }
     }
 
-    /// The policy where a pod's KV cache has `blocks` blocks.
+    /// The policy where a pod's KV cache has `blocks` blocks of `block_tokens` tokens.
     #[must_use]
-    pub fn with_kv_blocks(mut self, blocks: u32) -> Self {
+    pub fn with_kv_cache(mut self, block_tokens: u32, blocks: u32) -> Self {
         if let Self::EndpointPicker(picker) = &mut self {
+            picker.prefix.block_tokens.get_or_insert(block_tokens);
             picker.prefix.blocks_per_pod.get_or_insert(blocks);
         }
         self
@@ -251,7 +252,7 @@ impl Gateway {
                 {
                     return None;
                 }
-                self.index.look_up(asked.prompt, endpoints);
+                self.index.look_up(now, asked.prompt, endpoints);
                 let chosen = picker::best_score(endpoints, &picker, &self.index, first)?;
                 self.index.sent_to(endpoints[chosen].pod);
                 chosen
@@ -403,6 +404,27 @@ mod tests {
         assert_eq!(gateway.pick(NOW, &pods, asked), Some(home));
         pods[home].kv_usage = 0.75;
         assert_ne!(gateway.pick(NOW, &pods, asked), Some(home));
+    }
+
+    /// Blocks of the index are those of the pods' caches unless somebody says otherwise.
+    #[test]
+    fn the_index_follows_the_kv_cache() {
+        let memory = |picker: Picker| {
+            let Policy::EndpointPicker(tuned) =
+                Policy::EndpointPicker(picker).with_kv_cache(32, 900)
+            else {
+                panic!("a picker stays one")
+            };
+            (tuned.prefix.block_tokens, tuned.prefix.blocks_per_pod)
+        };
+        assert_eq!(memory(Picker::default()), (Some(32), Some(900)));
+        let prefix = PrefixMemory {
+            block_tokens: Some(64),
+            blocks_per_pod: Some(10),
+            ..PrefixMemory::default()
+        };
+        let own = Picker { prefix, ..Picker::default() };
+        assert_eq!(memory(own), (Some(64), Some(10)));
     }
 
     #[test]

@@ -51,8 +51,8 @@ impl Default for Picker {
 /// Size of the approximate index of prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrefixMemory {
-    /// Tokens of one block. Not 0.
-    pub block_tokens: u32,
+    /// Tokens of one block, not 0; `None`: as many as a block of a pod's KV cache has.
+    pub block_tokens: Option<u32>,
     /// Blocks of a prompt that are looked at, from its start.
     pub max_blocks: u32,
     /// Blocks remembered per pod, the ones used last; `None`: as many as a pod's KV cache has.
@@ -60,10 +60,10 @@ pub struct PrefixMemory {
 }
 
 impl Default for PrefixMemory {
-    // Source: gateway-api-inference-extension, approximate prefix cache: 16 tokens, 256 blocks, and with `autoTune`
-    // (the default) the number of blocks that the server reports.
+    // Source: gateway-api-inference-extension, approximate prefix cache: 256 blocks, and with `autoTune` (the default)
+    // the size and number of blocks that the server reports.
     fn default() -> Self {
-        Self { block_tokens: 16, max_blocks: 256, blocks_per_pod: None }
+        Self { block_tokens: None, max_blocks: 256, blocks_per_pod: None }
     }
 }
 

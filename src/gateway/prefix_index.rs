@@ -1,49 +1,87 @@
 //! What an endpoint picker believes each pod to have in its prefix cache: the blocks of the prompts that it sent
 //! there, the ones used last. It never asks the pod, so it knows nothing of answers, preemptions and evictions.
 //!
-//! Source: gateway-api-inference-extension, approximate prefix cache (indexer: one LRU per server).
+//! Source: gateway-api-inference-extension, approximate prefix cache (indexer: one LRU per server). Its blocks are of
+//! so many tokens at four characters each; the last, partial one of a prompt counts only in newer releases of llm-d.
 
 use super::{EndpointView, PrefixMemory, TextPiece};
-use crate::units::PodId;
+use crate::units::{PodId, SimDuration, SimTime};
 use std::collections::BTreeMap;
 
 /// The index of all pods, and how much of the present prompt each of them matches.
 #[derive(Clone, Debug)]
 pub(super) struct PrefixIndex {
     memory: PrefixMemory,
-    pods: BTreeMap<PodId, Lru>,
+    pods: BTreeMap<PodId, Known>,
     /// Chained keys of the present prompt's blocks.
     blocks: Vec<u64>,
-    matched: BTreeMap<PodId, u32>,
+    next_cleanup: SimTime,
 }
 
-/// Capacity where nobody says how many blocks a pod has.
-// Source: gateway-api-inference-extension, DefaultLRUCapacityPerServer.
+/// What one pod is thought to have.
+#[derive(Clone, Debug)]
+struct Known {
+    blocks: Lru,
+    /// Blocks of the present prompt among them.
+    matched: u32,
+}
+
+/// Tokens of a block, and blocks of a pod, where nobody says how many it has.
+// Source: gateway-api-inference-extension, defaultBlockSizeTokens, DefaultLRUCapacityPerServer.
+const BLOCK_TOKENS: u32 = 16;
 const BLOCKS_PER_POD: u32 = 31_250;
+
+/// Pods that are gone are forgotten this often.
+// Source: gateway-api-inference-extension, PodActiveCheckInterval.
+// ASSUMPTION(A362): at the first request after each full two minutes of the run; a pod that is unready for so long that
+// the moment falls into it comes back with nothing.
+const CLEANUP: SimDuration = SimDuration::from_secs(120);
 
 impl PrefixIndex {
     pub(super) fn new(memory: PrefixMemory) -> Self {
-        Self { memory, pods: BTreeMap::new(), blocks: Vec::new(), matched: BTreeMap::new() }
+        Self {
+            memory,
+            pods: BTreeMap::new(),
+            blocks: Vec::new(),
+            next_cleanup: SimTime::ZERO + CLEANUP,
+        }
     }
 
-    /// Looks up a prompt: afterwards [`PrefixIndex::matched_share`] answers for each endpoint.
-    pub(super) fn look_up(&mut self, prompt: &[TextPiece], endpoints: &[EndpointView]) {
-        hash_blocks(prompt, &self.memory, &mut self.blocks);
-        if self.pods.len() > endpoints.len() {
+    /// Looks up a prompt: afterwards [`PrefixIndex::matched_share`] answers for each endpoint. A pod's blocks count one
+    /// by one, up to the first block that no pod has.
+    // Source: gateway-api-inference-extension, matchLongestPrefix. So a pod that has forgotten the beginning (what was
+    // used last goes last, and a prompt's first block is used first) still counts where another one has it.
+    pub(super) fn look_up(
+        &mut self,
+        now: SimTime,
+        prompt: &[TextPiece],
+        endpoints: &[EndpointView],
+    ) {
+        if now >= self.next_cleanup {
             self.pods.retain(|pod, _| endpoints.iter().any(|e| e.pod == *pod));
+            let periods = now.as_ps() / CLEANUP.as_ps() + 1;
+            self.next_cleanup = SimTime::ZERO + CLEANUP * periods;
         }
-        self.matched.clear();
-        for (pod, known) in &self.pods {
-            let matched = self.blocks.iter().take_while(|key| known.has(**key)).count() as u32;
-            if matched > 0 {
-                self.matched.insert(*pod, matched);
+        let tokens = self.memory.block_tokens.unwrap_or(BLOCK_TOKENS);
+        hash_blocks(prompt, tokens, self.memory.max_blocks, &mut self.blocks);
+        for known in self.pods.values_mut() {
+            known.matched = 0;
+        }
+        for key in &self.blocks {
+            let mut anybody = false;
+            for known in self.pods.values_mut().filter(|known| known.blocks.has(*key)) {
+                known.matched += 1;
+                anybody = true;
+            }
+            if !anybody {
+                return;
             }
         }
     }
 
     /// Blocks of the present prompt that the pod is thought to have, over all of them; 0 without a full block.
     pub(super) fn matched_share(&self, pod: PodId) -> f64 {
-        let matched = self.matched.get(&pod).copied().unwrap_or(0);
+        let matched = self.pods.get(&pod).map_or(0, |known| known.matched);
         if matched == 0 { 0.0 } else { f64::from(matched) / self.blocks.len() as f64 }
     }
 
@@ -53,7 +91,8 @@ impl PrefixIndex {
             return;
         }
         let capacity = self.memory.blocks_per_pod.unwrap_or(BLOCKS_PER_POD).max(1);
-        let known = self.pods.entry(pod).or_insert_with(|| Lru::new(capacity));
+        let new = || Known { blocks: Lru::new(capacity), matched: 0 };
+        let known = &mut self.pods.entry(pod).or_insert_with(new).blocks;
         for key in &self.blocks {
             known.touch(*key);
         }
@@ -61,9 +100,9 @@ impl PrefixIndex {
 }
 
 /// The keys of the prompt's full blocks, each chained over all before it.
-fn hash_blocks(prompt: &[TextPiece], memory: &PrefixMemory, out: &mut Vec<u64>) {
+fn hash_blocks(prompt: &[TextPiece], block_tokens: u32, max_blocks: u32, out: &mut Vec<u64>) {
     out.clear();
-    let size = memory.block_tokens.max(1);
+    let size = block_tokens.max(1);
     let mut key = 0;
     let mut filled = 0;
     for piece in prompt {
@@ -77,7 +116,7 @@ fn hash_blocks(prompt: &[TextPiece], memory: &PrefixMemory, out: &mut Vec<u64>) 
             if filled == size {
                 out.push(key);
                 filled = 0;
-                if out.len() as u32 == memory.max_blocks {
+                if out.len() as u32 == max_blocks {
                     return;
                 }
             }
@@ -203,8 +242,10 @@ impl Lru {
 mod tests {
     use super::*;
 
+    const NOW: SimTime = SimTime::from_secs(7);
+
     fn memory(blocks_per_pod: u32) -> PrefixMemory {
-        PrefixMemory { block_tokens: 4, max_blocks: 5, blocks_per_pod: Some(blocks_per_pod) }
+        PrefixMemory { block_tokens: Some(4), max_blocks: 5, blocks_per_pod: Some(blocks_per_pod) }
     }
 
     fn endpoint(pod: u32) -> EndpointView {
@@ -219,32 +260,58 @@ mod tests {
     fn a_prompt_matches_where_its_beginning_was_sent() {
         let mut index = PrefixIndex::new(memory(100));
         let pods = [endpoint(1), endpoint(2)];
-        index.look_up(&[piece(7, 0, 8), piece(8, 8, 6)], &pods);
+        index.look_up(NOW, &[piece(7, 0, 8), piece(8, 8, 6)], &pods);
         index.sent_to(PodId(1));
         // Twelve of the first 8 + 8 tokens were sent; four blocks in all.
-        index.look_up(&[piece(7, 0, 8), piece(8, 8, 8)], &pods);
+        index.look_up(NOW, &[piece(7, 0, 8), piece(8, 8, 8)], &pods);
         assert_eq!(index.matched_share(PodId(1)), 0.75);
         assert_eq!(index.matched_share(PodId(2)), 0.0);
-        index.look_up(&[piece(7, 0, 8), piece(9, 8, 8)], &pods);
+        index.look_up(NOW, &[piece(7, 0, 8), piece(9, 8, 8)], &pods);
         assert_eq!(index.matched_share(PodId(1)), 0.5);
         // The same tokens at another place are other blocks, and short prompts have none.
-        index.look_up(&[piece(8, 8, 8)], &pods);
+        index.look_up(NOW, &[piece(8, 8, 8)], &pods);
         assert_eq!(index.matched_share(PodId(1)), 0.0);
-        index.look_up(&[piece(7, 0, 3)], &pods);
+        index.look_up(NOW, &[piece(7, 0, 3)], &pods);
         assert_eq!(index.matched_share(PodId(1)), 0.0);
         // Only the first five blocks count.
-        index.look_up(&[piece(7, 0, 8), piece(9, 8, 80)], &pods);
+        index.look_up(NOW, &[piece(7, 0, 8), piece(9, 8, 80)], &pods);
         assert_eq!(index.matched_share(PodId(1)), 0.4);
     }
 
+    /// Three blocks of memory: a second prompt has pushed out the first block of pod 1's. Alone it has no beginning of
+    /// the prompt; if pod 2 has that, its other two blocks count.
+    // Source: gateway-api-inference-extension, matchLongestPrefix.
     #[test]
-    fn pods_that_are_gone_are_forgotten() {
-        let mut index = PrefixIndex::new(memory(100));
-        let prompt = [piece(7, 0, 8)];
-        index.look_up(&prompt, &[endpoint(1)]);
+    fn a_lost_beginning_counts_where_another_pod_has_it() {
+        let prompt = [piece(7, 0, 12)];
+        let pods = [endpoint(1), endpoint(2)];
+        let mut index = PrefixIndex::new(memory(3));
+        index.look_up(NOW, &prompt, &pods);
         index.sent_to(PodId(1));
-        index.look_up(&[], &[]);
-        index.look_up(&prompt, &[endpoint(1)]);
+        index.look_up(NOW, &[piece(8, 0, 4)], &pods);
+        index.sent_to(PodId(1));
+        index.look_up(NOW, &prompt, &pods);
+        assert_eq!(index.matched_share(PodId(1)), 0.0);
+        index.look_up(NOW, &[piece(7, 0, 4)], &pods);
+        index.sent_to(PodId(2));
+        index.look_up(NOW, &prompt, &pods);
+        assert_eq!([1, 2].map(|pod| index.matched_share(PodId(pod)) * 3.0), [2.0, 1.0]);
+    }
+
+    /// A pod that is out of the endpoints when the two minutes are full has lost everything, a shorter absence nothing.
+    #[test]
+    fn pods_that_are_gone_are_forgotten_after_a_while() {
+        let prompt = [piece(7, 0, 8)];
+        let (here, gone) = ([endpoint(1)], [endpoint(2)]);
+        let mut index = PrefixIndex::new(memory(100));
+        index.look_up(SimTime::from_secs(10), &prompt, &here);
+        index.sent_to(PodId(1));
+        index.look_up(SimTime::from_secs(119), &prompt, &gone);
+        index.look_up(SimTime::from_secs(121), &prompt, &here);
+        assert_eq!(index.matched_share(PodId(1)), 1.0);
+        index.look_up(SimTime::from_secs(239), &prompt, &here);
+        index.look_up(SimTime::from_secs(240), &prompt, &gone);
+        index.look_up(SimTime::from_secs(241), &prompt, &here);
         assert_eq!(index.matched_share(PodId(1)), 0.0);
     }
 

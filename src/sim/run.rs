@@ -192,10 +192,11 @@ impl<'a> Run<'a> {
             queue: EventQueue::default(),
             cluster: Cluster::new(&scenario.cluster, seed),
             pipeline: Pipeline::new(&scenario.pipeline, &queries, seed),
-            gateway: Gateway::new(
-                scenario.gateway.with_kv_blocks(scenario.engine.scheduler.num_gpu_blocks),
-                seed,
-            ),
+            gateway: {
+                let cache = &scenario.engine.scheduler;
+                let policy = scenario.gateway.with_kv_cache(cache.block_size, cache.num_gpu_blocks);
+                Gateway::new(policy, seed)
+            },
             controller,
             keda: hpa.and_then(|setup| setup.keda.as_ref()).map(ScaleLoop::new),
             devices: Vec::new(),

@@ -135,8 +135,12 @@ fn admission(table: &Fields<'_>) -> Admission {
 fn prefix_memory(table: &Fields<'_>, default: &PrefixMemory) -> PrefixMemory {
     PrefixMemory {
         block_tokens: table
-            .key("prefix_block_tokens", "epp: tokens of a block of its prefix index. Source: 16")
-            .u32_or(1..=1 << 20, default.block_tokens),
+            .key(
+                "prefix_block_tokens",
+                "epp: tokens of a block of its prefix index. Source: autoTune",
+            )
+            .shown("as many as a block of a pod's KV cache has")
+            .u32(1..=1 << 20),
         max_blocks: table
             .key("prefix_max_blocks", "epp: blocks of a prompt that it looks at. Source: 256")
             .u32_or(1..=1 << 20, default.max_blocks),
