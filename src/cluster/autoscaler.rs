@@ -1,7 +1,7 @@
 //! The cluster autoscaler: one loop every ten seconds.
 //!
 //! Source: kubernetes/autoscaler, cluster-autoscaler: core/static_autoscaler.go (order of
-//! a loop, the GPU wait, no scale-down while pods wait or are helped), clusterstate/clusterstate.go
+//! a loop, the GPU wait, no scale-down while pods are too new), clusterstate/clusterstate.go
 //! (requests, time-outs), utils/backoff/exponential_backoff.go.
 //!
 //! Requests are in [`super::scale_up`], removals in [`super::scale_down`].
@@ -26,10 +26,20 @@ const QUEUE_BACKOFF: (SimDuration, SimDuration) =
 pub(super) struct PoolState {
     /// Nodes wanted: requested and ready ones. Those being deleted no longer count.
     pub(super) size: u32,
-    /// Nodes of the scale-up under way, failures taken off; `None` = none under way.
-    pub(super) request: Option<u32>,
+    /// The scale-up under way.
+    pub(super) request: Option<Request>,
     backoff: Option<Backoff>,
     pub(super) meter: Meter,
+}
+
+/// What is asked of one pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    /// Nodes, those taken off that the cloud has refused.
+    pub(super) nodes: u32,
+    /// When the last of them were asked for, from which the time-out of all counts.
+    // Source: clusterstate.go, RegisterOrUpdateScaleUp: an increase resets the time.
+    pub(super) asked: SimTime,
 }
 
 /// Backoff of a pool after failed scale-ups.
@@ -83,10 +93,10 @@ impl Cluster {
             Some(created) if created + min_age <= now => self.scale_up(now, pods, out),
             Some(_) | None => false,
         };
+        // Pods that are too new forbid scale-down in this loop; those that a coming node helps do not
+        // (podlistprocessor/filter_out_schedulable.go, since kubernetes/autoscaler#4661).
         let too_new = oldest.is_some_and(|created| created + min_age > now);
-        // Pods that a coming node helps, or that are too new, forbid scale-down in this loop.
-        let helped = self.upcoming_capacity() > 0 && self.without_node().next().is_some();
-        if !asked && !too_new && !helped {
+        if !asked && !too_new {
             self.scale_down(now, out);
         }
         if oldest.is_none() {
@@ -169,13 +179,18 @@ impl Cluster {
         }
         let state = &mut self.pools[pool];
         state.size -= count;
-        state.request = match (failure, state.request) {
-            (Failure::TimedOut, _) | (_, None) => None,
-            (Failure::StockOut | Failure::Quota, Some(nodes)) => {
-                nodes.checked_sub(count).filter(|left| *left > 0)
-            }
-        };
         let config = &self.config.autoscaler;
+        let overdue = |request: &Request| request.asked + config.max_node_provision < now;
+        match (failure, &mut state.request) {
+            // Late nodes of a scale-up that was extended since, or that the instance group asked for on its own, are just
+            // taken back.
+            // Source: static_autoscaler.go, removeOldUnregisteredNodes.
+            (Failure::TimedOut, request) if !request.as_ref().is_some_and(overdue) => return,
+            (Failure::StockOut | Failure::Quota, Some(request)) if request.nodes > count => {
+                request.nodes -= count;
+            }
+            (_, request) => *request = None,
+        }
         let backoff = if self.config.pools[pool].queued {
             QUEUE_BACKOFF
         } else {

@@ -22,8 +22,13 @@ impl Cluster {
     /// Removes nodes without pods whose time is up, and drains at most one that is hardly used.
     pub(super) fn scale_down(&mut self, now: SimTime, out: &mut Vec<Effect>) {
         let mut began = false;
-        let deleting = self.nodes.iter().filter(|node| node.stage == NodeStage::Deleting).count();
-        let mut parallel = deleting as u32;
+        // Source: core/scaledown/budgets: drains under way count, too.
+        let going = self.nodes.iter().filter(|node| match node.stage {
+            NodeStage::Deleting => true,
+            NodeStage::Draining => node.drain_until.is_some(),
+            _ => false,
+        });
+        let mut parallel = going.count() as u32;
         for n in 0..self.nodes.len() {
             let due = self.removal_due(&self.nodes[n]);
             if due.is_none_or(|due| due > now)

@@ -1,6 +1,7 @@
 //! Nodes are asked for: which pool, how many, and whether the cloud has them.
 
 use super::Cluster;
+use super::autoscaler::Request;
 use super::effect::{AutoscalerEvent, ClusterEvent, Effect, NodeStage};
 use super::node::{ImageState, Node, NodeDelays, Outcome, Refusal};
 use super::pool::{Capacity, Expander};
@@ -16,7 +17,8 @@ impl Cluster {
             let seats = self.config.pools[pool].replicas_per_node;
             left = left.saturating_sub(wanted.saturating_mul(seats));
             let state = &mut self.pools[pool];
-            state.request = Some(state.request.unwrap_or(0) + wanted);
+            let before = state.request.map_or(0, |request| request.nodes);
+            state.request = Some(Request { nodes: before + wanted, asked: now });
             out.push(Effect::Autoscaler(AutoscalerEvent::TriggeredScaleUp { pool, nodes: wanted }));
             self.request_nodes(now, pool, wanted, out);
         }

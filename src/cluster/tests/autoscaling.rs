@@ -135,6 +135,39 @@ fn provisioning_times_out() {
     }
 }
 
+/// A late node is taken back, but its pool is left alone only if nothing was asked of it since, by the autoscaler itself:
+/// an increase resets the time of the whole request, and what an instance group recreates is no request.
+// Source: cluster-autoscaler clusterstate.go, RegisterOrUpdateScaleUp and updateScaleRequests.
+#[test]
+fn a_late_node_of_an_extended_scale_up_is_no_failure() {
+    let check = |driver: &Driver, late: u32, requests: usize| {
+        let failed = driver.node_entered(late, NodeStage::Failed).expect("it is taken back");
+        let asked = driver.node_entered(late, NodeStage::Requested).unwrap();
+        assert!(failed - asked > secs(900) && failed - asked <= secs(910));
+        assert_eq!(driver.node_entered(late + requests as u32, NodeStage::Requested), Some(failed));
+        let events = driver.autoscaler_events();
+        let count =
+            |wanted: fn(&AutoscalerEvent) -> bool| events.iter().filter(|(_, e)| wanted(e)).count();
+        assert_eq!(count(|e| matches!(e, TimedOut { .. })), 0);
+        assert_eq!(count(|e| matches!(e, TriggeredScaleUp { .. })), requests + 1 - late as usize);
+    };
+    let mut config = fixed();
+    config.pools[0].provisioning = Dist::Constant(secs(2_000));
+    let mut driver = Driver::start(&config, 3, 0);
+    driver.replicas(at(100), 1);
+    driver.run_until(at(700));
+    driver.cluster.config.pools[0].provisioning = Dist::Constant(secs(100));
+    driver.replicas(at(700), 2);
+    driver.run_until(at(2_000));
+    check(&driver, 0, 2);
+    // The second node is one that the instance group recreates.
+    let preemption = ScriptedFault { at: at(1_000), replica: 0, kind: FaultKind::Preemption };
+    config.faults.scripted.push(preemption);
+    let mut driver = Driver::start(&config, 3, 1);
+    driver.run_until(at(2_000));
+    check(&driver, 1, 1);
+}
+
 /// A scale-up that ends well forgets the backoff.
 #[test]
 fn success_resets_the_backoff() {
@@ -347,4 +380,29 @@ fn ten_empty_nodes_go_at_one_time() {
     assert_eq!(times.len(), 13);
     assert!(times[..10].iter().all(|at| *at == times[0]), "{times:?}");
     assert!(times[10..].iter().all(|at| *at == times[0] + secs(60)), "{times:?}");
+}
+
+/// A drain takes a place among the removals at one time: with a single one, an empty node waits until the drained one is
+/// gone. Another one takes the evicted pod's replacement.
+// Source: cluster-autoscaler core/scaledown/budgets: the budget less empty deletions and drains in progress.
+#[test]
+fn a_drain_counts_among_the_removals() {
+    let removed = |parallel| {
+        let mut config = fixed();
+        config.autoscaler.max_parallel_deletes = parallel;
+        let mut driver = Driver::start(&config, 1, 3);
+        driver.replicas(at(1_000), 1);
+        driver.run_until(at(1_620));
+        let used = driver.cluster.pods()[0].node().unwrap();
+        let mut out = Vec::new();
+        let n = driver.cluster.node_index(used).unwrap();
+        driver.cluster.begin_drain(at(1_620), n, Some(at(1_745)), &mut out);
+        driver.take(out);
+        driver.run_until(at(1_800));
+        let events = driver.autoscaler_events();
+        events.iter().find(|(_, e)| matches!(e, AutoscalerEvent::ScaleDown { .. })).unwrap().0
+    };
+    // Without a pod from 1 030 s on; evicted at 1 625 s, the other one's pod ends after 30 s, its machine after 60 s more.
+    assert!((at(1_630)..at(1_640)).contains(&removed(2)));
+    assert!((at(1_715)..at(1_725)).contains(&removed(1)));
 }

@@ -220,6 +220,13 @@ fn without_repair_the_autoscaler_removes_an_unready_node() {
     // The scale-up for the replacement holds it back for ten minutes.
     let asked = driver.autoscaler_events()[0].0;
     assert_eq!(removed(&driver, 0), Some(asked + secs(600)));
+    // The replacement itself, which waits for its node, does not.
+    // Source: kubernetes/autoscaler#4661.
+    config.pools[0].provisioning = Dist::Constant(secs(2_000));
+    config.autoscaler.max_node_provision = secs(3_000);
+    let mut driver = Driver::start(&config, 3, 2);
+    driver.run_until(at(9_000));
+    assert_eq!(removed(&driver, 0), Some(driver.autoscaler_events()[0].0 + secs(600)));
 }
 
 /// The quota that a dead machine holds is free again when it is gone.
