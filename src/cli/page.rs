@@ -192,7 +192,7 @@ fn may_act(estimate: &Estimate, scenario: &Scenario) -> bool {
         "A113" | "A114" | "A115" | "A331" => storage.is_some(),
         "A332" => storage.is_some_and(|storage| storage.attach_limit.is_some()),
         "A260" => matches!(scenario.gateway, Policy::RandomPerConnection(_)),
-        "A261" => matches!(scenario.gateway, Policy::EndpointPicker(_)),
+        "A261" | "A362" => matches!(scenario.gateway, Policy::EndpointPicker(_)),
         "A341" => scenario.gateway.sheds(),
         // It sizes a warning.
         "A350" => false,

@@ -1,7 +1,7 @@
 //! What pods may ask for on a GKE node: the machine's CPU and memory less what GKE keeps for itself.
 //!
-//! Source: Google Cloud documentation, "Plan GKE Standard node sizes", memory and CPU reservations. Pods of the system
-//! (DaemonSets: about 0.4 CPUs and 0.6 GiB) come on top and are not subtracted.
+//! Source: Google Cloud documentation, "Plan GKE Standard node sizes", memory and CPU reservations. What the pods of
+//! GKE's DaemonSets request comes on top (`presets::DAEMONSETS`).
 
 /// CPU and memory, of a node or of a pod's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,15 @@ pub fn gke_allocatable(vcpus: u32, memory_gib: u32) -> Resources {
 }
 
 impl Resources {
+    /// What is left of it beside `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self {
+            cpu_milli: self.cpu_milli.saturating_sub(other.cpu_milli),
+            memory_bytes: self.memory_bytes.saturating_sub(other.memory_bytes),
+        }
+    }
+
     /// How many pods with these requests fit; a request of 0 takes no room.
     pub fn room_for(self, pod: Resources) -> u32 {
         let fit =
@@ -78,5 +87,7 @@ mod tests {
         assert_eq!(node.room_for(pod(12_000, 1)), 0);
         assert_eq!(node.room_for(pod(0, 44)), 0);
         assert_eq!(node.room_for(pod(0, 0)), u32::MAX);
+        assert_eq!(node.without(pod(1_900, 3)), pod(10_000, 40));
+        assert_eq!(node.without(pod(12_000, 44)), pod(0, 0));
     }
 }

@@ -342,11 +342,17 @@ fn requests_limit_the_pods_of_a_node() {
     };
     let four = "machine_type = \"g2-standard-48\"\n";
     assert_eq!(per_node(four), [4]);
-    // 47.81 CPUs and 181.3 GiB are left.
-    assert_eq!(per_node(&format!("{four}pod_cpu = 12")), [3]);
-    assert_eq!(per_node(&format!("{four}pod_cpu = \"11900m\"")), [4]);
-    assert_eq!(per_node(&format!("{four}pod_memory = \"46Gi\"")), [3]);
-    assert_eq!(per_node(&format!("{four}pod_memory = \"45Gi\"")), [4]);
+    // 47.81 CPUs and 181.3 GiB are left, less 0.444 CPUs and 0.69 GiB of GKE's DaemonSets.
+    assert_eq!(per_node(&format!("{four}pod_cpu = \"11850m\"")), [3]);
+    assert_eq!(per_node(&format!("{four}pod_cpu = \"11840m\"")), [4]);
+    assert_eq!(per_node(&format!("{four}pod_cpu = \"11950m\"\ndaemonset_cpu = 0")), [4]);
+    assert_eq!(per_node(&format!("{four}pod_cpu = \"11840m\"\ndaemonset_cpu = \"700m\"")), [3]);
+    assert_eq!(per_node(&format!("{four}pod_memory = \"45200Mi\"\n")), [4]);
+    assert_eq!(
+        per_node(&format!("{four}pod_memory = \"45200Mi\"\ndaemonset_memory = \"6Gi\"")),
+        [3]
+    );
+    assert_eq!(per_node(&format!("{four}daemonset_cpu = 40")), [4], "nothing is requested");
     assert_eq!(per_node(&format!("{four}pod_cpu = 1\npod_memory = \"61Gi\"")), [2]);
     assert_eq!(per_node(&format!("{four}pod_cpu = 12\nreplicas_per_node = 2")), [2]);
     let pools = "model_storage = \"gcs\"\npod_cpu = 10\npod_memory = \"80Gi\"\n\
@@ -364,12 +370,17 @@ fn requests_limit_the_pods_of_a_node() {
     assert_eq!(guide("machine_type = \"g2-standard-48\"\npod_memory = \"100Gi\""), 1);
     for (keys, expected) in [
         ("pod_cpu = 12", "a pod with 12 CPUs does not fit on a `g2-standard-12`"),
-        ("pod_cpu = 12", "GKE leaves 11.9 of 12 CPUs and 43.4 of 48 GiB to pods"),
+        (
+            "pod_cpu = 12",
+            "GKE and its DaemonSets leave 11.456 of 12 CPUs and 42.7 of 48 GiB to pods",
+        ),
         (
             "pod_memory = \"44Gi\"",
             "a pod with 44.0 GiB of memory does not fit on a `g2-standard-12`",
         ),
+        ("pod_cpu = \"11500m\"", "give `daemonset_cpu` and `daemonset_memory`"),
         ("pod_memory = \"-1Gi\"", "must not be negative"),
+        ("daemonset_memory = \"-1Gi\"", "must not be negative"),
         ("pod_memory = \"25GB\"", "is not a Kubernetes quantity"),
         (
             "machine_type = \"g2-standard-48\"\npod_cpu = 12\nreplicas_per_node = 4",

@@ -1,6 +1,7 @@
 //! Machines and pools: how long they take, when they cannot be had or break, and the autoscaler that asks for them.
 
 use super::{Accelerator, lognormal, secs};
+use crate::cluster::allocatable::Resources;
 use crate::cluster::config::AutoscalerConfig;
 use crate::cluster::faults::FaultConfig;
 use crate::cluster::pool::{Capacity, Expander, NodePool, Preemption, StockOut};
@@ -149,6 +150,14 @@ pub fn size_of_machine_type(machine_type: &str) -> Option<(u32, u32)> {
         _ => return None,
     })
 }
+
+/// What GKE's own pods request on each GPU node.
+// Source: `kubectl describe node` of a GKE 1.36 node (camunda/zeebe-chaos, October 2026): fluentbit 105m and 230 MiB,
+// metadata server 100m and 100, metrics agent 21m and 145, kube-proxy 100m, node-local DNS 30m and 50, ip-masq-agent
+// 10m and 16, disk driver 10m and 20, netd 8m and 65.
+// ASSUMPTION(A363): beside them the GPU device plugin with 55m and 80 MiB and Managed Prometheus' collector with 5m, as
+// others list them; Dataplane V2 (205m instead of kube-proxy), Calico (500m), DCGM (100m) and the like come on top.
+pub const DAEMONSETS: Resources = Resources { cpu_milli: 444, memory_bytes: 706 << 20 };
 
 /// Machine type of the guide's node pool.
 // Source: accelerated-platforms, platforms/gke-aiml/playground, container_node_pool.tf.

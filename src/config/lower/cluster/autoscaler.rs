@@ -21,8 +21,8 @@ pub(super) fn autoscaler(
             .key(
                 "frequent_loops",
                 "A new pod without a place starts a loop at once: nodes are asked for when it is `gpu_pod_min_age` old, not up \
-                 to a loop later. Source: --frequent-loops-enabled, on by default in new releases of the cluster \
-                 autoscaler; GKE's setting is not published",
+                 to a loop later. Source: --frequent-loops-enabled, on by default after release 1.34 of the \
+                 cluster autoscaler (kubernetes/autoscaler#8019); GKE's setting is not published",
             )
             .boolean_or(base.frequent_loops),
         pod_min_age: t
@@ -89,8 +89,9 @@ pub(super) fn autoscaler(
         expander: t
             .key(
                 "expander",
-                "Which pool gets a scale-up: the first in order, as a ComputeClass does; the cheapest per replica, as GKE does \
-                 without one; the one with the fewest unused GPUs",
+                "Which pool gets a scale-up: the first in order, as a ComputeClass does, and upstream's config map of priorities \
+                 from the highest number down; the cheapest per replica, as GKE does without one; the one with the fewest \
+                 unused GPUs",
             )
             .choice_or(
                 &[
@@ -110,7 +111,8 @@ pub(super) fn autoscaler(
         scale_down_gpu_utilization: t
             .key(
                 "scale_down_gpu_utilization",
-                "Largest share of a node's GPUs in use at which it is drained. Source: cluster autoscaler",
+                "Largest share of a node's GPUs in use at which it is drained. Source: cluster autoscaler; before its patch \
+                 releases of January 2026 (kubernetes/autoscaler#8975) a node at just this share was not: say 0.49",
             )
             .number_or(0.0..=1.0, base.scale_down_gpu_utilization),
         node_delete_delay_after_taint: t

@@ -1,4 +1,4 @@
-//! `pod_cpu` and `pod_memory`: how many pods the CPU and memory of a machine have room for.
+//! `pod_cpu` and `pod_memory`, and what GKE's own pods request: how many pods a machine has room for.
 
 use super::Preset;
 use crate::cluster::{Resources, gke_allocatable, presets};
@@ -17,6 +17,8 @@ pub(super) struct Requests {
     pub(super) gpus: u32,
     /// CPU and memory; 0 where nothing is asked for.
     pod: Resources,
+    /// The same of GKE's own pods on each node.
+    daemonsets: Resources,
 }
 
 /// Reads the keys.
@@ -45,7 +47,24 @@ pub(super) fn requests(table: &Fields<'_>, gpus: u32, preset: Preset) -> Request
         cpu_milli: cpu_milli.unwrap_or(usual),
         memory_bytes: memory_bytes.unwrap_or(usual_bytes),
     };
-    Requests { gpus: gpus.max(1), pod }
+    let usual = presets::DAEMONSETS;
+    let daemonset_cpu = table
+        .key(
+            "daemonset_cpu",
+            "CPU that the pods of DaemonSets request on each node, as `kubectl describe node` lists them; counts where \
+             `pod_cpu` does",
+        )
+        .shown("\"444m\" (estimate)")
+        .parse(Kind::Quantity, None, |node| amount(node, Quantity::milli_value));
+    let daemonset_memory = table
+        .key("daemonset_memory", "Memory that they request; counts where `pod_memory` does")
+        .shown("\"706Mi\" (estimate)")
+        .parse(Kind::Quantity, None, |node| amount(node, Quantity::value));
+    let daemonsets = Resources {
+        cpu_milli: daemonset_cpu.unwrap_or(usual.cpu_milli),
+        memory_bytes: daemonset_memory.unwrap_or(usual.memory_bytes),
+    };
+    Requests { gpus: gpus.max(1), pod, daemonsets }
 }
 
 /// A quantity that is not negative, in the unit of `value`.
@@ -102,7 +121,7 @@ impl Requests {
             }
             return by_gpus;
         };
-        let node = gke_allocatable(size.0, size.1);
+        let node = gke_allocatable(size.0, size.1).without(self.daemonsets);
         let room = node.room_for(self.pod);
         if room == 0 {
             self.report(table, machine_type, size, node);
@@ -119,7 +138,7 @@ impl Requests {
             (format!("{:.1} GiB of memory", gib(self.pod.memory_bytes)), "pod_memory")
         };
         let left = format!(
-            "GKE leaves {} of {} CPUs and {:.1} of {} GiB to pods",
+            "GKE and its DaemonSets leave {} of {} CPUs and {:.1} of {} GiB to pods",
             cores(node.cpu_milli),
             size.0,
             gib(node.memory_bytes),
@@ -130,7 +149,10 @@ impl Requests {
         table.report(
             Diagnostic::error(Code::DoesNotFit, title)
                 .at(&table.span_of(place), left)
-                .help("request less, or choose a larger machine type"),
+                .help(
+                    "request less, choose a larger machine type, or give `daemonset_cpu` and `daemonset_memory` as \
+                     `kubectl describe node` shows them",
+                ),
         );
     }
 }
