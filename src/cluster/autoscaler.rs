@@ -182,8 +182,8 @@ impl Cluster {
         let config = &self.config.autoscaler;
         let overdue = |request: &Request| request.asked + config.max_node_provision < now;
         match (failure, &mut state.request) {
-            // Late nodes of a scale-up that was extended since, or that the instance group asked for on its own, are just
-            // taken back.
+            // Late nodes of a scale-up that was extended since, or that the instance group asked for on its own, are
+            // just taken back.
             // Source: static_autoscaler.go, removeOldUnregisteredNodes.
             (Failure::TimedOut, request) if !request.as_ref().is_some_and(overdue) => return,
             (Failure::StockOut | Failure::Quota, Some(request)) if request.nodes > count => {

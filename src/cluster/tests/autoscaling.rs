@@ -135,8 +135,8 @@ fn provisioning_times_out() {
     }
 }
 
-/// A late node is taken back, but its pool is left alone only if nothing was asked of it since, by the autoscaler itself:
-/// an increase resets the time of the whole request, and what an instance group recreates is no request.
+/// A late node is taken back, but its pool is left alone only if nothing was asked of it since, by the autoscaler
+/// itself: an increase resets the time of the whole request, and what an instance group recreates is no request.
 // Source: cluster-autoscaler clusterstate.go, RegisterOrUpdateScaleUp and updateScaleRequests.
 #[test]
 fn a_late_node_of_an_extended_scale_up_is_no_failure() {
@@ -382,8 +382,8 @@ fn ten_empty_nodes_go_at_one_time() {
     assert!(times[10..].iter().all(|at| *at == times[0] + secs(60)), "{times:?}");
 }
 
-/// A drain takes a place among the removals at one time: with a single one, an empty node waits until the drained one is
-/// gone. Another one takes the evicted pod's replacement.
+/// A drain takes a place among the removals at one time: with a single one, an empty node waits until the drained one
+/// is gone. Another one takes the evicted pod's replacement.
 // Source: cluster-autoscaler core/scaledown/budgets: the budget less empty deletions and drains in progress.
 #[test]
 fn a_drain_counts_among_the_removals() {
@@ -402,7 +402,7 @@ fn a_drain_counts_among_the_removals() {
         let events = driver.autoscaler_events();
         events.iter().find(|(_, e)| matches!(e, AutoscalerEvent::ScaleDown { .. })).unwrap().0
     };
-    // Without a pod from 1 030 s on; evicted at 1 625 s, the other one's pod ends after 30 s, its machine after 60 s more.
+    // Without a pod from 1 030 s on; evicted at 1 625 s, the other pod ends after 30 s, its machine after 60 s more.
     assert!((at(1_630)..at(1_640)).contains(&removed(2)));
     assert!((at(1_715)..at(1_725)).contains(&removed(1)));
 }

@@ -84,7 +84,8 @@ fn only_pods_that_are_seen_hold_back_removals() {
     };
     // Idle from 130 s on.
     assert_eq!(removed(300, 30), Some(at(190)));
-    // Old enough at 431 s; a loop that asks for a node removes none, and pods that a coming node helps hold nothing back.
+    // Old enough at 431 s; the loop that asks for a node removes none, and pods that a coming node helps hold nothing
+    // back.
     assert_eq!(removed(0, 300), Some(at(432)));
 }
 

@@ -90,8 +90,8 @@ pub(super) fn autoscaler(
             .key(
                 "expander",
                 "Which pool gets a scale-up: the first in order, as a ComputeClass does, and upstream's config map of priorities \
-                 from the highest number down; the cheapest per replica, as GKE does without one; the one with the fewest \
-                 unused GPUs",
+                 from the highest number down; the cheapest per replica, as GKE does without one; the one with the \
+                 fewest unused GPUs",
             )
             .choice_or(
                 &[
