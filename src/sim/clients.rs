@@ -24,8 +24,8 @@ pub(super) struct ClientSide {
     under_way: BTreeSet<RequestId>,
     /// What waited at the gateway: when it first came, and the pod that it then went to.
     held: BTreeMap<RequestId, (SimTime, Option<PodId>)>,
-    /// Ends that the source of arrivals has not been told of.
-    pub(super) done: Vec<(SimTime, RequestId)>,
+    /// Ends that the source of arrivals has not been told of, and whether they were answers.
+    pub(super) done: Vec<(SimTime, RequestId, bool)>,
 }
 
 /// The end of a client's patience with one attempt.
@@ -98,7 +98,7 @@ impl ClientSide {
             }
             self.deadlines.pop_front();
             if attempt == self.attempts_made(id) {
-                self.end(now, id);
+                self.end(now, id, false);
                 let pod = pod.or_else(|| self.held.get(&id)?.1);
                 if pod.is_none() {
                     self.held.remove(&id);
@@ -120,7 +120,7 @@ impl ClientSide {
     /// A request has ended at a server. The source is told once, also if the client had given up before.
     pub(super) fn ended(&mut self, record: &RequestRecord) {
         self.held.remove(&record.id);
-        self.end(record.end, record.id);
+        self.end(record.end, record.id, record.reason == FinishReason::Length);
     }
 
     /// No server took a request, and it is not tried again.
@@ -129,14 +129,14 @@ impl ClientSide {
         if self.watching {
             self.under_way.remove(&id);
             self.attempts.remove(&id);
-            self.done.push((at, id));
+            self.done.push((at, id, false));
         }
     }
 
-    fn end(&mut self, at: SimTime, id: RequestId) {
+    fn end(&mut self, at: SimTime, id: RequestId, answered: bool) {
         if self.watching && self.under_way.remove(&id) {
             self.attempts.remove(&id);
-            self.done.push((at, id));
+            self.done.push((at, id, answered));
         }
     }
 

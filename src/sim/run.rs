@@ -392,9 +392,9 @@ impl<'a> Run<'a> {
 
     /// Tells the source which requests have ended.
     fn tell(&mut self, arrivals: &mut impl ArrivalSource) {
-        for (at, id) in self.clients.done.drain(..) {
+        for (at, id, answered) in self.clients.done.drain(..) {
             if arrivals.waits() {
-                arrivals.on_done(at, id);
+                arrivals.on_done(at, id, answered);
             }
         }
     }

@@ -16,9 +16,9 @@ pub trait ArrivalSource {
     /// Takes the next request, in time order.
     fn next_arrival(&mut self) -> Option<Request>;
 
-    /// Request `id` has ended at `now` (finished, failed or given up). Called only if the source
+    /// Request `id` has ended at `now`: `answered`, or it failed or was given up. Called only if the source
     /// [waits](ArrivalSource::waits).
-    fn on_done(&mut self, now: SimTime, id: RequestId);
+    fn on_done(&mut self, now: SimTime, id: RequestId, answered: bool);
 
     /// Whether arrivals depend on [`ArrivalSource::on_done`].
     fn waits(&self) -> bool;
@@ -47,7 +47,7 @@ impl<I: Iterator<Item = Request>> ArrivalSource for OpenLoop<I> {
     fn next_arrival(&mut self) -> Option<Request> {
         self.inner.next()
     }
-    fn on_done(&mut self, _now: SimTime, _id: RequestId) {}
+    fn on_done(&mut self, _now: SimTime, _id: RequestId, _answered: bool) {}
     fn waits(&self) -> bool {
         false
     }

@@ -49,27 +49,35 @@ struct Tested {
 
 #[derive(Clone, Copy)]
 enum TestRun {
-    Due,
+    Due {
+        at: SimTime,
+    },
     UnderWay,
     /// All requests come this much later than without it.
-    Over {
+    Answered {
         took: SimDuration,
     },
+    GivenUp,
 }
+
+/// How long a server that does not answer is tried, and the pause after a failure.
+// Source: vllm 0.11.0, benchmarks/serve.py, --ready-check-timeout-sec, and lib/ready_checker.py.
+const READY_CHECK_TIMEOUT: SimDuration = SimDuration::from_secs(600);
+const RETRY_INTERVAL: SimDuration = SimDuration::from_secs(5);
 
 impl Tested {
     fn peek(&mut self) -> Option<SimTime> {
         let first = self.requests.peek()?.arrival;
         match self.test_run {
-            TestRun::Due => Some(self.start),
-            TestRun::UnderWay => None,
-            TestRun::Over { took } => Some(first + took),
+            TestRun::Due { at } => Some(at),
+            TestRun::Answered { took } => Some(first + took),
+            TestRun::UnderWay | TestRun::GivenUp => None,
         }
     }
 
     /// The next request, and whether the stream waits for its answer.
     fn send(&mut self) -> Option<(bool, Request)> {
-        if let TestRun::Due = self.test_run {
+        if let TestRun::Due { .. } = self.test_run {
             self.test_run = TestRun::UnderWay;
             let first = *self.requests.peek()?;
             return Some((true, Request { output_tokens: self.output_tokens, ..first }));
@@ -77,10 +85,15 @@ impl Tested {
         Some((false, self.requests.next()?))
     }
 
-    // Source: vllm 0.11.0, benchmarks/lib/ready_checker.py: the load starts at the answer.
-    // ASSUMPTION(A379): a test run that fails starts the load, too; the tool tries again every 5 s.
-    fn tested(&mut self, now: SimTime) {
-        self.test_run = TestRun::Over { took: now - self.start };
+    fn tested(&mut self, now: SimTime, answered: bool) {
+        let took = now - self.start;
+        self.test_run = if answered {
+            TestRun::Answered { took }
+        } else if took + RETRY_INTERVAL < READY_CHECK_TIMEOUT {
+            TestRun::Due { at: now + RETRY_INTERVAL }
+        } else {
+            TestRun::GivenUp
+        };
     }
 }
 
@@ -160,7 +173,7 @@ impl Live {
                         None => Source::Open(requests),
                         Some(output_tokens) => {
                             let start = SimTime::ZERO + stream.start;
-                            let test_run = TestRun::Due;
+                            let test_run = TestRun::Due { at: start };
                             Source::Tested(Tested { requests, start, output_tokens, test_run })
                         }
                     }
@@ -231,9 +244,9 @@ impl ArrivalSource for Live {
         for stream in &mut self.streams {
             let (requests, late) = match &mut stream.source {
                 Source::Open(requests) => (requests, SimDuration::ZERO),
-                Source::Tested(Tested { requests, test_run: TestRun::Over { took }, .. }) => {
-                    (requests, *took)
-                }
+                Source::Tested(Tested {
+                    requests, test_run: TestRun::Answered { took }, ..
+                }) => (requests, *took),
                 _ => continue,
             };
             while requests.next_if(|request| request.arrival + late < end).is_some() {
@@ -243,7 +256,7 @@ impl ArrivalSource for Live {
         count
     }
 
-    fn on_done(&mut self, now: SimTime, id: RequestId) {
+    fn on_done(&mut self, now: SimTime, id: RequestId, answered: bool) {
         self.connections.free(now);
         let Some(Owner { stream, user }) = self.owners.remove(&id.0) else { return };
         let stream = &mut self.streams[stream];
@@ -251,7 +264,7 @@ impl ArrivalSource for Live {
         match (&mut stream.source, user) {
             (Source::Users(pool), Some(user)) => pool.done(now, user),
             (Source::Sessions(pool), Some(session)) => pool.done(now, session),
-            (Source::Tested(tested), Some(_)) => tested.tested(now),
+            (Source::Tested(tested), Some(_)) => tested.tested(now, answered),
             _ => {}
         }
     }
@@ -384,7 +397,7 @@ mod tests {
                 }
                 (_, Some(_)) => {
                     let Reverse((at, id)) = ends.pop().unwrap();
-                    live.on_done(at, RequestId(id));
+                    live.on_done(at, RequestId(id), true);
                 }
                 _ => return sent,
             }
@@ -468,8 +481,19 @@ mod tests {
         let test = live.next_arrival().unwrap();
         assert_eq!((test.prompt_tokens, test.output_tokens), (10, 7));
         assert_eq!((live.peek(), live.unsent(SimTime::from_secs(90))), (None, 0));
-        live.on_done(SimTime::from_secs(8), RequestId(0));
+        live.on_done(SimTime::from_secs(8), RequestId(0), true);
         assert_eq!(live.unsent(expected[3]), 2);
+
+        // Nobody answers: again every 5 s, for ten minutes.
+        let mut live = Live::new(&spec, Seed(1), SimTime::from_secs(2000));
+        let mut tries = Vec::new();
+        while let Some(request) = live.next_arrival() {
+            live.on_done(request.arrival, RequestId(tries.len() as u64), false);
+            tries.push(request.arrival.as_secs_f64());
+        }
+        let every_5_s: Vec<f64> = (0..120).map(|k| 5.0 + 5.0 * f64::from(k)).collect();
+        assert_eq!(tries, every_5_s);
+        assert_eq!(live.unsent(SimTime::from_secs(2000)), 0);
     }
 
     #[test]

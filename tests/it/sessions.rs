@@ -345,13 +345,16 @@ fn a_test_run_delays_the_load_by_its_own_latency() {
     engine.scheduler.max_model_len = 4096;
     let mut scenario = support::scenario(engine, Autoscaler::Fixed(1), Vec::new(), 600);
     let lengths = LengthModel::pairs((5..=40).map(|i| (40 * i, 100 - i)).collect()).expect("valid");
-    let mut rows = |test_run| {
+    let spec = |test_run| {
         let (request_rate, num_prompts, seed, burstiness) = (2.0, 60, 5, 1.0);
         let bench = VllmBench { request_rate, num_prompts, seed, burstiness, test_run };
         let start = support::secs(100);
         let stream =
             StreamSpec { start, ..StreamSpec::new(Arrivals::VllmBench(bench, lengths.clone())) };
-        scenario.workload = WorkloadSpec::new(vec![stream], Clients::default()).expect("valid");
+        WorkloadSpec::new(vec![stream], Clients::default()).expect("valid")
+    };
+    let mut rows = |test_run| {
+        scenario.workload = spec(test_run);
         let record = run(&scenario);
         assert_eq!(record.accounting.arrived, record.accounting.completed);
         let mut rows: Vec<_> = record.requests.iter().map(|row| row.record).collect();
@@ -371,6 +374,12 @@ fn a_test_run_delays_the_load_by_its_own_latency() {
         assert_eq!(with.output_tokens, without.output_tokens);
     }
     assert_eq!((plain[0].cached_tokens, load[0].cached_tokens > 0), (0, true));
+
+    // Nobody there: again every 5 s, and no load.
+    scenario.autoscaler = Autoscaler::Fixed(0);
+    scenario.workload = spec(Some(700));
+    let accounting = run(&scenario).accounting;
+    assert_eq!((accounting.arrived, accounting.refused), (100, 100));
 }
 
 #[test]
