@@ -7,23 +7,54 @@
 use super::{EndpointView, PrefixMemory, TextPiece};
 use crate::units::{PodId, SimDuration, SimTime};
 use std::collections::BTreeMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// The index of all pods, and how much of the present prompt each of them matches.
 #[derive(Clone, Debug)]
 pub(super) struct PrefixIndex {
     memory: PrefixMemory,
-    pods: BTreeMap<PodId, Known>,
+    /// Seat of each known pod.
+    seats: BTreeMap<PodId, usize>,
+    known: Vec<Known>,
+    /// Who has a block: bit `s` of group `g` is the pod on seat `64 g + s`. Asking every pod for every block is what a
+    /// large fleet would spend its time on.
+    holders: Vec<Holders>,
     /// Chained keys of the present prompt's blocks.
     blocks: Vec<u64>,
     next_cleanup: SimTime,
 }
 
-/// What one pod is thought to have.
+/// What the pod on one seat is thought to have.
 #[derive(Clone, Debug)]
 struct Known {
-    blocks: Lru,
+    /// `None`: the seat is free.
+    blocks: Option<Lru>,
     /// Blocks of the present prompt among them.
     matched: u32,
+}
+
+/// Pods of one group by block.
+#[expect(
+    clippy::disallowed_types,
+    reason = "its order is never seen, and a tree of 100,000 blocks is slow"
+)]
+type Holders = std::collections::HashMap<u64, u64, BuildHasherDefault<Mixed>>;
+const GROUP: usize = u64::BITS as usize;
+
+/// Keys are mixed already.
+#[derive(Clone, Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys are numbers")
+    }
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
 }
 
 /// Tokens of a block, and blocks of a pod, where nobody says how many it has.
@@ -41,7 +72,9 @@ impl PrefixIndex {
     pub(super) fn new(memory: PrefixMemory) -> Self {
         Self {
             memory,
-            pods: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            known: Vec::new(),
+            holders: Vec::new(),
             blocks: Vec::new(),
             next_cleanup: SimTime::ZERO + CLEANUP,
         }
@@ -58,20 +91,24 @@ impl PrefixIndex {
         endpoints: &[EndpointView],
     ) {
         if now >= self.next_cleanup {
-            self.pods.retain(|pod, _| endpoints.iter().any(|e| e.pod == *pod));
+            self.forget_all_but(endpoints);
             let periods = now.as_ps() / CLEANUP.as_ps() + 1;
             self.next_cleanup = SimTime::ZERO + CLEANUP * periods;
         }
         let tokens = self.memory.block_tokens.unwrap_or(BLOCK_TOKENS);
         hash_blocks(prompt, tokens, self.memory.max_blocks, &mut self.blocks);
-        for known in self.pods.values_mut() {
+        for known in &mut self.known {
             known.matched = 0;
         }
         for key in &self.blocks {
             let mut anybody = false;
-            for known in self.pods.values_mut().filter(|known| known.blocks.has(*key)) {
-                known.matched += 1;
-                anybody = true;
+            for (holders, known) in self.holders.iter().zip(self.known.chunks_mut(GROUP)) {
+                let mut left = holders.get(key).copied().unwrap_or(0);
+                anybody |= left != 0;
+                while left != 0 {
+                    known[left.trailing_zeros() as usize].matched += 1;
+                    left &= left - 1;
+                }
             }
             if !anybody {
                 return;
@@ -81,21 +118,62 @@ impl PrefixIndex {
 
     /// Blocks of the present prompt that the pod is thought to have, over all of them; 0 without a full block.
     pub(super) fn matched_share(&self, pod: PodId) -> f64 {
-        let matched = self.pods.get(&pod).map_or(0, |known| known.matched);
+        let matched = self.seats.get(&pod).map_or(0, |seat| self.known[*seat].matched);
         if matched == 0 { 0.0 } else { f64::from(matched) / self.blocks.len() as f64 }
     }
 
-    /// The present prompt goes to `pod`.
+    /// The present prompt went to `pod`.
     pub(super) fn sent_to(&mut self, pod: PodId) {
         if self.blocks.is_empty() {
             return;
         }
+        let seat = self.seat(pod);
+        let holders = &mut self.holders[seat / GROUP];
+        let bit = 1 << (seat % GROUP);
         let capacity = self.memory.blocks_per_pod.unwrap_or(BLOCKS_PER_POD).max(1);
-        let new = || Known { blocks: Lru::new(capacity), matched: 0 };
-        let known = &mut self.pods.entry(pod).or_insert_with(new).blocks;
+        let known = self.known[seat].blocks.get_or_insert_with(|| Lru::new(capacity));
         for key in &self.blocks {
-            known.touch(*key);
+            let touched = known.touch(*key);
+            if touched.is_new {
+                *holders.entry(*key).or_default() |= bit;
+            }
+            if let Some(forgotten) = touched.forgotten {
+                let left = holders.get_mut(&forgotten).expect("a pod had it");
+                *left &= !bit;
+                if *left == 0 {
+                    holders.remove(&forgotten);
+                }
+            }
         }
+    }
+
+    /// The seat of `pod`: its own, or the first free one.
+    fn seat(&mut self, pod: PodId) -> usize {
+        *self.seats.entry(pod).or_insert_with(|| {
+            let free = self.known.iter().position(|known| known.blocks.is_none());
+            free.unwrap_or_else(|| {
+                self.known.push(Known { blocks: None, matched: 0 });
+                if self.known.len() > self.holders.len() * GROUP {
+                    self.holders.push(Holders::default());
+                }
+                self.known.len() - 1
+            })
+        })
+    }
+
+    fn forget_all_but(&mut self, endpoints: &[EndpointView]) {
+        let (known, holders) = (&mut self.known, &mut self.holders);
+        self.seats.retain(|pod, seat| {
+            let stays = endpoints.iter().any(|e| e.pod == *pod);
+            if !stays {
+                known[*seat].blocks = None;
+                holders[*seat / GROUP].retain(|_, pods| {
+                    *pods &= !(1 << (*seat % GROUP));
+                    *pods != 0
+                });
+            }
+            stays
+        });
     }
 }
 
@@ -150,14 +228,17 @@ struct Entry {
     newer: u32,
 }
 
+/// What the use of a key changed.
+struct Touched {
+    is_new: bool,
+    /// The oldest key, which had to make room.
+    forgotten: Option<u64>,
+}
+
 impl Lru {
     fn new(capacity: u32) -> Self {
         let ring = Entry { key: 0, older: 0, newer: 0 };
         Self { capacity: capacity as usize, places: vec![0; 8], entries: vec![ring] }
-    }
-
-    fn has(&self, key: u64) -> bool {
-        self.places[self.place(key)] != 0
     }
 
     /// Where `key` is, or the empty place where it belongs. Keys are mixed, so their low bits are their home.
@@ -170,8 +251,9 @@ impl Lru {
         at
     }
 
-    fn touch(&mut self, key: u64) {
+    fn touch(&mut self, key: u64) -> Touched {
         let place = self.place(key);
+        let mut touched = Touched { is_new: self.places[place] == 0, forgotten: None };
         let at = match self.places[place] {
             0 if self.entries.len() <= self.capacity => {
                 self.entries.push(Entry { key, older: 0, newer: 0 });
@@ -183,7 +265,9 @@ impl Lru {
             0 => {
                 let oldest = self.entries[0].newer;
                 self.unlink(oldest);
-                self.forget(self.entries[oldest as usize].key);
+                let forgotten = self.entries[oldest as usize].key;
+                self.forget(forgotten);
+                touched.forgotten = Some(forgotten);
                 oldest
             }
             at => {
@@ -198,6 +282,7 @@ impl Lru {
         self.entries[at as usize] = Entry { key, older: newest, newer: 0 };
         self.entries[newest as usize].newer = at;
         self.entries[0].older = at;
+        touched
     }
 
     fn unlink(&mut self, at: u32) {
@@ -243,6 +328,12 @@ mod tests {
     use super::*;
 
     const NOW: SimTime = SimTime::from_secs(7);
+
+    impl Lru {
+        fn has(&self, key: u64) -> bool {
+            self.places[self.place(key)] != 0
+        }
+    }
 
     fn memory(blocks_per_pod: u32) -> PrefixMemory {
         PrefixMemory { block_tokens: Some(4), max_blocks: 5, blocks_per_pod: Some(blocks_per_pod) }
@@ -296,6 +387,48 @@ mod tests {
         index.sent_to(PodId(2));
         index.look_up(NOW, &prompt, &pods);
         assert_eq!([1, 2].map(|pod| index.matched_share(PodId(pod)) * 3.0), [2.0, 1.0]);
+    }
+
+    /// Seventy pods, more than a group has, against a list of blocks per pod; every two minutes some are gone.
+    #[test]
+    fn matches_are_those_of_one_list_per_pod() {
+        let mut index = PrefixIndex::new(memory(6));
+        let mut lists: BTreeMap<PodId, Vec<u64>> = BTreeMap::new();
+        let (mut now, mut next) = (SimTime::ZERO, SimTime::ZERO + CLEANUP);
+        let mut most = 0.0_f64;
+        for i in 0..4_000 {
+            let draw = |what: u64, n: u64| mix(10 * i + what) % n;
+            now += SimDuration::from_millis(700);
+            let first = draw(0, 8) as u32;
+            let pods: Vec<EndpointView> = (first..70).map(endpoint).collect();
+            if now >= next {
+                lists.retain(|pod, _| pod.0 >= first);
+                next += CLEANUP;
+            }
+            let split = 4 * (1 + draw(1, 4)) as u32;
+            let prompt = [piece(draw(2, 2), 0, split), piece(9 + draw(3, 3), split, 20 - split)];
+            index.look_up(now, &prompt, &pods);
+            let keys = index.blocks.clone();
+            let anybody = |key: &&u64| lists.values().any(|list| list.contains(key));
+            let counted: Vec<u64> = keys.iter().take_while(anybody).copied().collect();
+            for pod in &pods {
+                let has = |key: &&u64| lists.get(&pod.pod).is_some_and(|list| list.contains(key));
+                let share = counted.iter().filter(has).count() as f64 / keys.len() as f64;
+                assert_eq!(index.matched_share(pod.pod), share, "{i}, {:?}", pod.pod);
+                most = most.max(share);
+            }
+            let chosen = pods[draw(4, pods.len() as u64) as usize].pod;
+            index.sent_to(chosen);
+            let list = lists.entry(chosen).or_default();
+            for key in keys {
+                list.retain(|known| *known != key);
+                list.push(key);
+                if list.len() > 6 {
+                    list.remove(0);
+                }
+            }
+        }
+        assert_eq!((most, index.holders.len()), (1.0, 2));
     }
 
     /// A pod that is out of the endpoints when the two minutes are full has lost everything, a shorter absence nothing.
