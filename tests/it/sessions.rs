@@ -251,6 +251,14 @@ fn a_refused_turn_does_not_end_a_conversation() {
     assert!((sessions / (0.5 * 900.0) - 1.0).abs() < 0.15, "{sessions} sessions");
 }
 
+/// Ten minutes of one replica that keeps all prompts.
+fn one_caching_replica() -> Scenario {
+    let mut engine = support::engine(64, 20_000);
+    engine.scheduler.enable_prefix_caching = true;
+    engine.scheduler.max_model_len = 4096;
+    support::scenario(engine, Autoscaler::Fixed(1), Vec::new(), 600)
+}
+
 fn poisson_stream(rate_rps: f64, start_s: u64, request_seed: Option<u64>) -> StreamSpec {
     let arrivals = Generated::new(RateModel::Constant(rate_rps), Renewal::Exponential);
     let lengths = LengthModel::pairs((1..=40).map(|i| (40 * i, 100 - i)).collect()).expect("valid");
@@ -265,10 +273,7 @@ fn poisson_stream(rate_rps: f64, start_s: u64, request_seed: Option<u64>) -> Str
 /// Load generators with one `--seed`: the second one's prompts are in the cache, whatever its rate.
 #[test]
 fn streams_of_one_request_seed_send_the_same_requests() {
-    let mut engine = support::engine(64, 20_000);
-    engine.scheduler.enable_prefix_caching = true;
-    engine.scheduler.max_model_len = 4096;
-    let mut scenario = support::scenario(engine, Autoscaler::Fixed(1), Vec::new(), 600);
+    let mut scenario = one_caching_replica();
     let mut cached = |seeds: [Option<u64>; 3]| {
         let streams = [(2.0, 200), (5.0, 300), (3.0, 400)];
         let streams = streams.iter().zip(seeds).map(|(s, seed)| poisson_stream(s.0, s.1, seed));
@@ -340,10 +345,7 @@ fn vllm_bench_sends_what_its_seed_gives() {
 /// The load waits for its first prompt, however long the replica takes for it, and then sends that prompt again.
 #[test]
 fn a_test_run_delays_the_load_by_its_own_latency() {
-    let mut engine = support::engine(64, 20_000);
-    engine.scheduler.enable_prefix_caching = true;
-    engine.scheduler.max_model_len = 4096;
-    let mut scenario = support::scenario(engine, Autoscaler::Fixed(1), Vec::new(), 600);
+    let mut scenario = one_caching_replica();
     let lengths = LengthModel::pairs((5..=40).map(|i| (40 * i, 100 - i)).collect()).expect("valid");
     let spec = |test_run| {
         let (request_rate, num_prompts, seed, burstiness) = (2.0, 60, 5, 1.0);
