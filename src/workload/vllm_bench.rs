@@ -22,7 +22,7 @@ pub struct VllmBench {
     /// `--burstiness`: shape of the gamma gaps; 1 is Poisson.
     pub burstiness: f64,
     /// The initial test run: the first prompt is sent alone and asks for this many output tokens, and the load starts
-    /// when it ends. `None`: the load starts at once.
+    /// when it is answered. `None`: the load starts at once.
     pub test_run: Option<u32>,
 }
 
